@@ -1,0 +1,22 @@
+//! Subjects. No subject literal stands anywhere else.
+
+use crate::{Currency, messages::OutcomeStatus};
+
+/// Every pay request.
+pub const PAY_REQUESTS: &str = "pay.v1.request.*";
+/// Every outcome.
+pub const PAYMENT_OUTCOMES: &str = "pay.v1.outcome.*";
+/// Core NATS hint between invoice-app's replicas: these payments and batches changed.
+pub const INVOICE_CHANGED: &str = "invoice.v1.changed";
+
+/// `pay.v1.request.eur`
+#[must_use]
+pub fn pay_request(currency: Currency) -> String {
+    format!("pay.v1.request.{}", currency.code().to_ascii_lowercase())
+}
+
+/// `pay.v1.outcome.succeeded`
+#[must_use]
+pub fn payment_outcome(status: OutcomeStatus) -> String {
+    format!("pay.v1.outcome.{}", status.as_str())
+}

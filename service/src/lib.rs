@@ -1,0 +1,8 @@
+//! What every process of this system does alike: read its configuration, tell how it is, and end in order.
+
+pub mod admin;
+pub mod config;
+pub mod database;
+pub mod dead_letters;
+pub mod shutdown;
+pub mod telemetry;
