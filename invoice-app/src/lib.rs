@@ -1,1 +1,19 @@
-//! placeholder
+//! invoice-app owns invoices: HTTP in, pay requests out, outcomes settled. To follow one payment: `http/pay_invoice`,
+//! `paying`, `store/paying`, `sender`, `payment_outcomes`, `store/settling`.
+
+pub mod app;
+pub mod config;
+pub mod creating;
+pub mod http;
+pub mod idempotency;
+pub mod invoice;
+pub mod metrics;
+pub mod payment;
+pub mod payment_outcomes;
+pub mod paying;
+pub mod sender;
+pub mod store;
+pub mod streams_guard;
+pub mod sweep;
+pub mod tokens;
+pub mod waiters;

@@ -1,1 +1,16 @@
-//! placeholder
+//! Owns payments: takes pay requests from NATS, pays each at most once through a bank, and answers with outcomes.
+//!
+//! The ledger in Postgres is the truth. A row is written before the bank is called and finished after it has answered;
+//! outcomes come from finished rows only, and only then is a request acknowledged.
+
+pub mod app;
+pub mod commands;
+pub mod config;
+pub mod gateway;
+pub mod grouped;
+pub mod ledger;
+pub mod metrics;
+pub mod outcomes;
+pub mod pay_requests;
+pub mod store;
+pub mod streams_guard;

@@ -1,2 +1,71 @@
-//! placeholder
-fn main() {}
+//! The command line: reads it and the configuration, and hands over.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use payment_provider::{
+    app,
+    commands::{dead_letters, ledger},
+    config::Config,
+};
+use service::{config, shutdown::EXIT_CONFIG, telemetry};
+
+/// Owns payments: takes pay requests from NATS, pays them through a bank, and answers with outcomes.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// Settings over the compiled-in defaults, in TOML; the environment wins over both.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Takes and pays requests until SIGTERM.
+    Serve,
+    /// Brings the database's schema up to date.
+    Migrate,
+    /// Checks the configuration and shows the values in effect.
+    CheckConfig,
+    /// Looks at the ledger, and ends payments that only an operator can end.
+    #[command(subcommand)]
+    Ledger(ledger::Command),
+    /// Looks at requests that could not be handled, and replays or discards them.
+    #[command(subcommand)]
+    DeadLetters(service::dead_letters::Command),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() {
+                ExitCode::from(EXIT_CONFIG)
+            } else {
+                ExitCode::SUCCESS
+            };
+            // Nothing is left to be done about a closed terminal.
+            let _ = error.print();
+            return code;
+        }
+    };
+    let loaded = Config::load(cli.config.as_deref());
+    let settings = match (loaded, &cli.command) {
+        (Ok(settings), Command::CheckConfig) => return config::report(Ok(()), &settings.effective),
+        (Ok(settings), _) => settings,
+        (Err(mistakes), _) => return config::refuse(&mistakes),
+    };
+    telemetry::init_logs(settings.common.log_format, &settings.common.log_filter);
+    telemetry::install_crypto();
+    let ended = match cli.command {
+        Command::Serve => app::serve(settings).await,
+        Command::Migrate => app::migrate(&settings).await,
+        Command::CheckConfig => Ok(ExitCode::SUCCESS),
+        Command::Ledger(command) => ledger::run(&settings, command).await,
+        Command::DeadLetters(command) => dead_letters::run(&settings, command).await,
+    };
+    ended.unwrap_or_else(|error| app::report(&error))
+}

@@ -1,9 +1,20 @@
 //! The internal port: `/livez`, `/readyz`, `/metrics`. Nothing outside the process decides about them.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr, time::Duration};
 
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::IntoResponse,
+    routing::get,
+};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+/// Histograms collect samples until they are read; without a scraper this keeps them small.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Readiness: not ready until migrations are done, and not ready any more while stopping.
 #[derive(Clone, Debug)]
@@ -32,12 +43,70 @@ impl Default for Readiness {
     }
 }
 
-/// Serves the internal port until `stop`. `before_metrics` runs before each `/metrics` rendering to refresh gauges.
+/// Serves the internal port until `stop`.
 pub async fn serve(
-    _listen: SocketAddr,
-    _readiness: Readiness,
-    _metrics: PrometheusHandle,
-    _stop: CancellationToken,
-) -> std::io::Result<()> {
-    todo!()
+    listen: SocketAddr,
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = bind(listen, "admin.listen").await?;
+    serve_on(listener, readiness, metrics, stop).await
+}
+
+/// Binds a listener; the error names the key that says where.
+pub async fn bind(listen: SocketAddr, key: &str) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(listen).await;
+    listener
+        .map_err(|error| io::Error::new(error.kind(), format!("{key}: cannot listen on {listen}: {error}")))
+}
+
+/// [`serve`] on a listener that is bound already.
+pub async fn serve_on(
+    listener: TcpListener,
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let upkeep = async {
+        let mut ticks = tokio::time::interval(UPKEEP);
+        loop {
+            ticks.tick().await;
+            metrics.run_upkeep();
+        }
+    };
+    let router = router(readiness, metrics.clone());
+    let serving = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    // A scraper that keeps its connection open must not hold up the end.
+    let stopped = async {
+        stop.cancelled().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    tokio::select! {
+        result = serving.into_future() => result,
+        () = stopped => Ok(()),
+        () = upkeep => Ok(()),
+    }
+}
+
+fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
+    let readyz = async |State(readiness): State<Readiness>| {
+        if readiness.is_ready() {
+            (StatusCode::OK, "ready\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+        }
+    };
+    let render = async move || {
+        (
+            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            metrics.render(),
+        )
+            .into_response()
+    };
+    Router::new()
+        .route("/livez", get(async || "alive\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render))
+        .with_state(readiness)
 }

@@ -1,61 +1,208 @@
 //! The life of a process: tasks that must not end, one signal, and an ordered end within a time limit.
 
-use std::{future::Future, process::ExitCode, time::Duration};
+use std::{
+    future::Future,
+    io,
+    panic::AssertUnwindSafe,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio_util::sync::CancellationToken;
+use futures_util::FutureExt as _;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::Notify,
+    time::{Instant, timeout_at},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Bad configuration or bad usage (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 64;
 
 /// The running process: groups of tasks, stopped in the order they were added.
-pub struct Process {}
+pub struct Process {
+    grace: Duration,
+    groups: Vec<Group>,
+    failure: Arc<Failure>,
+    signals: io::Result<Signals>,
+}
+
+/// Set as soon as any task ended that should not have.
+#[derive(Default)]
+struct Failure {
+    happened: AtomicBool,
+    told: Notify,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
 
 impl Process {
-    /// `grace` bounds the whole shutdown.
+    /// `grace` bounds the whole shutdown. From here on signals do not end the process by themselves.
     #[must_use]
-    pub fn new(_grace: Duration) -> Self {
-        todo!()
+    pub fn new(grace: Duration) -> Self {
+        Self {
+            grace,
+            groups: Vec::new(),
+            failure: Arc::default(),
+            signals: Signals::try_new(),
+        }
     }
 
     /// Adds a group: all tasks spawned with its handle stop together, after those of earlier groups have finished.
-    pub fn group(&mut self, _name: &'static str) -> Group {
-        todo!()
+    pub fn group(&mut self, name: &'static str) -> Group {
+        let group = Group {
+            name,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            failure: Arc::clone(&self.failure),
+        };
+        self.groups.push(group.clone());
+        group
     }
 
     /// Runs until SIGTERM, SIGINT, or a task that ends by itself (an error, exit 1, even when it returns `Ok`). Then calls
     /// `on_stop` (unready), stops the groups in order, and ends: 0 when all finished in time after a signal, 1 otherwise.
     /// A second signal ends at once.
-    pub async fn run(self, _on_stop: impl FnOnce()) -> ExitCode {
-        todo!()
+    pub async fn run(self, on_stop: impl FnOnce()) -> ExitCode {
+        let Self {
+            grace,
+            groups,
+            failure,
+            signals,
+        } = self;
+        let mut signals = match signals {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(error = %error, "could not listen for signals");
+                return ExitCode::FAILURE;
+            }
+        };
+        tokio::select! {
+            name = signals.next() => tracing::info!(signal = name, "stopping: finishing what is in hand"),
+            () = failure.wait() => tracing::error!("stopping, since a task ended that must not"),
+        }
+        on_stop();
+        let began = Instant::now();
+        tokio::select! {
+            in_time = stop_all(&groups, began + grace) => {
+                let clean = in_time && !failure.happened.load(Ordering::SeqCst);
+                tracing::info!(duration_ms = milliseconds(began), clean, "stopped");
+                if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            }
+            name = signals.next() => {
+                tracing::error!(signal = name, "asked twice: ending at once, with work in hand");
+                // Returning would wait for blocking work (a name look-up may take half a minute).
+                std::process::exit(1)
+            }
+        }
+    }
+}
+
+/// Stops group after group; false when the time was over before all had finished.
+async fn stop_all(groups: &[Group], deadline: Instant) -> bool {
+    let mut in_time = true;
+    for group in groups {
+        group.stop.cancel();
+        group.tasks.close();
+        if timeout_at(deadline, group.tasks.wait()).await.is_err() {
+            in_time = false;
+            tracing::error!(
+                group = group.name,
+                tasks = group.tasks.len(),
+                "tasks did not finish in time"
+            );
+        }
+    }
+    in_time
+}
+
+fn milliseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Signals {
+    fn try_new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+impl Failure {
+    fn tell(&self) {
+        self.happened.store(true, Ordering::SeqCst);
+        self.told.notify_one();
+    }
+
+    async fn wait(&self) {
+        while !self.happened.load(Ordering::SeqCst) {
+            self.told.notified().await;
+        }
     }
 }
 
 /// Spawns tasks of one group.
 #[derive(Clone)]
-pub struct Group {}
+pub struct Group {
+    name: &'static str,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    failure: Arc<Failure>,
+}
 
 impl Group {
     /// Cancelled when this group is to stop: tasks take no new work, finish what they hold, and return.
     #[must_use]
     pub fn stop(&self) -> CancellationToken {
-        todo!()
+        self.stop.clone()
     }
 
     /// Spawns a task that is to run until the group's stop. Ending earlier takes the process down; so does a panic.
-    pub fn spawn<F, T, E>(&self, _name: &'static str, _task: F)
+    pub fn spawn<F, T, E>(&self, name: &'static str, task: F)
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         T: Send + 'static,
         E: std::fmt::Display + Send + 'static,
     {
-        todo!()
+        let (stop, failure, group) = (self.stop.clone(), Arc::clone(&self.failure), self.name);
+        self.tasks.spawn(async move {
+            let ended = AssertUnwindSafe(task).catch_unwind().await;
+            let stopping = stop.is_cancelled();
+            match ended {
+                Ok(Ok(_)) if stopping => return,
+                Ok(Ok(_)) => tracing::error!(group, task = name, "task {name} ended by itself"),
+                Ok(Err(error)) => tracing::error!(group, task = name, error = %error, "task {name} failed"),
+                Err(_) => tracing::error!(group, task = name, "task {name} panicked"),
+            }
+            failure.tell();
+        });
     }
 
     /// Spawns a short piece of work that may end by itself (it is waited for on shutdown); a panic in it is logged.
-    pub fn spawn_work<F>(&self, _work: F)
+    pub fn spawn_work<F>(&self, work: F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        todo!()
+        let group = self.name;
+        self.tasks.spawn(async move {
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                tracing::error!(group, "a piece of work panicked");
+            }
+        });
     }
 }

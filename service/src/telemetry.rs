@@ -1,18 +1,134 @@
 //! Logs and metrics.
 
+use std::io::IsTerminal as _;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
+
 use crate::config::LogFormat;
 
-/// Starts logging. `RUST_LOG` is not read: the filter is configuration like everything else.
-pub fn init_logs(_format: LogFormat, _filter: &str) {
-    todo!()
+/// Seconds. From a query on the same machine to the longest wait a caller may ask for.
+const DURATIONS: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+/// Things handled together: powers of four.
+const COUNTS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+
+/// Starts logging, to standard error: standard output belongs to the commands. `RUST_LOG` is not read: the filter is
+/// configuration like everything else. A second call changes nothing.
+pub fn init_logs(format: LogFormat, filter: &str) {
+    // A filter that cannot be parsed was refused with the configuration.
+    let filter = EnvFilter::try_new(complete(filter)).unwrap_or_else(|_| EnvFilter::new("info"));
+    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = match format {
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
+    };
+    let started = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    if started.is_ok() {
+        log_panics();
+    }
+}
+
+/// The NATS client logs each event and each failed attempt; our own connection says the same once a change.
+fn complete(filter: &str) -> String {
+    if filter.contains("async_nats") {
+        filter.to_owned()
+    } else {
+        format!("{filter},async_nats=off")
+    }
+}
+
+/// A panic is one log line like any other error, not lines of text between JSON.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let text = panic.payload_as_str().unwrap_or("no message");
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(panic.location = place, "panicked: {text}");
+    }));
 }
 
 /// An error with its whole chain of sources, for one log line at the boundary.
-pub fn chain(_error: &dyn std::error::Error) -> String {
-    todo!()
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let next = error.to_string();
+        // Some libraries repeat their source's text in their own.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        source = error.source();
+    }
+    text
 }
 
-/// Installs the metrics recorder; its handle renders `/metrics`.
-pub fn init_metrics() -> metrics_exporter_prometheus::PrometheusHandle {
-    todo!()
+/// Installs the metrics recorder; its handle renders `/metrics`. Histograms named `…_seconds` get buckets for durations,
+/// all others get buckets for counts.
+pub fn init_metrics() -> PrometheusHandle {
+    let recorder = builder().build_recorder();
+    let handle = recorder.handle();
+    if metrics::set_global_recorder(recorder).is_err() {
+        tracing::warn!("a metrics recorder is installed already; this one stays empty");
+    }
+    payment_contract::metrics::describe();
+    handle
+}
+
+fn builder() -> PrometheusBuilder {
+    let builder = PrometheusBuilder::new();
+    // Only an empty list of buckets is an error.
+    let with_counts = builder.set_buckets(COUNTS).unwrap_or_default();
+    with_counts
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), DURATIONS)
+        .unwrap_or_default()
+}
+
+/// Makes ring the process's cryptography, for libraries that ask for the default. Call first in `main`.
+pub fn install_crypto() {
+    // Refused only when there is one already, which is then ring as well: the workspace builds no other.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{0}")]
+    struct Link(&'static str, #[source] Option<Box<Link>>);
+
+    #[test]
+    fn a_chain_shows_every_source_once() {
+        let error = Link(
+            "outer",
+            Some(Box::new(Link(
+                "middle: inner",
+                Some(Box::new(Link("inner", None))),
+            ))),
+        );
+        assert_eq!(chain(&error), "outer: middle: inner");
+    }
+
+    #[test]
+    fn histograms_get_buckets_that_fit_their_unit() {
+        let recorder = builder().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            metrics::histogram!("test_seconds").record(0.2);
+            metrics::histogram!("test_messages").record(200.0);
+        });
+        let text = recorder.handle().render();
+        assert!(text.contains(r#"test_seconds_bucket{le="0.25"} 1"#), "{text}");
+        assert!(text.contains(r#"test_messages_bucket{le="256"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn the_nats_client_stays_quiet_unless_asked_for() {
+        assert_eq!(complete("info"), "info,async_nats=off");
+        assert_eq!(complete("info,async_nats=debug"), "info,async_nats=debug");
+    }
 }

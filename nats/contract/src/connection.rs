@@ -1,8 +1,25 @@
 //! One connection to NATS: NKEY login, the server's certificate checked, an inbox of one's own, reconnecting for ever.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf, time::Duration};
 
+use async_nats::{ConnectOptions, Event, ServerAddr, jetstream};
+use rand::RngExt as _;
 use tokio::sync::watch;
+
+mod watcher;
+
+/// An idle link is checked this often; two unanswered checks end it, so a half-open one is noticed within 15 s.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// TCP, TLS and login together. A server that accepts and then says nothing must not hold up trying the next one.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Reconnecting waits at most this long: every second without NATS is a second in which no payment moves.
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+/// Longest wait for an answer of the `JetStream` API. Longer than a leader needs to answer, shorter than an election.
+const API_TIMEOUT: Duration = Duration::from_secs(3);
+/// Commands the client queues before `publish` waits. A pipelined batch fits, a runaway sender does not.
+const QUEUED_COMMANDS: usize = 8192;
+/// Where the server's configuration imports the other account's `JetStream` API.
+const PEER_API: &str = "PEER.API";
 
 /// How to reach NATS and as whom.
 #[derive(Clone)]
@@ -30,6 +47,8 @@ pub struct Link {
 #[derive(Clone, Debug)]
 pub struct Connection {
     client: async_nats::Client,
+    own: jetstream::Context,
+    peer: jetstream::Context,
     link: watch::Receiver<Link>,
 }
 
@@ -39,40 +58,217 @@ pub enum Error {
     /// The options are unusable (seed, CA file, address).
     #[error("could not set up the NATS connection")]
     Connect(#[from] async_nats::ConnectError),
+    /// Not `tls://host:port`, or several of it.
+    #[error("unusable NATS address: {0}")]
+    Url(String),
+    /// Not the seed of a user's NKEY.
+    #[error("the NKEY seed is not one of a user (SU…)")]
+    Seed,
+    /// The CA file cannot be read.
+    #[error("could not read the NATS server's CA from {path}")]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Parses `tls://host:4222`, several separated by commas; for checking configuration early.
+///
+/// `nats://` means the same: there is no plain-text mode, since a scheme is easily mistyped and a seed's signature alone
+/// does not keep anyone from reading or changing what is sent.
+pub fn parse_urls(urls: &str) -> Result<Vec<ServerAddr>, Error> {
+    urls.split(',').map(str::trim).map(parse_url).collect()
+}
+
+fn parse_url(url: &str) -> Result<ServerAddr, Error> {
+    if url.contains('@') {
+        // Not shown: it may hold a password.
+        return Err(Error::Url(
+            "users log in with an NKEY, the address holds no user".into(),
+        ));
+    }
+    let address: ServerAddr = url
+        .parse()
+        .map_err(|error| Error::Url(format!("{url:?}: {error}")))?;
+    match address.scheme() {
+        _ if address.host().is_empty() => Err(Error::Url(format!("{url:?} names no host"))),
+        "tls" | "nats" => Ok(address),
+        scheme => Err(Error::Url(format!(
+            "{scheme}:// is not supported, write tls://host:4222"
+        ))),
+    }
 }
 
 impl Connection {
     /// Returns at once, connected or not; reconnects for ever with jitter. Must run inside a tokio runtime.
-    pub async fn init(_settings: Settings) -> Result<Self, Error> {
-        todo!()
+    pub async fn init(settings: Settings) -> Result<Self, Error> {
+        let addresses = parse_urls(&settings.url)?;
+        let seed = settings.nkey_seed.trim().to_owned();
+        let user = nkeys::KeyPair::from_seed(&seed).map_err(|_| Error::Seed)?;
+        if user.key_pair_type() != nkeys::KeyPairType::User {
+            return Err(Error::Seed);
+        }
+        let (events, received) = tokio::sync::mpsc::unbounded_channel();
+        let mut options = options(settings.name, seed, events);
+        if let Some(path) = settings.ca_file {
+            // The client reads it again at each connect; reading it now tells a wrong path from a server that is away.
+            if let Err(source) = tokio::fs::read(&path).await {
+                return Err(Error::CaFile { path, source });
+            }
+            options = options.add_root_certificates(path);
+        }
+        let client = options.connect(addresses).await?;
+        let (sender, link) = watch::channel(Link::default());
+        tokio::spawn(watcher::run(client.clone(), settings.url, received, sender));
+        let context = || jetstream::ContextBuilder::new().timeout(API_TIMEOUT);
+        let own = context().build(client.clone());
+        let peer = context()
+            .api_prefix(PEER_API)
+            .timeout(API_TIMEOUT)
+            .build(client.clone());
+        Ok(Self {
+            client,
+            own,
+            peer,
+            link,
+        })
     }
+
     /// The client, for what this module does not cover.
     #[must_use]
     pub fn client(&self) -> &async_nats::Client {
         &self.client
     }
+
     /// `JetStream` of the own account: streams and durables this service owns, and publishing.
     #[must_use]
-    pub fn own_jetstream(&self) -> async_nats::jetstream::Context {
-        todo!()
+    pub fn own_jetstream(&self) -> jetstream::Context {
+        self.own.clone()
     }
+
     /// `JetStream` of the other side's account through the imported prefix `PEER.API`: info and pulls of one durable.
     #[must_use]
-    pub fn peer_jetstream(&self) -> async_nats::jetstream::Context {
-        todo!()
+    pub fn peer_jetstream(&self) -> jetstream::Context {
+        self.peer.clone()
     }
+
     /// The link's state now, and a way to wait for changes.
     #[must_use]
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
     }
+
     /// True while connected.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.link.borrow().connected
     }
+
     /// Flushes what was published and closes, within `limit`.
-    pub async fn close(self, _limit: std::time::Duration) {
-        todo!()
+    pub async fn close(mut self, limit: Duration) {
+        if !self.is_connected() {
+            return;
+        }
+        let closing = async {
+            // `drain` only starts draining, and the end of the link tells that it is done.
+            if self.client.flush().await.is_ok() && self.client.drain().await.is_ok() {
+                let _ = self.link.wait_for(|link| !link.connected).await;
+            }
+        };
+        if tokio::time::timeout(limit, closing).await.is_err() {
+            tracing::warn!(
+                "NATS connection not closed in time; unsent messages are sent again by whoever needs them"
+            );
+        }
+    }
+}
+
+fn options(
+    name: &'static str,
+    seed: String,
+    events: tokio::sync::mpsc::UnboundedSender<Event>,
+) -> ConnectOptions {
+    ConnectOptions::with_nkey(seed)
+        .name(name)
+        .custom_inbox_prefix(inbox_prefix(name))
+        .require_tls(true)
+        // The address given is the one the certificate is for; servers announce bare IP addresses.
+        .ignore_discovered_servers()
+        // A service may start before NATS, and outlives any outage of it: no limit on reconnects.
+        .retry_on_initial_connect()
+        .max_reconnects(None)
+        .reconnect_delay_callback(reconnect_delay)
+        .connection_timeout(CONNECT_TIMEOUT)
+        .request_timeout(Some(API_TIMEOUT))
+        .ping_interval(PING_INTERVAL)
+        .client_capacity(QUEUED_COMMANDS)
+        .event_callback(move |event| {
+            let events = events.clone();
+            async move {
+                // Without a watcher nobody holds this connection any more.
+                let _ = events.send(event);
+            }
+        })
+}
+
+/// The only subjects the server lets this user subscribe to.
+fn inbox_prefix(name: &str) -> String {
+    format!("_INBOX_{}", name.replace('-', "_"))
+}
+
+/// Doubles from 50 ms; half of it is random, so that a restarted server is not met by everyone in the same millisecond.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let Some(doublings) = attempts.checked_sub(1).filter(|doublings| *doublings > 0) else {
+        return Duration::ZERO;
+    };
+    let doublings = u32::try_from(doublings).unwrap_or(u32::MAX).min(10);
+    let longest = (Duration::from_millis(25) * 2_u32.pow(doublings)).min(MAX_RECONNECT_DELAY);
+    longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inbox_prefix_is_the_one_the_server_allows() {
+        assert_eq!(inbox_prefix("invoice-app"), "_INBOX_invoice_app");
+        assert_eq!(inbox_prefix("payment-provider"), "_INBOX_payment_provider");
+    }
+
+    #[test]
+    fn reconnecting_is_immediate_first_and_never_waits_longer_than_two_seconds() {
+        assert_eq!(reconnect_delay(0), Duration::ZERO);
+        assert_eq!(reconnect_delay(1), Duration::ZERO);
+        assert!(reconnect_delay(2) <= Duration::from_millis(50));
+        for attempts in [3, 10, 1000, usize::MAX] {
+            let delay = reconnect_delay(attempts);
+            assert!(
+                delay > Duration::ZERO && delay <= MAX_RECONNECT_DELAY,
+                "{attempts}: {delay:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_are_checked_before_connecting() {
+        assert_eq!(parse_urls("tls://a:4222, tls://b").unwrap().len(), 2);
+        assert!(parse_urls("nats://localhost:4222").is_ok());
+        for url in [
+            "",
+            "tls://",
+            "http://a:4222",
+            "ws://a:4222",
+            "tls://a:x",
+            "tls://a,",
+            "tls://user:secret@a",
+        ] {
+            assert!(parse_urls(url).is_err(), "{url}");
+        }
+        let error = parse_urls("tls://user:secret@a").unwrap_err();
+        assert!(!error.to_string().contains("secret"));
     }
 }

@@ -4,9 +4,17 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection::Connection, streams::Definition, trace::TraceParent};
+use crate::{connection::Connection, publish::TRACEPARENT, streams::Definition, trace::TraceParent};
+
+mod hand;
+mod lane;
+mod settle;
+mod work;
+
+use work::Work;
 
 /// A decoded message in the handler's hands.
 #[derive(Debug)]
@@ -30,7 +38,8 @@ pub struct Origin {
     pub subject: String,
     /// The sequence in the stream.
     pub stream_sequence: u64,
-    /// Header block as received, `NATS/1.0` line included; empty when there were none.
+    /// The header block, `NATS/1.0` line included; empty when there were none. Put together again from the headers as the
+    /// client parsed them, sorted by name, so that the same message always has the same bytes.
     pub headers: Bytes,
     /// The body as received.
     pub body: Bytes,
@@ -62,16 +71,27 @@ pub struct DeadLetter {
 
 /// Where a handler puts its decisions, one per message, in any order and as soon as each is known.
 #[derive(Clone, Debug)]
-pub struct Decisions(tokio::sync::mpsc::UnboundedSender<(Token, Decision)>);
+pub struct Decisions(UnboundedSender<(Token, Verdict)>);
+
+/// What became of a message in the handler's hands.
+#[derive(Debug)]
+enum Verdict {
+    Decided(Decision),
+    /// The handler returned, panicked or was given up without a word about it.
+    Undecided,
+}
 
 impl Decisions {
-    /// Decides one message. Bounded by the number of messages in hand.
-    pub fn decide(&self, _token: Token, _decision: Decision) {
-        todo!()
+    /// Decides one message; the first decision about it counts. Bounded by the number of messages in hand.
+    pub fn decide(&self, token: Token, decision: Decision) {
+        // The other end is gone only when the loop has given the message back already.
+        let _ = self.0.send((token, Verdict::Decided(decision)));
     }
 }
 
 /// What a service does with the messages of one consumer.
+///
+/// Both futures may be dropped before their end, when shutdown takes longer than it may.
 pub trait Handler: Send + Sync + 'static {
     /// The message type.
     type Message: DeserializeOwned + Send + 'static;
@@ -108,16 +128,62 @@ pub struct Settings {
 /// Takes messages of `definition`'s durable from the peer's account until `stop` is cancelled, then finishes what is in
 /// hand. Survives anything NATS does: lost connections, missing responders, a deleted consumer or stream, elections.
 pub async fn run<H: Handler>(
-    _connection: Connection,
-    _definition: Definition,
-    _settings: Settings,
-    _handler: Arc<H>,
-    _stop: CancellationToken,
+    connection: Connection,
+    definition: Definition,
+    settings: Settings,
+    handler: Arc<H>,
+    stop: CancellationToken,
 ) {
-    todo!()
+    let (verdicts, decided) = mpsc::unbounded_channel();
+    let work = Arc::new(Work::new(connection, definition, settings, handler, verdicts));
+    let finish = CancellationToken::new();
+    let settling = work.settle(decided, finish.clone());
+    let working = async {
+        // Two, so that one pull is under way while the messages of the other are handed over.
+        tokio::join!(lane::run(&work, &stop), lane::run(&work, &stop));
+        work.drain(settings.drain).await;
+        finish.cancel();
+    };
+    tokio::select! {
+        ((), ()) = async { tokio::join!(working, settling) } => {}
+        () = work.keep_alive() => {}
+    }
+    work.finish().await;
 }
 
 /// Decodes a body as the loop does; for replaying dead letters. The error says what is wrong with it.
-pub fn decode<M: DeserializeOwned>(_body: &[u8]) -> Result<M, String> {
-    todo!()
+pub fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, String> {
+    serde_json::from_slice(body).map_err(|error| format!("not a valid message: {error}"))
+}
+
+/// Runs one stored message through the handler and returns its decision; for replaying dead letters. What cannot be
+/// decoded is rejected; what the handler leaves undecided is to be retried. Nothing is buried.
+pub async fn handle_one<H: Handler>(handler: &Arc<H>, origin: Origin) -> Decision {
+    let message = match decode(&origin.body) {
+        Ok(message) => message,
+        Err(reason) => return Decision::Reject(reason),
+    };
+    let (sender, mut decided) = mpsc::unbounded_channel();
+    let trace = header_of(&origin.headers, TRACEPARENT).and_then(TraceParent::parse);
+    let received = Received {
+        token: Token(0),
+        message,
+        origin: Arc::new(origin),
+        delivered: 1,
+        trace,
+    };
+    handler.handle(vec![received], Decisions(sender)).await;
+    match decided.recv().await {
+        Some((_, Verdict::Decided(decision))) => decision,
+        _ => Decision::Retry(Duration::ZERO),
+    }
+}
+
+/// A header's value out of a header block.
+fn header_of<'a>(block: &'a [u8], name: &str) -> Option<&'a str> {
+    let lines = std::str::from_utf8(block).ok()?.lines().skip(1);
+    let mut fields = lines.filter_map(|line| line.split_once(':'));
+    fields
+        .find(|(field, _)| *field == name)
+        .map(|(_, value)| value.trim())
 }

@@ -5,10 +5,12 @@ pub mod connection;
 pub mod delivery;
 pub mod ids;
 pub mod messages;
+pub mod metrics;
 pub mod money;
 pub mod publish;
 pub mod streams;
 pub mod subjects;
+pub mod timestamp;
 pub mod trace;
 
 pub use ids::{BatchId, InvoiceId, PaymentId};

@@ -1,9 +1,10 @@
 //! The messages themselves, versioned by subject. `golden/` locks their JSON: a changed golden file is a broken peer.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{InvoiceId, Money, PaymentId};
+use crate::{InvoiceId, Money, PaymentId, timestamp};
 
 /// Asks payment-provider to pay an invoice. Sent again, unchanged, until an outcome arrives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub struct PayRequestV1 {
     /// 1 for the invoice's first payment, 2 after one decline, and so on.
     pub attempt: u32,
     /// When the payment was requested.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp")]
     pub requested_at: OffsetDateTime,
 }
 
@@ -47,7 +48,7 @@ pub struct PaymentOutcomeV1 {
     /// The bank's reference; null when it gave none.
     pub provider_reference: Option<String>,
     /// When the ledger row was finished.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(with = "timestamp")]
     pub settled_at: OffsetDateTime,
 }
 
@@ -59,5 +60,154 @@ impl OutcomeStatus {
             Self::Succeeded => "succeeded",
             Self::Declined => "declined",
         }
+    }
+}
+
+impl std::fmt::Display for OutcomeStatus {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl PayRequestV1 {
+    /// The JSON body.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        encode(self)
+    }
+}
+
+impl PaymentOutcomeV1 {
+    /// The JSON body.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        encode(self)
+    }
+}
+
+/// Room for a usual message, so that encoding allocates once.
+const USUAL_SIZE: usize = 384;
+
+fn encode(message: &impl Serialize) -> Bytes {
+    let mut body = Vec::with_capacity(USUAL_SIZE);
+    #[expect(
+        clippy::expect_used,
+        reason = "plain structs of text, numbers and ids encode always"
+    )]
+    serde_json::to_writer(&mut body, message).expect("a message encodes");
+    body.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::de::DeserializeOwned;
+    use time::macros::datetime;
+
+    const PAY_REQUEST: &str = include_str!("../golden/pay_request_v1.json");
+    const SUCCEEDED: &str = include_str!("../golden/payment_outcome_v1_succeeded.json");
+    const DECLINED: &str = include_str!("../golden/payment_outcome_v1_declined.json");
+
+    fn pay_request() -> PayRequestV1 {
+        PayRequestV1 {
+            payment_id: "019b7c5e-4b00-7000-8000-0000000000a1".parse().unwrap(),
+            invoice_id: "019b7c5e-4b00-7000-8000-0000000000b1".parse().unwrap(),
+            invoice_number: "I1 \u{e9}\"\\".to_owned(),
+            amount: Money::parse("12.15", "EUR").unwrap(),
+            attempt: 2,
+            requested_at: datetime!(2026-01-02 03:04:05.000678 UTC),
+        }
+    }
+
+    fn succeeded() -> PaymentOutcomeV1 {
+        PaymentOutcomeV1 {
+            payment_id: "019b7c5e-4b00-7000-8000-0000000000a1".parse().unwrap(),
+            invoice_id: "019b7c5e-4b00-7000-8000-0000000000b1".parse().unwrap(),
+            status: OutcomeStatus::Succeeded,
+            reason: None,
+            provider_reference: Some("sim-42".to_owned()),
+            settled_at: datetime!(2026-01-02 03:04:06 UTC),
+        }
+    }
+
+    fn declined() -> PaymentOutcomeV1 {
+        PaymentOutcomeV1 {
+            status: OutcomeStatus::Declined,
+            reason: Some("insufficient_funds".to_owned()),
+            provider_reference: None,
+            ..succeeded()
+        }
+    }
+
+    fn with_field(golden: &str, field: &str) -> String {
+        golden.trim_end().replacen('{', &format!("{{{field},"), 1)
+    }
+
+    fn assert_locked<M>(golden: &str, message: &M)
+    where
+        M: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
+    {
+        let json = String::from_utf8(encode(message).to_vec()).unwrap();
+        assert_eq!(
+            json,
+            golden.trim_end(),
+            "the wire format changed: deployed peers will not understand it"
+        );
+        assert_eq!(&serde_json::from_str::<M>(golden).unwrap(), message);
+        let newer = with_field(golden, r#""added_later":{"deep":[1,null,"x"]}"#);
+        assert_eq!(&serde_json::from_str::<M>(&newer).unwrap(), message);
+    }
+
+    #[test]
+    fn messages_look_as_their_golden_files_and_accept_unknown_fields() {
+        assert_locked(PAY_REQUEST, &pay_request());
+        assert_locked(SUCCEEDED, &succeeded());
+        assert_locked(DECLINED, &declined());
+    }
+
+    #[test]
+    fn an_outcome_may_leave_out_what_is_null() {
+        let short = SUCCEEDED.replace(r#""reason":null,"#, "");
+        assert_ne!(short, SUCCEEDED);
+        assert_eq!(
+            serde_json::from_str::<PaymentOutcomeV1>(&short).unwrap(),
+            succeeded()
+        );
+    }
+
+    #[test]
+    fn times_of_other_offsets_and_precisions_mean_the_same() {
+        let other = PAY_REQUEST.replace(
+            "2026-01-02T03:04:05.000678Z",
+            "2026-01-02T05:04:05.000678000+02:00",
+        );
+        assert_ne!(other, PAY_REQUEST);
+        assert_eq!(
+            serde_json::from_str::<PayRequestV1>(&other).unwrap(),
+            pay_request()
+        );
+    }
+
+    #[test]
+    fn a_message_without_a_usable_payment_id_is_refused() {
+        for payment_id in [r#""""#, r#""x""#, "null", "7", "{}"] {
+            let body = PAY_REQUEST.replace(r#""019b7c5e-4b00-7000-8000-0000000000a1""#, payment_id);
+            assert!(
+                serde_json::from_str::<PayRequestV1>(&body).is_err(),
+                "{payment_id}"
+            );
+        }
+        let missing = PAY_REQUEST.replace("payment_id", "paymentid");
+        assert!(serde_json::from_str::<PayRequestV1>(&missing).is_err());
+    }
+
+    #[test]
+    fn usual_messages_fit_the_room_made_for_them() {
+        let longest = PayRequestV1 {
+            invoice_number: "I".repeat(64),
+            ..pay_request()
+        };
+        assert!(encode(&longest).len() <= USUAL_SIZE);
+        assert!(encode(&declined()).len() <= USUAL_SIZE);
     }
 }

@@ -1,33 +1,116 @@
 //! W3C trace context: one id follows a payment from the HTTP call through both services and back.
 
-/// A valid `traceparent` value.
+use rand::RngExt as _;
+
+/// A valid `traceparent` value of version 00.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceParent(String);
 
 impl TraceParent {
-    /// A new trace.
+    /// A new trace, marked as sampled.
     #[must_use]
     pub fn generate() -> Self {
-        todo!()
+        Self(format!("00-{:032x}-{:016x}-01", non_zero_u128(), non_zero_u64()))
     }
-    /// Accepts only `00-<32 hex>-<16 hex>-<2 hex>` with non-zero ids.
+
+    /// Accepts only `00-<32 hex>-<16 hex>-<2 hex>`, lower case, with non-zero ids.
     #[must_use]
-    pub fn parse(_text: &str) -> Option<Self> {
-        todo!()
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let valid = parts.next().is_none()
+            && version == "00"
+            && is_id(trace, 32)
+            && is_id(span, 16)
+            && is_hex(flags, 2);
+        valid.then(|| Self(text.to_owned()))
     }
+
     /// Same trace, new span: what goes on the next hop.
     #[must_use]
     pub fn child(&self) -> Self {
-        todo!()
+        let flags = self.0.get(53..).unwrap_or("01");
+        Self(format!("00-{}-{:016x}-{flags}", self.trace_id(), non_zero_u64()))
     }
+
     /// The header value.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
     /// The 32 hex digits that logs carry as `trace_id`.
     #[must_use]
     pub fn trace_id(&self) -> &str {
-        todo!()
+        self.0.get(3..35).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Display for TraceParent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Zero means "invalid" in trace context.
+fn non_zero_u128() -> u128 {
+    rand::rng().random::<u128>().max(1)
+}
+
+fn non_zero_u64() -> u64 {
+    rand::rng().random::<u64>().max(1)
+}
+
+fn is_id(text: &str, length: usize) -> bool {
+    is_hex(text, length) && text.bytes().any(|byte| byte != b'0')
+}
+
+fn is_hex(text: &str, length: usize) -> bool {
+    text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALID: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn generated_traces_are_valid_and_differ() {
+        let (one, two) = (TraceParent::generate(), TraceParent::generate());
+        assert_eq!(TraceParent::parse(one.as_str()).as_ref(), Some(&one));
+        assert_ne!(one.trace_id(), two.trace_id());
+    }
+
+    #[test]
+    fn a_child_keeps_the_trace_and_the_flags_and_changes_the_span() {
+        let parent = TraceParent::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00").unwrap();
+        let child = parent.child();
+        assert_eq!(child.trace_id(), "4bf92f3577b34da6a3ce929d0e0e4736");
+        assert!(child.as_str().ends_with("-00"));
+        assert_ne!(child, parent);
+        assert!(TraceParent::parse(child.as_str()).is_some());
+    }
+
+    #[test]
+    fn anything_but_version_00_in_lower_case_hex_is_refused() {
+        assert!(TraceParent::parse(VALID).is_some());
+        for text in [
+            "",
+            "00",
+            "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-1",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-extra",
+            " 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0\n",
+            "00-éééééééééééééééé-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(TraceParent::parse(text), None, "{text:?}");
+        }
     }
 }

@@ -1,0 +1,160 @@
+//! A whole system for one test: all four processes on free ports, thrown away afterwards.
+
+use local_stack::{Service, ServiceKind, Stack, StackOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+
+use crate::{Client, Error, Report, Result, check, eventually, wait};
+
+/// A running system.
+#[derive(Debug)]
+pub struct System {
+    // Dropped in this order. `None` once dropped.
+    stack: Stack,
+    directory: Option<TempDir>,
+}
+
+impl System {
+    /// Starts one as it is configured by default.
+    pub async fn start() -> Result<Self> {
+        Self::start_with(|_| {}).await
+    }
+
+    /// Starts one with other options.
+    pub async fn start_with(configure: impl FnOnce(&mut StackOptions)) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("acceptance-").tempdir()?;
+        let mut options = StackOptions::for_tests(directory.path())?;
+        configure(&mut options);
+        let stack = Stack::start(options).await?;
+        Ok(Self {
+            stack,
+            directory: Some(directory),
+        })
+    }
+
+    /// Its processes.
+    #[must_use]
+    pub fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// A caller of its API.
+    pub fn client(&self) -> Result<Client> {
+        Client::try_new(&self.stack.invoice_app().url())
+    }
+
+    /// Another replica of a service, changed by `configure`, ready to take work.
+    pub async fn replica(
+        &self,
+        kind: ServiceKind,
+        name: &str,
+        configure: impl FnOnce(&mut local_stack::ServiceOptions),
+    ) -> Result<Service> {
+        let mut options = self.stack.another(kind, name)?;
+        configure(&mut options);
+        Ok(Service::start(options).await?)
+    }
+
+    /// The check, once nothing is open any more.
+    pub async fn check_when_settled(&self) -> Result<Report> {
+        eventually("no payment is open", || async {
+            Ok((self.count_payments("requested").await? == 0).then_some(()))
+        })
+        .await?;
+        self.check().await
+    }
+
+    /// The check, now.
+    pub async fn check(&self) -> Result<Report> {
+        check::check(
+            &self.stack.invoice_database_url(),
+            &self.stack.payment_database_url(),
+        )
+        .await
+    }
+
+    /// How many invoices have this status.
+    pub async fn count_invoices(&self, status: &str) -> Result<u64> {
+        self.count_in_invoices(&format!(
+            "select count(*) from invoices where status = '{status}'"
+        ))
+        .await
+    }
+
+    /// How many payments have this status.
+    pub async fn count_payments(&self, status: &str) -> Result<u64> {
+        self.count_in_invoices(&format!(
+            "select count(*) from payments where status = '{status}'"
+        ))
+        .await
+    }
+
+    /// A count in invoice-app's database.
+    pub async fn count_in_invoices(&self, query: &str) -> Result<u64> {
+        count(&self.stack.invoice_database_url(), query).await
+    }
+
+    /// A count in payment-provider's database.
+    pub async fn count_in_payments(&self, query: &str) -> Result<u64> {
+        count(&self.stack.payment_database_url(), query).await
+    }
+
+    /// Waits until at least this many invoices are paid.
+    pub async fn at_least_paid(&self, n: u64) -> Result<()> {
+        eventually(&format!("{n} invoices are paid"), || async {
+            Ok((self.count_invoices("paid").await? >= n).then_some(()))
+        })
+        .await
+    }
+
+    /// Waits until every one of `n` invoices is paid, then the check. `minutes` bounds the wait.
+    pub async fn expect_all_paid(&self, n: u64, minutes: u64) -> Result<Report> {
+        let limit = std::time::Duration::from_mins(minutes);
+        let paid = wait::eventually_within(limit, &format!("all {n} invoices are paid"), || async {
+            Ok((self.count_invoices("paid").await? == n).then_some(()))
+        })
+        .await;
+        let report = self.check().await?;
+        match paid {
+            Ok(()) => report.expect_succeeded(usize::try_from(n)?),
+            Err(error) => Err(Error::new(format!("{error}\n{report}"))),
+        }
+    }
+}
+
+impl Drop for System {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            for program in self.stack.programs() {
+                eprintln!("--- {} ---\n{}", program.spec().name, tail(&program.spec().log));
+            }
+        }
+        if failed
+            && std::env::var_os("ACCEPTANCE_KEEP").is_some()
+            && let Some(directory) = self.directory.take()
+        {
+            eprintln!("kept: {}", directory.keep().display());
+        }
+    }
+}
+
+/// The last lines of a log, as much as helps.
+fn tail(log: &std::path::Path) -> String {
+    let text = std::fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    lines
+        .get(lines.len().saturating_sub(25)..)
+        .unwrap_or_default()
+        .join("\n")
+}
+
+/// The single number a query returns.
+pub async fn count(database_url: &str, query: &str) -> Result<u64> {
+    let mut database = PgConnection::connect(database_url).await?;
+    let number: i64 = sqlx::query_scalar(AssertSqlSafe(query))
+        .fetch_one(&mut database)
+        .await?;
+    Ok(u64::try_from(number)?)
+}

@@ -1,0 +1,25 @@
+//! Black-box tests: real processes, a real nats-server and a real Postgres, seen only from outside.
+//!
+//! Faults strike when a number of invoices is paid, drawn from a printed seed; `ACCEPTANCE_SEED` repeats a run.
+//! `ACCEPTANCE_KEEP=1` keeps the files of a system whose test failed. The ignored tests are the same with far more load.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a step that fails, fails the test"
+)]
+
+mod bulk;
+mod concurrency;
+mod crashes;
+mod dead_letters;
+mod idempotency;
+mod lifecycle;
+mod local_stack_command;
+mod main_path;
+mod nats_forgets;
+mod nats_outages;
+mod nats_permissions;
+mod postgres_outages;
+mod rolling;

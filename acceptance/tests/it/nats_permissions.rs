@@ -1,0 +1,478 @@
+//! What each user of NATS may do, and that everything else is refused, with the one server configuration.
+//!
+//! No service runs here, so nothing but the test changes what the streams hold, and the server's own monitoring counts it.
+
+use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream};
+use async_nats::jetstream;
+use local_stack::{Keys, NatsOptions, NatsServer, User, free_port};
+use payment_contract::streams::{self, ACK_WAIT, Definition, PAY_OUTCOMES, PAY_REQUESTS};
+use tempfile::TempDir;
+
+/// A service seen from both ends.
+#[derive(Clone, Copy)]
+struct Side {
+    user: User,
+    inbox: &'static str,
+    /// The stream it owns, and the durable the other side reads it by.
+    own: Definition,
+    /// A subject of that stream.
+    subject: &'static str,
+    /// The other side's, with its own durable on it.
+    peer: Definition,
+    peer_subject: &'static str,
+}
+
+const INVOICE_APP: Side = Side {
+    user: User::InvoiceApp,
+    inbox: "_INBOX_invoice_app",
+    own: PAY_REQUESTS,
+    subject: "pay.v1.request.eur",
+    peer: PAY_OUTCOMES,
+    peer_subject: "pay.v1.outcome.succeeded",
+};
+const PAYMENT_PROVIDER: Side = Side {
+    user: User::PaymentProvider,
+    inbox: "_INBOX_payment_provider",
+    own: PAY_OUTCOMES,
+    subject: "pay.v1.outcome.succeeded",
+    peer: PAY_REQUESTS,
+    peer_subject: "pay.v1.request.eur",
+};
+const SIDES: [Side; 2] = [INVOICE_APP, PAYMENT_PROVIDER];
+
+struct Server {
+    nats: NatsServer,
+    // Removed after the server has ended.
+    _directory: TempDir,
+}
+
+impl Server {
+    /// With both streams as their owners make them, and three messages in each, none delivered.
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let nats = NatsServer::start(NatsOptions {
+            directory: directory.path().to_owned(),
+            log: directory.path().join("nats.log"),
+            port: free_port().unwrap(),
+            monitor_port: free_port().unwrap(),
+            keys: Keys::generate(&directory.path().join("keys"), &[]).unwrap(),
+        })
+        .await
+        .unwrap();
+        for side in SIDES {
+            let owner = jetstream::new(nats.connect(side.user).await.unwrap());
+            streams::ensure(
+                &owner,
+                side.own,
+                streams::Options {
+                    replicas: 1,
+                    ack_wait: ACK_WAIT,
+                },
+            )
+            .await
+            .unwrap();
+            for _ in 0..3 {
+                owner
+                    .publish(side.subject, "{}".into())
+                    .await
+                    .unwrap()
+                    .await
+                    .unwrap();
+            }
+        }
+        Self {
+            nats,
+            _directory: directory,
+        }
+    }
+
+    fn connect(&self, user: User) -> RawNats {
+        RawNats::connect(&self.nats, user).unwrap()
+    }
+
+    async fn states(&self) -> [StreamState; 2] {
+        [self.state(PAY_REQUESTS).await, self.state(PAY_OUTCOMES).await]
+    }
+
+    async fn state(&self, stream: Definition) -> StreamState {
+        existing_stream(&self.nats, stream.stream).await.unwrap()
+    }
+}
+
+#[track_caller]
+fn assert_refused(what: &str, refusals: &[String]) {
+    let refused = refusals
+        .iter()
+        .any(|text| text.to_lowercase().contains("permissions violation"));
+    assert!(refused, "{what} was let through: {refusals:?}");
+}
+
+#[track_caller]
+fn assert_granted(what: &str, refusals: &[String]) {
+    assert!(refusals.is_empty(), "{what} was refused: {refusals:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_service_may_do_what_its_work_takes() {
+    let server = Server::start().await;
+    for side in SIDES {
+        let mut me = server.connect(side.user);
+        let inbox = format!("{}.1", side.inbox);
+        assert_granted("its inbox", &me.subscribe(&format!("{}.>", side.inbox)).unwrap());
+        let before = server.state(side.own).await;
+        assert!(
+            me.request(side.subject, &inbox, b"{}").unwrap().is_some(),
+            "a publish is confirmed"
+        );
+        assert_eq!(
+            server.state(side.own).await.last_sequence,
+            before.last_sequence + 1
+        );
+
+        for subject in [
+            format!("$JS.API.STREAM.INFO.{}", side.own.stream),
+            format!("$JS.API.CONSUMER.INFO.{}.{}", side.own.stream, side.own.durable),
+            format!(
+                "PEER.API.CONSUMER.INFO.{}.{}",
+                side.peer.stream, side.peer.durable
+            ),
+        ] {
+            let answer = me.request(&subject, &inbox, b"").unwrap().unwrap();
+            let text = String::from_utf8_lossy(&answer.content).into_owned();
+            assert!(
+                text.contains(r#""config""#) && !text.contains(r#""error""#),
+                "{subject}: {text}"
+            );
+        }
+        let pull = format!(
+            "PEER.API.CONSUMER.MSG.NEXT.{}.{}",
+            side.peer.stream, side.peer.durable
+        );
+        let message = me.request(&pull, &inbox, b"").unwrap().unwrap();
+        assert_eq!(message.subject, side.peer_subject);
+        assert_eq!(server.state(side.peer).await.ack_pending, 1);
+        assert_granted(
+            "the ack",
+            &me.publish(&message.reply.unwrap(), "", b"+ACK").unwrap(),
+        );
+        eventually("the ack is taken", || async {
+            let state = existing_stream(&server.nats, side.peer.stream).await?;
+            Ok((state.ack_pending == 0 && state.ack_floor == 1).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+}
+
+/// Everything that touches a stream or durable by another way than the granted ones.
+fn forbidden_to(side: Side) -> Vec<String> {
+    let (own, peer) = (side.own, side.peer);
+    let mut subjects: Vec<String> = [
+        side.peer_subject,
+        "pay.v1.outcome.declined.x",
+        "pay.v1.request",
+        "pay.v2.request.eur",
+        "anything",
+        "$JS.API.INFO",
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.STREAM.LIST",
+        "$JS.API.STREAM.CREATE.ANOTHER",
+        "$SYS.REQ.SERVER.PING",
+        "$SYS.REQ.ACCOUNT.INVOICE.CONNZ",
+        "_INBOX.x",
+    ]
+    .map(str::to_owned)
+    .into();
+    subjects.push(match side.user {
+        User::InvoiceApp => "_INBOX_payment_provider.x".to_owned(),
+        _ => "_INBOX_invoice_app.x".to_owned(),
+    });
+    if side.user == User::PaymentProvider {
+        subjects.push("invoice.v1.changed".to_owned());
+    }
+    // Its own stream: neither read nor emptied, and nobody but the other side pulls or acknowledges.
+    for action in [
+        "STREAM.DELETE",
+        "STREAM.PURGE",
+        "STREAM.MSG.GET",
+        "STREAM.MSG.DELETE",
+        "STREAM.SNAPSHOT",
+        "STREAM.RESTORE",
+        "DIRECT.GET",
+        "CONSUMER.NAMES",
+        "CONSUMER.LIST",
+        "STREAM.LEADER.STEPDOWN",
+    ] {
+        subjects.push(format!("$JS.API.{action}.{}", own.stream));
+    }
+    for action in [
+        "CONSUMER.DELETE",
+        "CONSUMER.MSG.NEXT",
+        "CONSUMER.PAUSE",
+        "CONSUMER.RESET",
+        "CONSUMER.UNPIN",
+    ] {
+        subjects.push(format!("$JS.API.{action}.{}.{}", own.stream, own.durable));
+    }
+    subjects.extend([
+        format!("$JS.API.CONSUMER.CREATE.{}", own.stream),
+        format!("$JS.API.CONSUMER.CREATE.{}.another", own.stream),
+        format!("$JS.API.CONSUMER.CREATE.{}.another.>", own.stream),
+        format!("$JS.API.CONSUMER.DURABLE.CREATE.{}.{}", own.stream, own.durable),
+        format!("$JS.ACK.{}.{}.1.1.1.1.0", own.stream, own.durable),
+        format!("$JS.ACK._.x.{}.{}.1.1.1.1.0.x", own.stream, own.durable),
+        format!("$JS.FC.{}.{}.x", own.stream, own.durable),
+    ]);
+    // The other side's, by its own name and by the imported one.
+    for prefix in ["$JS.API", "PEER.API"] {
+        for action in [
+            "STREAM.INFO",
+            "STREAM.CREATE",
+            "STREAM.UPDATE",
+            "STREAM.DELETE",
+            "STREAM.PURGE",
+            "STREAM.MSG.GET",
+            "STREAM.MSG.DELETE",
+            "DIRECT.GET",
+            "CONSUMER.CREATE",
+        ] {
+            subjects.push(format!("{prefix}.{action}.{}", peer.stream));
+        }
+        subjects.push(format!("{prefix}.CONSUMER.CREATE.{}.another", peer.stream));
+        subjects.push(format!(
+            "{prefix}.CONSUMER.CREATE.{}.{}",
+            peer.stream, peer.durable
+        ));
+        subjects.push(format!(
+            "{prefix}.CONSUMER.DELETE.{}.{}",
+            peer.stream, peer.durable
+        ));
+        subjects.push(format!("{prefix}.CONSUMER.MSG.NEXT.{}.another", peer.stream));
+    }
+    for action in ["CONSUMER.INFO", "CONSUMER.MSG.NEXT"] {
+        subjects.push(format!("$JS.API.{action}.{}.{}", peer.stream, peer.durable));
+        subjects.push(format!("PEER.API.{action}.{}.{}", own.stream, own.durable));
+    }
+    subjects.push(format!("$JS.ACK.{}.another.1.1.1.1.0", peer.stream));
+    subjects
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_may_do_nothing_else() {
+    let server = Server::start().await;
+    for side in SIDES {
+        // Something delivered and not acknowledged, so that a foreign ack or reset would show.
+        let mut me = server.connect(side.user);
+        let inbox = format!("{}.1", side.inbox);
+        me.subscribe(&inbox).unwrap();
+        let pull = format!(
+            "PEER.API.CONSUMER.MSG.NEXT.{}.{}",
+            side.peer.stream, side.peer.durable
+        );
+        me.request(&pull, &inbox, b"").unwrap().unwrap();
+    }
+    let before = server.states().await;
+    assert_eq!(
+        before.clone().map(|state| (state.messages, state.ack_pending)),
+        [(3, 1), (3, 1)]
+    );
+    for side in SIDES {
+        let mut me = server.connect(side.user);
+        let inbox = format!("{}.2", side.inbox);
+        assert_granted("its inbox", &me.subscribe(&format!("{}.>", side.inbox)).unwrap());
+        for subject in forbidden_to(side) {
+            for body in [b"".as_slice(), b"{}", b"+ACK"] {
+                assert_refused(&subject, &me.publish(&subject, &inbox, body).unwrap());
+            }
+        }
+        // The control, on the same connection.
+        let info = format!("$JS.API.STREAM.INFO.{}", side.own.stream);
+        assert!(me.request(&info, &inbox, b"").unwrap().is_some());
+        assert_eq!(me.messages_so_far().unwrap(), []);
+    }
+    assert_eq!(server.states().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crafted_reply_changes_nothing_anywhere() {
+    for side in SIDES {
+        let server = Server::start().await;
+        let mut me = server.connect(side.user);
+        let inbox = format!("{}.1", side.inbox);
+        me.subscribe(&inbox).unwrap();
+        let (own, peer) = (side.own, side.peer);
+        // The other side holds one message of the own stream: a forged ack of it would show.
+        let other = SIDES.into_iter().find(|other| other.user != side.user).unwrap();
+        let mut them = server.connect(other.user);
+        let their_inbox = format!("{}.1", other.inbox);
+        them.subscribe(&their_inbox).unwrap();
+        let pull = format!("PEER.API.CONSUMER.MSG.NEXT.{}.{}", own.stream, own.durable);
+        let held = them.request(&pull, &their_inbox, b"").unwrap().unwrap();
+
+        let targets = [
+            side.peer_subject.to_owned(),
+            format!("$JS.API.STREAM.PURGE.{}", own.stream),
+            format!("$JS.API.STREAM.DELETE.{}", own.stream),
+            format!("$JS.API.CONSUMER.DELETE.{}.{}", own.stream, own.durable),
+            format!("$JS.API.STREAM.PURGE.{}", peer.stream),
+            format!("PEER.API.STREAM.PURGE.{}", peer.stream),
+            held.reply.unwrap(),
+        ];
+        let requests = [
+            format!("$JS.API.STREAM.INFO.{}", own.stream),
+            format!("$JS.API.CONSUMER.INFO.{}.{}", own.stream, own.durable),
+            format!("PEER.API.CONSUMER.INFO.{}.{}", peer.stream, peer.durable),
+        ];
+        let before = server.states().await;
+        for target in &targets {
+            for request in &requests {
+                // The server refuses some replies by themselves; the others must have no effect.
+                me.publish(request, target, b"").unwrap();
+                // The control: the same request with an honest reply is answered, and after the crafted one.
+                assert!(me.request(request, &inbox, b"").unwrap().is_some(), "{request}");
+            }
+            assert_eq!(server.states().await, before, "{target}");
+        }
+        // A publish is confirmed, and a pull answered, to any reply too. They move their own counts and nothing else's.
+        for target in &targets {
+            let before = server.state(own).await;
+            let refusals = me.publish(side.subject, target, b"{}").unwrap();
+            assert!(me.request(side.subject, &inbox, b"{}").unwrap().is_some());
+            let now = server.state(own).await;
+            let stored = if refusals.is_empty() { 2 } else { 1 };
+            assert_eq!(now.last_sequence, before.last_sequence + stored, "{target}");
+            assert_eq!(now.messages, before.messages + stored, "{target}");
+            assert_eq!(
+                (now.consumers, now.ack_pending, now.ack_floor),
+                (1, 1, before.ack_floor),
+                "{target}"
+            );
+        }
+        let pull = format!("PEER.API.CONSUMER.MSG.NEXT.{}.{}", peer.stream, peer.durable);
+        let info = format!("PEER.API.CONSUMER.INFO.{}.{}", peer.stream, peer.durable);
+        for target in &targets {
+            let before = server
+                .states()
+                .await
+                .map(|state| (state.messages, state.last_sequence, state.ack_floor));
+            me.publish(&pull, target, br#"{"batch":1,"no_wait":true}"#)
+                .unwrap();
+            assert!(me.request(&info, &inbox, b"").unwrap().is_some());
+            let now = server
+                .states()
+                .await
+                .map(|state| (state.messages, state.last_sequence, state.ack_floor));
+            assert_eq!(now, before, "{target}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_hears_its_own_inbox_and_nothing_else() {
+    let server = Server::start().await;
+    for side in SIDES {
+        let mut me = server.connect(side.user);
+        let theirs = if side.user == User::InvoiceApp {
+            PAYMENT_PROVIDER.inbox
+        } else {
+            INVOICE_APP.inbox
+        };
+        let mut refused = vec![format!("{theirs}.>"), format!("{theirs}.1")];
+        refused.extend(
+            [
+                ">",
+                "*",
+                "*.>",
+                "$SYS.>",
+                "$JS.>",
+                "$JS.EVENT.>",
+                "$JS.ACK.>",
+                "PEER.>",
+                "pay.>",
+                "pay.v1.request.*",
+                "pay.v1.outcome.*",
+                "_INBOX.>",
+                "_INBOX_*.>",
+                "_R_.>",
+                "invoice.>",
+            ]
+            .map(str::to_owned),
+        );
+        if side.user == User::PaymentProvider {
+            refused.push("invoice.v1.changed".to_owned());
+        } else {
+            assert_granted("hints", &me.subscribe("invoice.v1.changed").unwrap());
+        }
+        for subject in refused {
+            assert_refused(&subject, &me.subscribe(&subject).unwrap());
+            assert_refused(&subject, &me.subscribe(&format!("{subject} queue")).unwrap());
+        }
+        assert_granted("its inbox", &me.subscribe(&format!("{}.>", side.inbox)).unwrap());
+        // What others publish now reaches it through none of these.
+        for other in SIDES {
+            server
+                .connect(other.user)
+                .publish(other.subject, "", b"{}")
+                .unwrap();
+        }
+        assert_eq!(me.messages_so_far().unwrap(), []);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn debug_hears_both_kinds_of_message_and_publishes_nothing() {
+    let server = Server::start().await;
+    let mut debug = server.connect(User::Debug);
+    assert_granted("listening in", &debug.subscribe("pay.>").unwrap());
+    for side in SIDES {
+        server
+            .connect(side.user)
+            .publish(side.subject, "", b"{}")
+            .unwrap();
+        let heard = debug.next_message(acceptance::LIMIT).unwrap().unwrap();
+        assert_eq!(heard.subject, side.subject);
+    }
+    let before = server.states().await;
+    let mut subjects = vec![
+        "anything".to_owned(),
+        "invoice.v1.changed".to_owned(),
+        "_INBOX_invoice_app.x".to_owned(),
+    ];
+    for side in SIDES {
+        subjects.push(side.subject.to_owned());
+        subjects.extend(forbidden_to(side));
+    }
+    for subject in subjects {
+        assert_refused(&subject, &debug.publish(&subject, "", b"{}").unwrap());
+    }
+    assert_eq!(server.states().await, before);
+    assert_eq!(debug.messages_so_far().unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_connects_without_a_known_key_or_without_encryption() {
+    use std::io::{Read, Write};
+    let server = Server::start().await;
+    server.connect(User::InvoiceApp);
+
+    let refusal = RawNats::connect_with(&server.nats, None).unwrap_err().to_string();
+    assert!(refusal.contains("Authorization Violation"), "{refusal}");
+    let refusal = RawNats::connect_with(&server.nats, Some(&nkeys::KeyPair::new_user()))
+        .unwrap_err()
+        .to_string();
+    assert!(refusal.contains("Authorization Violation"), "{refusal}");
+
+    let mut plain = std::net::TcpStream::connect(("127.0.0.1", server.nats.port())).unwrap();
+    plain.set_read_timeout(Some(acceptance::LIMIT)).unwrap();
+    plain
+        .write_all(b"CONNECT {\"verbose\":true}\r\nPING\r\n")
+        .unwrap();
+    let mut answer = Vec::new();
+    // Ends, since the server hangs up; how does not matter.
+    let _ = plain.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        answer.starts_with("INFO ") && !answer.contains("+OK") && !answer.contains("PONG"),
+        "{answer}"
+    );
+}

@@ -1,0 +1,274 @@
+//! The process: puts the parts together from the configuration and runs them until it is told to stop.
+
+use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
+
+use payment_contract::{
+    connection::Connection,
+    delivery::{self, Decision, Origin},
+    publish::Publisher,
+    streams::{ACK_WAIT, Options, PAY_OUTCOMES},
+};
+use service::{
+    admin::{self, Readiness},
+    database,
+    shutdown::{Group, Process},
+    telemetry::{self, chain},
+};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::{Auth, Config},
+    http::{self, Api, access::Access},
+    metrics,
+    payment_outcomes::PaymentOutcomes,
+    paying::Paying,
+    sender::{self, Sender},
+    store::{MIGRATOR, Store},
+    streams_guard::StreamsGuard,
+    sweep::Sweep,
+    tokens::TokensFile,
+    waiters::{self, Waiters},
+};
+
+/// This service's name: to Postgres, and to NATS, where it decides the inbox.
+const NAME: &str = "invoice-app";
+/// Outcomes in hand at once: two full batches being settled, and two being pulled.
+const SLOTS: usize = 2000;
+/// Outcomes settled by one statement. More would hold rows for longer without being faster.
+const BATCH: usize = 500;
+/// The first pause after NATS failed a pull; grows.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// What the end keeps back of the time for shutdown, for the other groups and the connection.
+const AFTER_DRAIN: Duration = Duration::from_secs(2);
+/// How often open payments are counted.
+const SAMPLE: Duration = Duration::from_secs(10);
+/// How often what is no longer needed is deleted.
+const PRUNE: Duration = Duration::from_secs(600);
+
+/// Why something could not be set up.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Everything that works on payments, ready to run or to be driven step by step.
+pub struct Parts {
+    /// Postgres.
+    pub store: Store,
+    /// NATS.
+    pub connection: Connection,
+    /// Calls that wait.
+    pub waiters: Waiters,
+    /// What the API pays with.
+    pub paying: Paying,
+    /// Sends what was just asked for.
+    pub sender: Sender,
+    /// Sends what was not, or not heard of.
+    pub sweep: Sweep,
+    /// Settles.
+    pub outcomes: Arc<PaymentOutcomes>,
+    /// Keeps our stream in NATS.
+    pub guard: StreamsGuard,
+}
+
+impl Parts {
+    /// Puts them together. `resend_after`: how long a request without an outcome waits before it is sent again, at first.
+    #[must_use]
+    pub fn new(store: Store, connection: Connection, resend_after: Duration, replicas: usize) -> Self {
+        let wake = Arc::new(Notify::new());
+        let waiters = Waiters::default();
+        let publisher = Publisher::new(connection.clone());
+        let (handle, sender) = sender::channel(store.clone(), publisher, Arc::clone(&wake));
+        let options = Options { replicas, ack_wait: ACK_WAIT };
+        Self {
+            paying: Paying::new(store.clone(), handle, waiters.clone(), resend_after),
+            sender,
+            sweep: Sweep::new(store.clone(), connection.clone(), resend_after, Arc::clone(&wake)),
+            outcomes: Arc::new(PaymentOutcomes::new(store.clone(), waiters.clone(), Some(connection.clone()))),
+            guard: StreamsGuard::new(store.clone(), connection.clone(), options, wake),
+            store,
+            connection,
+            waiters,
+        }
+    }
+}
+
+/// `serve`: runs until SIGTERM.
+pub async fn serve(config: Config) -> Result<ExitCode, Error> {
+    let recorder = telemetry::init_metrics();
+    metrics::describe();
+    payment_contract::metrics::describe();
+    let mut process = Process::new(config.common.shutdown_grace);
+    // Stopped in this order: no more calls, then what they started, then the port that tells about it.
+    let [api, background, admin] = ["api", "background", "admin"].map(|name| process.group(name));
+
+    let readiness = Readiness::new();
+    let listen = config.common.admin_listen;
+    admin.spawn("admin", admin::serve(listen, readiness.clone(), recorder, admin.stop()));
+    let connection = config.nats.connect(NAME).await?;
+    let store = Store::new(database::pool(&config.database, NAME)?);
+    let access = access(&config.auth, &background)?;
+    let parts = Parts::new(store.clone(), connection.clone(), config.resend_after, config.nats.replicas);
+    let paying = parts.paying.clone();
+
+    let schema = CancellationToken::new();
+    let drain = config.common.shutdown_grace.saturating_sub(AFTER_DRAIN);
+    spawn_background(parts, &background, &schema, drain);
+    let calls = take_calls(config, store, paying, access, Start { schema, readiness: readiness.clone() }, api.stop());
+    api.spawn("http", calls);
+
+    info!(version = env!("CARGO_PKG_VERSION"), "invoice-app started");
+    let exit = process.run(|| readiness.set(false)).await;
+    connection.close(AFTER_DRAIN).await;
+    Ok(exit)
+}
+
+/// What is told when the schema is there.
+struct Start {
+    schema: CancellationToken,
+    readiness: Readiness,
+}
+
+/// Waits for the schema, then serves the API.
+async fn take_calls(
+    config: Config,
+    store: Store,
+    paying: Paying,
+    access: Access,
+    start: Start,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    // Before the wait: a port in use is told at once.
+    let listener = admin::bind(config.http.listen, "http.listen").await?;
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        prepared = prepare_schema(&config, &store) => prepared?,
+    }
+    start.schema.cancel();
+    start.readiness.set(true);
+    let limits = config.http.limits;
+    let max_connections = limits.max_connections;
+    let api = Api::new(store, paying, access, limits, stop.clone());
+    info!(listen = %config.http.listen, "the API is open");
+    http::server::serve(listener, http::router(Arc::new(api)), max_connections, stop).await?;
+    Ok(())
+}
+
+async fn prepare_schema(config: &Config, store: &Store) -> Result<(), sqlx::migrate::MigrateError> {
+    if config.migrate_on_start {
+        database::migrate(store.pool(), &MIGRATOR).await
+    } else {
+        database::wait_for_schema(store.pool(), &MIGRATOR).await;
+        Ok(())
+    }
+}
+
+/// Everything but the API. It begins when the schema is there.
+fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, drain: Duration) {
+    let Parts { store, connection, waiters, sender, sweep, outcomes, guard, .. } = parts;
+    let settings =
+        delivery::Settings { slots: SLOTS, max_batch: BATCH, ack_wait: ACK_WAIT, retry_delay: RETRY_DELAY, drain };
+    let stop = || group.stop();
+    let consumer = Box::pin(delivery::run(connection.clone(), PAY_OUTCOMES, settings, outcomes, stop()));
+    group.spawn("sender", after(schema.clone(), stop(), sender.run(stop())));
+    group.spawn("sweep", after(schema.clone(), stop(), sweep.run(stop())));
+    group.spawn("payment_outcomes", after(schema.clone(), stop(), consumer));
+    group.spawn("streams_guard", after(schema.clone(), stop(), guard.run(stop())));
+    group.spawn("hints", after(schema.clone(), stop(), waiters::run(waiters, connection.clone(), stop())));
+    group.spawn("gauges", after(schema.clone(), stop(), sample(store.clone(), connection, stop())));
+    group.spawn("prune", after(schema.clone(), stop(), prune(store, stop())));
+}
+
+/// A task that cannot fail and begins once `begin` is told.
+async fn after(
+    begin: CancellationToken,
+    stop: CancellationToken,
+    task: impl Future<Output = ()>,
+) -> Result<(), Infallible> {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = begin.cancelled() => task.await,
+    }
+    Ok(())
+}
+
+fn access(auth: &Auth, group: &Group) -> Result<Access, Error> {
+    match auth {
+        Auth::Disabled => {
+            warn!("auth.mode is \"disabled\": everybody who reaches the API may create and pay invoices");
+            Ok(Access::Open)
+        }
+        Auth::Token(path) => {
+            let file = TokensFile::open(path)?;
+            let tokens = file.tokens();
+            let stop = group.stop();
+            group.spawn("tokens", async move { Ok::<_, Infallible>(file.run(stop).await) });
+            Ok(Access::Tokens(tokens))
+        }
+    }
+}
+
+/// Keeps the gauges fresh.
+async fn sample(store: Store, connection: Connection, stop: CancellationToken) {
+    loop {
+        metrics::connected(connection.is_connected());
+        match store.open().await {
+            Ok(open) => metrics::open(open),
+            Err(error) => warn!(error = chain(&error), "open payments could not be counted"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(SAMPLE)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Deletes what is no longer needed.
+async fn prune(store: Store, stop: CancellationToken) {
+    loop {
+        let pruned = async {
+            store.prune_lines().await?;
+            while store.prune_keys().await? > 0 {}
+            Ok::<_, sqlx::Error>(())
+        };
+        match stop.run_until_cancelled(pruned).await {
+            Some(Err(error)) => warn!(error = chain(&error), "old keys and lines could not be deleted"),
+            Some(Ok(())) | None => {}
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(PRUNE)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// `migrate`: brings the schema up to date and ends.
+pub async fn migrate(config: &Config) -> Result<ExitCode, Error> {
+    let pool = database::pool(&config.database, NAME)?;
+    database::migrate(&pool, &MIGRATOR).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `dead-letters`: an operator looks at them, and replays or discards them.
+pub async fn dead_letters(
+    config: &Config,
+    command: service::dead_letters::Command,
+) -> Result<ExitCode, Error> {
+    let pool = database::pool(&config.database, NAME)?;
+    let outcomes = Arc::new(PaymentOutcomes::new(Store::new(pool.clone()), Waiters::default(), None));
+    service::dead_letters::run(&pool, command, async |origin| replay(&outcomes, origin).await).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Handles a dead letter as the consumer would.
+pub async fn replay(outcomes: &Arc<PaymentOutcomes>, origin: Origin) -> Result<(), String> {
+    match delivery::handle_one(outcomes, origin).await {
+        Decision::Done => Ok(()),
+        Decision::Retry(_) => Err("the database is not available; try again later".to_owned()),
+        Decision::Reject(why) => Err(why),
+    }
+}
+
+/// Logs what ended the process, once, with its whole chain.
+#[must_use]
+pub fn report(error: &Error) -> ExitCode {
+    error!(error = chain(error.as_ref()), "invoice-app ended");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,164 @@
+//! What a deployment can set, read once at start. Every key stands, commented, in `config.default.toml`.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use service::config::{Common, Database, Mistakes, Nats, Reader};
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What every process has.
+    pub common: Common,
+    /// Postgres.
+    pub database: Database,
+    /// Whether `serve` migrates by itself.
+    pub migrate_on_start: bool,
+    /// NATS.
+    pub nats: Nats,
+    /// Who may call.
+    pub auth: Auth,
+    /// The API.
+    pub http: Http,
+    /// Every value in effect, secrets left out, for `check-config`.
+    pub effective: String,
+    /// After how long without an outcome a request is sent again, at first.
+    pub resend_after: Duration,
+}
+
+/// `auth.*`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// Everybody may do everything.
+    Disabled,
+    /// Bearer tokens, as hashes in this file.
+    Token(PathBuf),
+}
+
+/// `http.*`
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// The API's limits.
+    pub limits: Limits,
+}
+
+/// What bounds requests.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Open connections.
+    pub max_connections: usize,
+    /// Requests handled at once.
+    pub max_in_flight: usize,
+    /// Pay calls waiting at once.
+    pub max_waiting: usize,
+    /// Imports under way at once.
+    pub max_imports: usize,
+    /// Largest import, in bytes.
+    pub import_bytes: usize,
+    /// Limit of a request.
+    pub request: Duration,
+    /// Limit of an import.
+    pub import: Duration,
+    /// Limit of a pause within a body.
+    pub body_stall: Duration,
+}
+
+impl Config {
+    /// Reads the defaults, then `file`, then the environment.
+    pub fn load(file: Option<&Path>) -> Result<Self, Mistakes> {
+        let mut reader =
+            Reader::new(include_str!("../config.default.toml"), file, "INVOICE_APP__");
+        let common = Common::read(&mut reader);
+        let database = Database::read(&mut reader);
+        let migrate_on_start = reader.get("database.migrate_on_start");
+        let nats = Nats::read(&mut reader);
+        let auth = Auth::read(&mut reader);
+        let http = Http::read(&mut reader);
+        let resend_after = reader.duration("sender.resend_after_s");
+        let effective = reader.effective();
+        reader.finish()?;
+        let whole = || {
+            Some(Self {
+                common: common?,
+                database: database?,
+                migrate_on_start: migrate_on_start?,
+                nats: nats?,
+                auth: auth?,
+                http: http?,
+                effective,
+                resend_after: resend_after?,
+            })
+        };
+        // A missing part without a noted mistake cannot happen; an empty list of mistakes says so if it does.
+        whole().ok_or(Mistakes(Vec::new()))
+    }
+}
+
+impl Auth {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let file = reader.text("auth.tokens_file");
+        match (reader.required_text("auth.mode")?.as_str(), file) {
+            ("disabled", _) => Some(Self::Disabled),
+            ("token", Some(file)) => Some(Self::Token(file.into())),
+            ("token", None) => {
+                reader.mistake("auth.tokens_file", "is needed when auth.mode is \"token\"");
+                None
+            }
+            _ => {
+                reader.mistake("auth.mode", "must be \"token\" or \"disabled\"");
+                None
+            }
+        }
+    }
+}
+
+impl Http {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let listen = reader.get("http.listen");
+        let mut count = |key, most| {
+            reader.number(key, 1..=most).and_then(|n| usize::try_from(n).ok())
+        };
+        let max_connections = count("http.max_connections", 1_000_000);
+        let max_in_flight = count("http.max_in_flight", 100_000);
+        let max_waiting = count("http.max_waiting", 1_000_000);
+        let max_imports = count("http.max_imports", 1_000);
+        let import_mib = count("http.import_limit_mib", 65_536);
+        let request = reader.duration("http.request_timeout_s");
+        let import = reader.duration("http.import_timeout_s");
+        let body_stall = reader.duration("http.body_stall_timeout_s");
+        Some(Self {
+            listen: listen?,
+            limits: Limits {
+                max_connections: max_connections?,
+                max_in_flight: max_in_flight?,
+                max_waiting: max_waiting?,
+                max_imports: max_imports?,
+                import_bytes: import_mib?.saturating_mul(1024 * 1024),
+                request: request?,
+                import: import?,
+                body_stall: body_stall?,
+            },
+        })
+    }
+}
+
+impl Default for Limits {
+    /// As in `config.default.toml`.
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            max_in_flight: 256,
+            max_waiting: 4096,
+            max_imports: 4,
+            import_bytes: 256 * 1024 * 1024,
+            request: Duration::from_secs(30),
+            import: Duration::from_secs(300),
+            body_stall: Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Creating invoices: one at a time, or all lines of an import at once or none.
+
+use payment_contract::InvoiceId;
+use service::database::retry_conflicts;
+use sqlx::{Postgres, Transaction};
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::{
+    idempotency::{Answer, Call, Called, Claim, Key},
+    invoice::{Invoice, New},
+    metrics,
+    store::{
+        Store,
+        idempotency::{check_in_tx, claim_in_tx, keep_in_tx},
+        imports::{Imported, Line, import_in_tx},
+        invoices::create_in_tx,
+        numbers,
+    },
+};
+
+/// Lines put aside together.
+const PAGE: usize = 2000;
+/// Rejections that are told one by one; all are counted.
+pub const TOLD: usize = 1000;
+/// How often a free number may be taken away before it is used, by somebody who names numbers.
+const NUMBER_TRIES: usize = 16;
+
+/// What became of an invoice to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// It exists.
+    Invoice(Box<Invoice>),
+    /// Another invoice has its number.
+    NumberTaken(String),
+}
+
+/// Creates one invoice. `answer` is what a repeat of the call is told.
+pub async fn create(
+    store: &Store,
+    new: &New,
+    call: Option<&Call>,
+    answer: impl Fn(&Invoice) -> Answer,
+) -> Result<Called<Created>, sqlx::Error> {
+    let called = retry_conflicts(async || {
+        let mut tx = store.begin().await?;
+        if let Some(called) = check_in_tx(&mut tx, call).await? {
+            return Ok(called);
+        }
+        let created = try_create(&mut tx, new).await?;
+        if let Created::Invoice(invoice) = &created {
+            keep_in_tx(&mut tx, call, &answer(invoice)).await?;
+            tx.commit().await?;
+        }
+        Ok(Called::Ran(created))
+    })
+    .await?;
+    if let Called::Ran(Created::Invoice(_)) = &called {
+        metrics::created(1);
+    }
+    Ok(called)
+}
+
+async fn try_create(tx: &mut Transaction<'_, Postgres>, new: &New) -> Result<Created, sqlx::Error> {
+    let id = InvoiceId::generate();
+    if let Some(number) = &new.number {
+        let created = create_in_tx(tx, id, number.as_str(), new.amount).await?;
+        return Ok(match created {
+            Some(invoice) => Created::Invoice(Box::new(invoice)),
+            None => Created::NumberTaken(number.as_str().to_owned()),
+        });
+    }
+    let mut number = numbers::next_in_tx(tx).await?;
+    for _ in 0..NUMBER_TRIES {
+        if let Some(invoice) = create_in_tx(tx, id, &number, new.amount).await? {
+            return Ok(Created::Invoice(Box::new(invoice)));
+        }
+        numbers::skip_taken_in_tx(tx).await?;
+        number = numbers::next_in_tx(tx).await?;
+    }
+    Ok(Created::NumberTaken(number))
+}
+
+/// An import under way: lines come in, and become invoices when it is finished.
+#[derive(Debug)]
+pub struct Import {
+    store: Store,
+    id: Uuid,
+    line: i64,
+    page: Vec<Line>,
+    rejected: Vec<(i64, String)>,
+    rejected_total: i64,
+    /// With a key: the transaction that holds it.
+    keyed: Option<Keyed>,
+    /// Whether lines of ours may be lying aside.
+    staged: bool,
+}
+
+#[derive(Debug)]
+struct Keyed {
+    key: Key,
+    claim: Claim,
+    tx: Transaction<'static, Postgres>,
+}
+
+/// What an import came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Invoices created.
+    pub created: i64,
+    /// The first rejected lines, in order, and why.
+    pub rejected: Vec<(i64, String)>,
+    /// All rejected lines.
+    pub rejected_total: i64,
+}
+
+impl Import {
+    /// Starts an import. With a key, the key is taken now and held by an idle transaction until the end; `None` when
+    /// another call holds it.
+    pub async fn init(store: &Store, key: Option<Key>) -> Result<Option<Self>, sqlx::Error> {
+        let keyed = match key {
+            None => None,
+            Some(key) => {
+                let mut tx = store.begin().await?;
+                let claim = claim_in_tx(&mut tx, &key).await?;
+                if claim == Claim::InUse {
+                    return Ok(None);
+                }
+                Some(Keyed { key, claim, tx })
+            }
+        };
+        Ok(Some(Self {
+            store: store.clone(),
+            id: Uuid::now_v7(),
+            line: 0,
+            page: Vec::with_capacity(PAGE),
+            rejected: Vec::new(),
+            rejected_total: 0,
+            keyed,
+            staged: false,
+        }))
+    }
+
+    /// Takes the next line: an invoice, why it is none, or nothing where the line is blank.
+    pub async fn take(&mut self, parsed: Option<Result<New, String>>) -> Result<(), sqlx::Error> {
+        self.line += 1;
+        match parsed {
+            None => {}
+            Some(Ok(invoice)) => self.page.push(Line { line: self.line, invoice }),
+            Some(Err(why)) => {
+                self.rejected_total += 1;
+                if self.rejected.len() < TOLD {
+                    self.rejected.push((self.line, why));
+                }
+            }
+        }
+        if self.page.len() >= PAGE { self.put_aside().await } else { Ok(()) }
+    }
+
+    async fn put_aside(&mut self) -> Result<(), sqlx::Error> {
+        let repeat = self.keyed.as_ref().is_some_and(|keyed| keyed.claim != Claim::Fresh);
+        let page = std::mem::replace(&mut self.page, Vec::with_capacity(PAGE));
+        if repeat || page.is_empty() {
+            return Ok(());
+        }
+        self.staged = true;
+        self.store.stage_lines(self.id, page).await
+    }
+
+    /// Makes the lines into invoices, and commits. `answer` is what a repeat of the call is told.
+    pub async fn finish(
+        mut self,
+        fingerprint: Vec<u8>,
+        answer: impl Fn(&Summary) -> Answer,
+    ) -> Result<Called<Summary>, sqlx::Error> {
+        self.put_aside().await?;
+        let (mut tx, call) = match self.keyed.take() {
+            Some(Keyed { key, claim, tx }) => {
+                if let Some(called) = claim.check(&fingerprint) {
+                    return Ok(called);
+                }
+                (tx, Some(Call { key, fingerprint }))
+            }
+            None => (self.store.begin().await?, None),
+        };
+        let imported = import_in_tx(&mut tx, self.id, i64::try_from(TOLD).unwrap_or(i64::MAX)).await?;
+        let summary = self.summary(imported);
+        keep_in_tx(&mut tx, call.as_ref(), &answer(&summary)).await?;
+        tx.commit().await?;
+        self.staged = false;
+        metrics::created(summary.created);
+        Ok(Called::Ran(summary))
+    }
+
+    fn summary(&mut self, imported: Imported) -> Summary {
+        let mut rejected = std::mem::take(&mut self.rejected);
+        let taken = imported.taken.into_iter();
+        rejected.extend(taken.map(|(line, number)| (line, format!("number {number:?} is taken"))));
+        rejected.sort_unstable_by_key(|(line, _)| *line);
+        rejected.truncate(TOLD);
+        Summary {
+            created: imported.created,
+            rejected,
+            rejected_total: self.rejected_total + imported.taken_total,
+        }
+    }
+}
+
+impl Drop for Import {
+    /// An import that was cut off leaves nothing behind; should this be cut off too, the lines are pruned by their age.
+    fn drop(&mut self) {
+        if !self.staged {
+            return;
+        }
+        let (store, id) = (self.store.clone(), self.id);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if let Err(error) = store.forget_lines(id).await {
+                    warn!(error = %service::telemetry::chain(&error), "could not forget the lines of an import that was cut off");
+                }
+            });
+        }
+    }
+}

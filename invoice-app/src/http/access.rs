@@ -1,0 +1,76 @@
+//! Who may call what: extractors that a handler names, one for each scope, so that its signature shows what it needs.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::{
+    extract::FromRequestParts,
+    http::{header, request::Parts},
+};
+use time::OffsetDateTime;
+
+use super::{Api, Error};
+use crate::tokens::{Caller, Scope, Tokens};
+
+/// Who is let in.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// Everybody.
+    Open,
+    /// Those with a token.
+    Tokens(Arc<RwLock<Arc<Tokens>>>),
+}
+
+/// A caller with `invoices:read`.
+#[derive(Clone, Debug)]
+pub struct Reader(pub Caller);
+
+/// A caller with `invoices:write`.
+#[derive(Clone, Debug)]
+pub struct Writer(pub Caller);
+
+/// A caller with `invoices:pay`.
+#[derive(Clone, Debug)]
+pub struct Payer(pub Caller);
+
+impl Access {
+    fn caller(&self, parts: &Parts, scope: Scope) -> Result<Caller, Error> {
+        let tokens = match self {
+            Self::Open => return Ok(Caller::anybody()),
+            Self::Tokens(tokens) => Arc::clone(&tokens.read().unwrap_or_else(PoisonError::into_inner)),
+        };
+        let token = bearer(parts).ok_or(Error::Unauthorized)?;
+        let caller = tokens.find(token, OffsetDateTime::now_utc()).ok_or(Error::Unauthorized)?;
+        if caller.may(scope) { Ok(caller) } else { Err(Error::Forbidden(scope)) }
+    }
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+    let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
+    let only = values.next().is_none() && scheme.eq_ignore_ascii_case("bearer");
+    only.then(|| token.trim())
+}
+
+impl FromRequestParts<Arc<Api>> for Reader {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Error> {
+        api.access.caller(parts, Scope::Read).map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Writer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Error> {
+        api.access.caller(parts, Scope::Write).map(Self)
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Payer {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Error> {
+        api.access.caller(parts, Scope::Pay).map(Self)
+    }
+}

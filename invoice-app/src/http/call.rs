@@ -1,0 +1,107 @@
+//! What POST handlers read first: the caller's key, the trace, and a JSON body.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Path, Request, rejection::PathRejection},
+    http::{HeaderMap, request::Parts},
+};
+use payment_contract::trace::TraceParent;
+use sha2::Digest as _;
+
+use super::{
+    Api, Error,
+    body::{Incoming, check_type},
+    fields::Fields,
+};
+use crate::{
+    idempotency::{self, Call, Key},
+    tokens::Caller,
+};
+
+/// A POST whose body has not been read.
+pub struct Post {
+    parts: Parts,
+    body: Body,
+}
+
+/// A POST with its body.
+pub struct Read {
+    /// The body; empty when there is none.
+    pub body: Vec<u8>,
+    /// Its key, if it has one, and its fingerprint.
+    pub call: Option<Call>,
+    /// Its trace.
+    pub trace: TraceParent,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its place among those in flight.
+    pub slot: super::limits::Slot,
+}
+
+impl FromRequest<Arc<Api>> for Post {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request(request: Request, _: &Arc<Api>) -> Result<Self, Self::Rejection> {
+        let (parts, body) = request.into_parts();
+        Ok(Self { parts, body })
+    }
+}
+
+impl Post {
+    /// Its headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.parts.headers
+    }
+
+    /// Its key, if it has one.
+    pub fn key(&self, caller: &Caller) -> Result<Option<Key>, Error> {
+        Ok(Key::from_headers(&self.parts.headers, &caller.name)?)
+    }
+
+    /// The fingerprint as far as it goes without the body.
+    pub fn fingerprint(&self) -> sha2::Sha256 {
+        idempotency::fingerprint(self.parts.method.as_str(), self.parts.uri.path())
+    }
+
+    /// The body, not read yet.
+    pub fn incoming(self, limit: usize, api: &Api) -> Result<Incoming, Error> {
+        Incoming::try_new(&self.parts.headers, self.body, limit, api.limits.body_stall)
+    }
+
+    /// Reads the body, JSON of up to `limit` bytes. An empty one is none, whatever type it claims.
+    pub async fn read(self, caller: &Caller, limit: usize, api: &Api) -> Result<Read, Error> {
+        let key = self.key(caller)?;
+        let fingerprint = self.fingerprint();
+        let Parts { headers, mut extensions, .. } = self.parts;
+        let body = Incoming::try_new(&headers, self.body, limit, api.limits.body_stall)?.whole().await?;
+        if !body.is_empty() {
+            check_type(&headers, &["application/json"], "application/json")?;
+        }
+        let call = key.map(|key| {
+            let fingerprint = fingerprint.chain_update(&body).finalize().to_vec();
+            Call { key, fingerprint }
+        });
+        let trace = extensions.remove().unwrap_or_else(TraceParent::generate);
+        let slot = extensions.remove().unwrap_or_default();
+        Ok(Read { body, call, trace, headers, slot })
+    }
+}
+
+/// The id in a path, as it was written.
+pub fn path_id(path: Result<Path<String>, PathRejection>) -> Result<String, Error> {
+    match path {
+        Ok(Path(id)) => Ok(id),
+        Err(_) => Err(Error::Malformed("the path is not UTF-8".to_owned())),
+    }
+}
+
+/// Refuses a body that asks for something this call does not know.
+pub(super) fn no_fields(body: &[u8]) -> Result<(), Error> {
+    if body.is_empty() {
+        return Ok(());
+    }
+    let errors = Fields::parse(body)?.finish();
+    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+}

@@ -1,0 +1,43 @@
+//! `POST /invoices`: creates one invoice.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::StatusCode,
+    response::Response,
+};
+
+use super::{Api, Error, access::Writer, answer::stored, body, call::Post, fields::Fields, representation::InvoiceView};
+use crate::{
+    creating::{self, Created},
+    idempotency::{Answer, Called},
+    invoice::Invoice,
+};
+
+/// Creates one invoice.
+pub async fn create_invoice(
+    State(api): State<Arc<Api>>,
+    Writer(caller): Writer,
+    post: Post,
+) -> Result<Response, Error> {
+    let read = post.read(&caller, body::PLAIN, &api).await?;
+    let new = Fields::parse(&read.body)?.into_invoice().map_err(Error::Invalid)?;
+    match creating::create(&api.store, &new, read.call.as_ref(), answer).await? {
+        Called::Ran(Created::Invoice(invoice)) => Ok(stored(answer(&invoice), false)),
+        Called::Ran(Created::NumberTaken(number)) => Err(Error::NumberTaken(number)),
+        Called::Repeated(answer) => Ok(stored(answer, true)),
+        Called::InUse => Err(Error::KeyInUse),
+        Called::OtherCall => Err(Error::KeyReused),
+    }
+}
+
+fn answer(invoice: &Invoice) -> Answer {
+    let view = InvoiceView::from(invoice.clone());
+    Answer::Stored {
+        status: StatusCode::CREATED.as_u16(),
+        location: Some(format!("/invoices/{}", invoice.id)),
+        // Strings, numbers and times of this age always serialize.
+        body: serde_json::to_string(&view).unwrap_or_default(),
+    }
+}

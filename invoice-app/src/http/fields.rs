@@ -1,0 +1,288 @@
+//! JSON objects read field by field, so that everything wrong is told at once, with its field: unknown fields, fields given
+//! twice, and values of the wrong kind included.
+
+use payment_contract::Money;
+use serde::{
+    Deserialize,
+    de::{Deserializer, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::{Error, problem::FieldError};
+use crate::invoice::{New, Number};
+
+/// An object's fields as they came, and what has been found wrong so far.
+#[derive(Debug)]
+pub struct Fields {
+    within: &'static str,
+    fields: Vec<(String, Box<RawValue>)>,
+    errors: Vec<FieldError>,
+}
+
+/// A JSON value whose outermost object remembers fields given twice.
+#[derive(Debug)]
+struct Body(Result<Vec<(String, Box<RawValue>)>, &'static str>);
+
+impl Fields {
+    /// Parses a body. An error when it is not JSON at all; what is no object is noted as invalid.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
+        let text = std::str::from_utf8(body).map_err(|_| Error::Malformed("the body is not UTF-8".to_owned()))?;
+        let Body(parsed) = serde_json::from_str(text)
+            .map_err(|error| Error::Malformed(format!("the body is not JSON: {error}")))?;
+        Ok(Self::new("", parsed))
+    }
+
+    fn new(within: &'static str, parsed: Result<Vec<(String, Box<RawValue>)>, &'static str>) -> Self {
+        let mut this = Self { within, fields: Vec::new(), errors: Vec::new() };
+        match parsed {
+            Ok(fields) => this.fields = fields,
+            Err(what) => this.errors.push(FieldError::new(within, format!("must be an object, not {what}"))),
+        }
+        this
+    }
+
+    /// Takes a field's value; `null` is none.
+    pub fn take(&mut self, name: &'static str) -> Option<Box<RawValue>> {
+        self.take_even_null(name).filter(|value| value.get() != "null")
+    }
+
+    /// Takes a field's value, `null` included.
+    pub fn take_even_null(&mut self, name: &'static str) -> Option<Box<RawValue>> {
+        let mut found = None;
+        while let Some(place) = self.fields.iter().position(|(field, _)| field == name) {
+            let (_, value) = self.fields.swap_remove(place);
+            if found.is_some() {
+                self.wrong(name, "is given twice");
+            }
+            found = Some(value);
+        }
+        found
+    }
+
+    /// Takes a field that must be text.
+    pub fn text(&mut self, name: &'static str) -> Option<String> {
+        let value = self.take(name)?;
+        match (kind(&value), serde_json::from_str(value.get())) {
+            (_, Ok(text)) => Some(text),
+            ("a string", Err(_)) => {
+                self.wrong(name, "is not valid Unicode");
+                None
+            }
+            (other, Err(_)) => {
+                self.wrong(name, format!("must be a string, not {other}"));
+                None
+            }
+        }
+    }
+
+    /// The same, where there must be one.
+    pub fn required_text(&mut self, name: &'static str) -> Option<String> {
+        let before = self.errors.len();
+        let text = self.text(name);
+        if text.is_none() && self.errors.len() == before {
+            self.wrong(name, "is missing");
+        }
+        text
+    }
+
+    /// Notes what is wrong with a field.
+    pub fn wrong(&mut self, name: &str, problem: impl Into<String>) {
+        self.errors.push(FieldError::new(self.path(name), problem));
+    }
+
+    fn path(&self, name: &str) -> String {
+        if self.within.is_empty() { name.to_owned() } else { format!("{}.{name}", self.within) }
+    }
+
+    /// Everything wrong, fields nobody took included.
+    pub fn finish(mut self) -> Vec<FieldError> {
+        for (field, _) in std::mem::take(&mut self.fields) {
+            // What is echoed stays short, however long the name sent.
+            let field: String = field.chars().take(64).collect();
+            self.wrong(&field, "is not known");
+        }
+        self.errors
+    }
+
+    /// Reads an invoice to be created.
+    pub fn into_invoice(mut self) -> Result<New, Vec<FieldError>> {
+        let number = self.text("number").and_then(|text| match Number::try_new(text) {
+            Ok(number) => Some(number),
+            Err(error) => {
+                self.wrong("number", error.to_string());
+                None
+            }
+        });
+        let amount = self.amount();
+        let errors = self.finish();
+        match amount {
+            Some(amount) if errors.is_empty() => Ok(New { number, amount }),
+            _ => Err(errors),
+        }
+    }
+
+    fn amount(&mut self) -> Option<Money> {
+        let Some(value) = self.take("amount") else {
+            self.wrong("amount", "is missing");
+            return None;
+        };
+        let Body(parsed) = serde_json::from_str(value.get()).unwrap_or(Body(Err(kind(&value))));
+        let mut fields = Self::new("amount", parsed);
+        if !fields.errors.is_empty() {
+            self.errors.extend(fields.finish());
+            return None;
+        }
+        let money = match (fields.required_text("value"), fields.required_text("currency")) {
+            (Some(value), Some(currency)) => match Money::parse(&value, &currency) {
+                Ok(money) => Some(money),
+                Err(error) => {
+                    let field = if error.is_about_currency() { "currency" } else { "value" };
+                    fields.wrong(field, error.to_string());
+                    None
+                }
+            },
+            _ => None,
+        };
+        self.errors.extend(fields.finish());
+        money
+    }
+}
+
+/// Which of the two parts of money an error is about.
+trait About {
+    fn is_about_currency(&self) -> bool;
+}
+
+impl About for payment_contract::money::Error {
+    fn is_about_currency(&self) -> bool {
+        match self {
+            Self::UnknownCurrency => true,
+            Self::Malformed | Self::TooManyDecimals { .. } | Self::NotPositive | Self::TooLarge => false,
+        }
+    }
+}
+
+/// What a value is, by its first character.
+fn kind(value: &RawValue) -> &'static str {
+    match value.get().bytes().next() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BodyVisitor)
+    }
+}
+
+struct BodyVisitor;
+
+impl<'de> Visitor<'de> for BodyVisitor {
+    type Value = Body;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(field) = map.next_entry()? {
+            fields.push(field);
+        }
+        Ok(Body(Ok(fields)))
+    }
+
+    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Body, A::Error> {
+        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+        Ok(Body(Err("an array")))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Body, E> {
+        Ok(Body(Err("a string")))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Body, E> {
+        Ok(Body(Err("a boolean")))
+    }
+
+    fn visit_unit<E>(self) -> Result<Body, E> {
+        Ok(Body(Err("null")))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Body, E> {
+        Ok(Body(Err("a number")))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Body, E> {
+        Ok(Body(Err("a number")))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Body, E> {
+        Ok(Body(Err("a number")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(body: &str) -> Vec<(String, String)> {
+        let errors = Fields::parse(body.as_bytes()).unwrap().into_invoice().unwrap_err();
+        errors.into_iter().map(|error| (error.field, error.problem)).collect()
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once_with_its_field() {
+        let errors = wrong(r#"{"numbr": "I1", "number": 7, "amount": {"value": 12.15, "currency": "eur", "unit": 1}}"#);
+        let fields: Vec<&str> = errors.iter().map(|(field, _)| field.as_str()).collect();
+        assert_eq!(fields, ["number", "amount.value", "amount.unit", "numbr"]);
+    }
+
+    #[test]
+    fn fields_given_twice_are_refused() {
+        let errors = wrong(r#"{"number": "A", "number": "B", "amount": {"value": "1.00", "currency": "EUR"}}"#);
+        assert_eq!(errors, [("number".to_owned(), "is given twice".to_owned())]);
+        let errors = wrong(r#"{"amount": {"value": "1.00", "value": "2.00", "currency": "EUR"}}"#);
+        assert_eq!(errors, [("amount.value".to_owned(), "is given twice".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_no_object_says_what_it_is() {
+        for (body, what) in [("[]", "an array"), ("\"x\"", "a string"), ("1.5", "a number"), ("null", "null")] {
+            let errors = wrong(body);
+            assert_eq!(errors[0], (String::new(), format!("must be an object, not {what}")), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_json_is_malformed() {
+        let deep = "[".repeat(100_000);
+        for body in ["", "{", "{\"a\":1,}", "\u{0}", deep.as_str(), "{\"a\": 1}}"] {
+            assert!(matches!(Fields::parse(body.as_bytes()), Err(Error::Malformed(_))), "{body:.10}");
+        }
+        assert!(matches!(Fields::parse(b"{\"number\":\"\xff\"}"), Err(Error::Malformed(_))));
+    }
+
+    #[test]
+    fn numbers_of_any_size_and_halves_of_characters_are_no_text() {
+        for (value, problem) in [
+            ("1e999", "must be a string, not a number"),
+            ("123456789012345678901234567890", "must be a string, not a number"),
+            ("\"\\ud800\"", "is not valid Unicode"),
+        ] {
+            let body = format!("{{\"number\": {value}, \"amount\": {{\"value\": \"1.00\", \"currency\": \"EUR\"}}}}");
+            assert_eq!(wrong(&body), [("number".to_owned(), problem.to_owned())]);
+        }
+    }
+
+    #[test]
+    fn null_counts_as_absent() {
+        let new = Fields::parse(br#"{"number": null, "amount": {"value": "12.15", "currency": "EUR"}}"#).unwrap();
+        assert_eq!(new.into_invoice().unwrap().number, None);
+    }
+}

@@ -1,0 +1,23 @@
+//! `GET /payment-batches/{id}`: how the payments of one call stand now.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::PathRejection},
+};
+use payment_contract::BatchId;
+
+use super::{Api, Error, access::Reader, call::path_id, representation::BatchView};
+
+/// Gets the counts of one batch.
+pub async fn get_payment_batch(
+    State(api): State<Arc<Api>>,
+    _: Reader,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Json<BatchView>, Error> {
+    let id = path_id(path)?;
+    let Ok(parsed) = id.parse::<BatchId>() else { return Err(Error::NoBatch(id)) };
+    let batch = api.store.batch(parsed).await?.ok_or(Error::NoBatch(id))?;
+    Ok(Json(batch.into()))
+}

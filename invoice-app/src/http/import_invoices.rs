@@ -1,0 +1,108 @@
+//! `POST /invoices/import`: creates one invoice for each line of the body, all of them or none.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::StatusCode, response::Response};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Api, Error,
+    access::Writer,
+    answer::stored,
+    body::{Incoming, check_type},
+    call::Post,
+    fields::Fields,
+    ndjson::{Line, Lines, MAX_LINE},
+};
+use crate::{
+    creating::{Import, Summary},
+    idempotency::{Answer, Called},
+    invoice::New,
+};
+
+const TYPES: [&str; 5] =
+    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json"];
+
+#[derive(Serialize)]
+struct SummaryView<'a> {
+    created: i64,
+    rejected: Vec<RejectedView<'a>>,
+    rejected_total: i64,
+}
+
+#[derive(Serialize)]
+struct RejectedView<'a> {
+    line: i64,
+    error: &'a str,
+}
+
+/// Imports invoices. Lines that cannot become one are told and stop nothing; a body that breaks off creates nothing.
+pub async fn import_invoices(
+    State(api): State<Arc<Api>>,
+    Writer(caller): Writer,
+    post: Post,
+) -> Result<Response, Error> {
+    let _turn = api.imports.try_acquire().map_err(|_| Error::TooManyRequests)?;
+    let key = post.key(&caller)?;
+    check_type(post.headers(), &TYPES, "application/x-ndjson")?;
+    let mut fingerprint = post.fingerprint();
+    let mut incoming = post.incoming(api.limits.import_bytes, &api)?;
+    let Some(mut import) = Import::init(&api.store, key).await? else { return Err(Error::KeyInUse) };
+    take_lines(&mut import, &mut incoming, &mut fingerprint).await?;
+    match import.finish(fingerprint.finalize().to_vec(), answer).await? {
+        Called::Ran(summary) => Ok(stored(answer(&summary), false)),
+        Called::Repeated(answer) => Ok(stored(answer, true)),
+        Called::InUse => Err(Error::KeyInUse),
+        Called::OtherCall => Err(Error::KeyReused),
+    }
+}
+
+async fn take_lines(import: &mut Import, incoming: &mut Incoming, fingerprint: &mut Sha256) -> Result<(), Error> {
+    let mut lines = Lines::default();
+    while let Some(mut piece) = incoming.next().await? {
+        fingerprint.update(&piece);
+        while !piece.is_empty() {
+            if lines.feed(&mut piece) {
+                import.take(lines.line(parse)).await?;
+            }
+        }
+    }
+    if lines.has_rest() {
+        import.take(lines.line(parse)).await?;
+    }
+    Ok(())
+}
+
+/// An invoice, or why it is none; nothing for a blank line.
+fn parse(line: Line<'_>) -> Option<Result<New, String>> {
+    let text = match line {
+        Line::TooLong => return Some(Err(format!("the line is longer than {MAX_LINE} bytes"))),
+        Line::Whole(text) => text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text),
+    };
+    if text.trim_ascii().is_empty() {
+        return None;
+    }
+    Some(match Fields::parse(text) {
+        Err(error) => Err(error.to_string().replacen("the body", "the line", 1)),
+        Ok(fields) => fields.into_invoice().map_err(|errors| {
+            let told: Vec<String> = errors
+                .into_iter()
+                .map(|error| if error.field.is_empty() { error.problem } else { format!("{} {}", error.field, error.problem) })
+                .collect();
+            told.join("; ")
+        }),
+    })
+}
+
+fn answer(summary: &Summary) -> Answer {
+    let rejected = summary.rejected.iter().map(|(line, error)| RejectedView { line: *line, error });
+    let view = SummaryView {
+        created: summary.created,
+        rejected: rejected.collect(),
+        rejected_total: summary.rejected_total,
+    };
+    // Strings and numbers always serialize.
+    let body = serde_json::to_string(&view).unwrap_or_default();
+    Answer::Stored { status: StatusCode::OK.as_u16(), location: None, body }
+}

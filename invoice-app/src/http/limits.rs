@@ -1,0 +1,49 @@
+//! How much is handled at once, and for how long.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Api, Error};
+
+/// A request's place among those in flight. A call that waits gives it up for one among the waiting.
+#[derive(Clone, Debug, Default)]
+pub struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
+
+impl Slot {
+    fn holding(permit: OwnedSemaphorePermit) -> Self {
+        Self(Arc::new(Mutex::new(Some(permit))))
+    }
+
+    /// Changes over to waiting; false when too many wait already.
+    pub fn wait(&self, waiting: &Arc<Semaphore>) -> bool {
+        let Ok(permit) = Arc::clone(waiting).try_acquire_owned() else { return false };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+        true
+    }
+}
+
+/// Handles a bounded number of requests at once; others are told to come back.
+pub async fn in_flight(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
+    let Ok(permit) = Arc::clone(&api.in_flight).try_acquire_owned() else {
+        return Error::TooManyRequests.into_response();
+    };
+    let slot = Slot::holding(permit);
+    request.extensions_mut().insert(slot.clone());
+    let response = next.run(request).await;
+    drop(slot);
+    response
+}
+
+/// Gives a request up after `limit`.
+pub async fn within(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| Error::TimedOut.into_response())
+}

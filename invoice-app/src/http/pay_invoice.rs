@@ -1,0 +1,58 @@
+//! `POST /invoices/{id}/pay`: pays one invoice.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Path, State, rejection::PathRejection},
+    response::Response,
+};
+use payment_contract::InvoiceId;
+
+use super::{
+    Api, Error,
+    access::Payer,
+    answer::settled_or_not,
+    body,
+    call::{Post, Read, no_fields, path_id},
+    prefer::Prefer,
+    representation::PaymentView,
+};
+use crate::{
+    idempotency::{Answer, Called},
+    paying::PaidOne,
+    payment::{Payment, Status},
+    waiters::Waiter,
+};
+
+/// Pays one invoice, and waits for the outcome.
+pub async fn pay_invoice(
+    State(api): State<Arc<Api>>,
+    Payer(caller): Payer,
+    path: Result<Path<String>, PathRejection>,
+    post: Post,
+) -> Result<Response, Error> {
+    let id = path_id(path)?;
+    let Read { body, call, trace, headers, slot } = post.read(&caller, body::PLAIN, &api).await?;
+    no_fields(&body)?;
+    let Ok(parsed) = id.parse::<InvoiceId>() else { return Err(Error::NoInvoice(id)) };
+    let (payment, waiter, repeated) = match api.paying.pay_one(parsed, call, trace).await? {
+        Called::Ran(PaidOne::Asked(payment, waiter)) => (payment, waiter, false),
+        Called::Ran(PaidOne::NotPayable(status)) => return Err(Error::NotPayable(status)),
+        Called::Ran(PaidOne::Unknown) => return Err(Error::NoInvoice(id)),
+        Called::Repeated(answer) => repeat(&api, answer).await?,
+        Called::InUse => return Err(Error::KeyInUse),
+        Called::OtherCall => return Err(Error::KeyReused),
+    };
+    let prefer = Prefer::from_headers(&headers);
+    let payment = api.paying.wait_for_payment(payment, waiter, prefer.patience(&api, &slot)).await;
+    let open = payment.status == Status::Requested;
+    Ok(settled_or_not(PaymentView::from(payment), open, &prefer, repeated))
+}
+
+/// The payment a repeated call made.
+async fn repeat(api: &Api, answer: Answer) -> Result<(Payment, Waiter, bool), Error> {
+    let Answer::Payment(id) = answer else { return Err(Error::KeyReused) };
+    let waiter = api.paying.payment_waiter(id);
+    let payment = api.store.payment(id).await?.ok_or(Error::Database(sqlx::Error::RowNotFound))?;
+    Ok((payment, waiter, true))
+}

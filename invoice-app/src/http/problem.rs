@@ -1,0 +1,286 @@
+//! What can go wrong with a call, and the one match that turns it into a problem document (RFC 9457).
+
+use std::any::Any;
+
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use service::database::{Fault, fault};
+use tracing::{error, warn};
+
+use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
+
+/// Before the slug, in `type`.
+pub const PREFIX: &str = "urn:problem:invoice-app:";
+
+/// Every problem's slug: what clients may have to tell apart.
+pub const SLUGS: [&str; 20] = [
+    "body-too-large",
+    "database-unavailable",
+    "forbidden",
+    "idempotency-key-in-use",
+    "idempotency-key-reused",
+    "internal",
+    "invalid-request",
+    "invoice-not-found",
+    "invoice-not-payable",
+    "invoice-not-voidable",
+    "malformed-request",
+    "method-not-allowed",
+    "not-found",
+    "number-taken",
+    "payment-batch-not-found",
+    "request-timeout",
+    "timed-out",
+    "too-many-requests",
+    "unauthorized",
+    "unsupported-media-type",
+];
+
+/// What can go wrong with a call.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The call cannot be read.
+    #[error("{0}")]
+    Malformed(String),
+    /// No token, or none that is known.
+    #[error("send a known token as `Authorization: Bearer <token>`")]
+    Unauthorized,
+    /// The token lacks a scope.
+    #[error("this token lacks the scope {}", .0.as_str())]
+    Forbidden(Scope),
+    /// No such route.
+    #[error("there is nothing at this path")]
+    NoRoute,
+    /// No such invoice.
+    #[error("no invoice has the id {0:?}; ids are UUIDs, as answered when it was created")]
+    NoInvoice(String),
+    /// No such batch.
+    #[error("no payment batch has the id {0:?}; ids are UUIDs, as answered by POST /invoices/pay")]
+    NoBatch(String),
+    /// The route is another method's.
+    #[error("this path does not have this method; the Allow header names those it has")]
+    MethodNotAllowed,
+    /// The body paused for too long.
+    #[error("the body did not arrive in time")]
+    BodyTimeout,
+    /// The invoice is not unpaid.
+    #[error("the invoice is {}; only an unpaid invoice can be paid", .0.as_str())]
+    NotPayable(Status),
+    /// The invoice is pending or paid.
+    #[error("the invoice is {}; only an unpaid invoice can be voided", .0.as_str())]
+    NotVoidable(Status),
+    /// Another invoice has the number.
+    #[error("another invoice has the number {0:?}")]
+    NumberTaken(String),
+    /// A call with this key is running.
+    #[error("a call with this Idempotency-Key is still running; send it again in a moment")]
+    KeyInUse,
+    /// A call with this key was another call.
+    #[error("this Idempotency-Key belongs to another call; use a new key for a new call")]
+    KeyReused,
+    /// The body is too large.
+    #[error("the body must have at most {0} bytes")]
+    TooLarge(usize),
+    /// The body is of another type.
+    #[error("send the body as {0}")]
+    UnsupportedMediaType(&'static str),
+    /// Well-formed, but not valid.
+    #[error("some of what was sent is not valid; see errors")]
+    Invalid(Vec<FieldError>),
+    /// Too much is going on.
+    #[error("too many calls are being handled; send it again in a moment")]
+    TooManyRequests,
+    /// It took too long.
+    #[error("the call took too long and was given up; what it did so far may or may not stay: look before sending it again")]
+    TimedOut,
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] sqlx::Error),
+    /// A handler panicked.
+    #[error("a handler panicked: {0}")]
+    Panicked(String),
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// The field, dotted: `amount.value`. Empty for the body itself.
+    pub field: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+impl FieldError {
+    /// This is wrong with that field.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+impl From<BadKey> for Error {
+    fn from(error: BadKey) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// A problem's lasting name: clients tell problems apart by it.
+struct Kind {
+    status: StatusCode,
+    slug: &'static str,
+    title: &'static str,
+    header: Option<(HeaderName, HeaderValue)>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
+    errors: &'a [FieldError],
+}
+
+impl Error {
+    fn kind(&self) -> Kind {
+        let kind = |status, slug, title| Kind { status, slug, title, header: None };
+        match self {
+            Self::Malformed(_) => kind(StatusCode::BAD_REQUEST, "malformed-request", "The request cannot be read"),
+            Self::Unauthorized => kind(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed")
+                .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            Self::Forbidden(_) => kind(StatusCode::FORBIDDEN, "forbidden", "The token does not allow this"),
+            Self::NoRoute => kind(StatusCode::NOT_FOUND, "not-found", "Not found"),
+            Self::NoInvoice(_) => kind(StatusCode::NOT_FOUND, "invoice-not-found", "No such invoice"),
+            Self::NoBatch(_) => kind(StatusCode::NOT_FOUND, "payment-batch-not-found", "No such payment batch"),
+            Self::MethodNotAllowed => {
+                kind(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
+            }
+            Self::BodyTimeout => kind(StatusCode::REQUEST_TIMEOUT, "request-timeout", "The body came too slowly").closing(),
+            Self::NotPayable(_) => {
+                kind(StatusCode::CONFLICT, "invoice-not-payable", "The invoice cannot be paid")
+            }
+            Self::NotVoidable(_) => {
+                kind(StatusCode::CONFLICT, "invoice-not-voidable", "The invoice cannot be voided")
+            }
+            Self::NumberTaken(_) => kind(StatusCode::CONFLICT, "number-taken", "The number is taken"),
+            Self::KeyInUse => {
+                kind(StatusCode::CONFLICT, "idempotency-key-in-use", "The call is still running").retry(1)
+            }
+            Self::KeyReused => kind(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "idempotency-key-reused",
+                "The Idempotency-Key belongs to another call",
+            ),
+            Self::TooLarge(_) => {
+                kind(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large").closing()
+            }
+            Self::UnsupportedMediaType(_) => kind(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported-media-type",
+                "The body has another type",
+            ),
+            Self::Invalid(_) => {
+                kind(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid")
+            }
+            Self::TooManyRequests => {
+                kind(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests").retry(1)
+            }
+            Self::TimedOut => {
+                kind(StatusCode::SERVICE_UNAVAILABLE, "timed-out", "The call took too long").retry(5)
+            }
+            Self::Database(error) => match fault(error) {
+                Fault::Away | Fault::Conflict => kind(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "database-unavailable",
+                    "The database is not available",
+                )
+                .retry(2),
+                Fault::Data | Fault::Other => internal(),
+            },
+            Self::Panicked(_) => internal(),
+        }
+    }
+
+    /// What the caller is told: never anything internal.
+    fn detail(&self, status: StatusCode) -> String {
+        match status {
+            StatusCode::INTERNAL_SERVER_ERROR => "something went wrong on our side and was logged".to_owned(),
+            StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Database(_)) => {
+                "the database is not available; nothing was done, or it will be visible once it is back".to_owned()
+            }
+            _ => self.to_string(),
+        }
+    }
+}
+
+impl Kind {
+    fn with(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { header: Some((name, value)), ..self }
+    }
+
+    fn retry(self, seconds: u16) -> Self {
+        self.with(header::RETRY_AFTER, seconds.into())
+    }
+
+    /// The rest of the body is not read: the connection cannot be used again.
+    fn closing(self) -> Self {
+        self.with(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+}
+
+fn internal() -> Kind {
+    Kind {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        slug: "internal",
+        title: "Something went wrong on our side",
+        header: None,
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let Kind { status, slug, title, header } = self.kind();
+        let chain = || service::telemetry::chain(&self);
+        match &self {
+            Self::Database(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                warn!(error = %chain(), "answered 503: the database is not available");
+            }
+            Self::Database(_) | Self::Panicked(_) => error!(error = %chain(), "answered 500"),
+            Self::TimedOut => warn!("a call took too long and was given up"),
+            _ => {}
+        }
+        let errors = match &self {
+            Self::Invalid(errors) => errors.as_slice(),
+            _ => &[],
+        };
+        let document = Document {
+            kind: format!("{PREFIX}{slug}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail(status),
+            errors,
+        };
+        // Strings always serialize.
+        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let mut response = (status, Body::from(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some((name, value)) = header {
+            headers.insert(name, value);
+        }
+        response
+    }
+}
+
+/// The answer of a handler that panicked.
+#[expect(clippy::needless_pass_by_value, reason = "the signature tower-http wants")]
+pub(super) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    Error::Panicked(text.unwrap_or_else(|| "no text".to_owned())).into_response()
+}

@@ -1,0 +1,182 @@
+//! Idempotency-Key: what identifies a call, and what a repeat of it is answered.
+
+use axum::http::{HeaderMap, HeaderValue};
+use payment_contract::{BatchId, PaymentId};
+use sha2::{Digest, Sha256};
+
+/// The longest key.
+const MAX_CHARS: usize = 255;
+
+/// A key as one caller sent it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    principal: String,
+    text: String,
+}
+
+/// A call with a key: what makes a repeat of it recognisable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Its key.
+    pub key: Key,
+    /// SHA-256 over method, path and body.
+    pub fingerprint: Vec<u8>,
+}
+
+/// What claiming a key found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody has used it: go on.
+    Fresh,
+    /// A call with it is running.
+    InUse,
+    /// A call with it took effect.
+    Known {
+        /// Of that call.
+        fingerprint: Vec<u8>,
+        /// How it was answered.
+        answer: Answer,
+    },
+}
+
+/// What became of a call that may have a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Called<T> {
+    /// It ran.
+    Ran(T),
+    /// It ran before.
+    Repeated(Answer),
+    /// It is running.
+    InUse,
+    /// Another call had this key.
+    OtherCall,
+}
+
+impl Claim {
+    /// Whether a call with this fingerprint may run; if not, what becomes of it.
+    #[must_use]
+    pub fn check<T>(self, call: &[u8]) -> Option<Called<T>> {
+        match self {
+            Self::Fresh => None,
+            Self::InUse => Some(Called::InUse),
+            Self::Known { fingerprint, answer } if fingerprint == call => Some(Called::Repeated(answer)),
+            Self::Known { .. } => Some(Called::OtherCall),
+        }
+    }
+}
+
+/// What a repeat is answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// What was answered then.
+    Stored {
+        /// Status code.
+        status: u16,
+        /// `Location`.
+        location: Option<String>,
+        /// JSON.
+        body: String,
+    },
+    /// The payment, as it is now.
+    Payment(PaymentId),
+    /// The batch, as it is now.
+    Batch(BatchId),
+}
+
+/// The header cannot be a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Idempotency-Key must be sent once, as 1 to 255 visible ASCII characters, with or without double quotes")]
+pub struct BadKey;
+
+impl Key {
+    /// The key of a call, if it has one. The quoted form is the standard draft's; the bare one is what people send.
+    pub fn from_headers(headers: &HeaderMap, principal: &str) -> Result<Option<Self>, BadKey> {
+        let mut values = headers.get_all("idempotency-key").iter();
+        let Some(value) = values.next() else { return Ok(None) };
+        if values.next().is_some() {
+            return Err(BadKey);
+        }
+        let text = Self::parse(value).ok_or(BadKey)?;
+        Ok(Some(Self { principal: principal.to_owned(), text }))
+    }
+
+    fn parse(value: &HeaderValue) -> Option<String> {
+        let text = value.to_str().ok()?.trim();
+        let text = match text.strip_prefix('"') {
+            Some(rest) => rest.strip_suffix('"')?,
+            None => text,
+        };
+        let good = (1..=MAX_CHARS).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
+        good.then(|| text.to_owned())
+    }
+
+    /// Who called.
+    #[must_use]
+    pub fn principal(&self) -> &str {
+        &self.principal
+    }
+
+    /// The key itself.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The advisory lock that stands for the key. Two keys sharing one would at worst be told to come back later.
+    #[must_use]
+    pub fn lock(&self) -> i64 {
+        let digest = Sha256::new()
+            .chain_update(b"idempotency-key\0")
+            .chain_update(self.principal.as_bytes())
+            .chain_update(b"\0")
+            .chain_update(self.text.as_bytes())
+            .finalize();
+        digest.iter().take(8).fold(0, |lock, byte| (lock << 8) | i64::from(*byte))
+    }
+}
+
+/// Begins the fingerprint of a call; the body is fed into it.
+#[must_use]
+pub fn fingerprint(method: &str, path: &str) -> Sha256 {
+    Sha256::new().chain_update(method.as_bytes()).chain_update(b"\n").chain_update(path.as_bytes()).chain_update(b"\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(value: &str) -> Result<Option<String>, BadKey> {
+        let mut headers = HeaderMap::new();
+        headers.insert("idempotency-key", HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        Key::from_headers(&headers, "ci").map(|key| key.map(|key| key.text))
+    }
+
+    #[test]
+    fn quoted_and_bare_keys_are_the_same() {
+        assert_eq!(key("\"8e03978e\""), key("8e03978e"));
+        assert_eq!(key("8e03978e"), Ok(Some("8e03978e".to_owned())));
+    }
+
+    #[test]
+    fn keys_have_1_to_255_visible_ascii_characters() {
+        assert_eq!(key(&"k".repeat(255)), Ok(Some("k".repeat(255))));
+        for bad in ["", "\"\"", "\"open", "a b", "é", "a\"b", &"k".repeat(256)] {
+            assert_eq!(key(bad), Err(BadKey), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn two_keys_in_one_call_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.append("idempotency-key", HeaderValue::from_static("a"));
+        headers.append("idempotency-key", HeaderValue::from_static("b"));
+        assert_eq!(Key::from_headers(&headers, "ci"), Err(BadKey));
+    }
+
+    #[test]
+    fn the_same_key_of_two_callers_is_two_keys() {
+        let of = |principal: &str| Key { principal: principal.to_owned(), text: "k".to_owned() };
+        assert_ne!(of("a").lock(), of("b").lock());
+    }
+}

@@ -1,0 +1,171 @@
+//! What an invoice is: its number, its amount, and the states it goes through. No I/O.
+
+use payment_contract::{InvoiceId, Money, PaymentId};
+use time::OffsetDateTime;
+
+use crate::payment;
+
+/// `unpaid → pending → paid`, back to `unpaid` when declined; `unpaid → void`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Status {
+    /// Nobody has asked for its payment, or the last payment was declined.
+    Unpaid,
+    /// A payment was requested and has no outcome yet.
+    Pending,
+    /// Paid. Final.
+    Paid,
+    /// Not to be paid. Final.
+    Void,
+}
+
+impl Status {
+    /// Every status, for messages.
+    pub const ALL: [Self; 4] = [Self::Unpaid, Self::Pending, Self::Paid, Self::Void];
+
+    /// The word in the API and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unpaid => "unpaid",
+            Self::Pending => "pending",
+            Self::Paid => "paid",
+            Self::Void => "void",
+        }
+    }
+
+    /// The status of that name.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    }
+}
+
+/// The human reference: 1 to 64 visible characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Number(String);
+
+/// The longest number, in characters.
+pub const NUMBER_MAX_CHARS: usize = 64;
+
+/// Why text is not an invoice number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NumberError {
+    /// Empty or too long.
+    #[error("must have 1 to 64 characters")]
+    Length,
+    /// White space, a control character, or something else that shows nothing.
+    #[error("must have visible characters only, without spaces")]
+    Invisible,
+}
+
+impl Number {
+    /// Accepts 1 to 64 visible characters of any script.
+    pub fn try_new(text: impl Into<String>) -> Result<Self, NumberError> {
+        let text = text.into();
+        if !(1..=NUMBER_MAX_CHARS).contains(&text.chars().count()) {
+            return Err(NumberError::Length);
+        }
+        if text.chars().any(is_invisible) {
+            return Err(NumberError::Invisible);
+        }
+        Ok(Self(text))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text, for storage.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+}
+
+/// White space and control characters, and those that only steer how others are shown: two numbers that look alike must
+/// not differ in something nobody sees.
+fn is_invisible(c: char) -> bool {
+    c.is_whitespace()
+        || c.is_control()
+        || matches!(c,
+            '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}'..='\u{1160}' | '\u{17B4}'..='\u{17B5}'
+            | '\u{180B}'..='\u{180F}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}'
+            | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E0FFF}')
+}
+
+/// An invoice to be created.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct New {
+    /// Its number; without one it gets the next free `I<n>`.
+    pub number: Option<Number>,
+    /// What is owed.
+    pub amount: Money,
+}
+
+/// An invoice as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invoice {
+    /// Its id.
+    pub id: InvoiceId,
+    /// The human reference.
+    pub number: String,
+    /// What is owed.
+    pub amount: Money,
+    /// Where it stands.
+    pub status: Status,
+    /// When it was created.
+    pub created_at: OffsetDateTime,
+    /// When its status changed last.
+    pub updated_at: OffsetDateTime,
+    /// When it was paid.
+    pub paid_at: Option<OffsetDateTime>,
+    /// The latest attempt to pay it.
+    pub last_payment: Option<LastPayment>,
+}
+
+/// The latest attempt to pay an invoice, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastPayment {
+    /// Its id.
+    pub id: PaymentId,
+    /// Where it stands.
+    pub status: payment::Status,
+    /// Why it was declined.
+    pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_one_to_64_visible_characters() {
+        for good in ["I1", "2026/0815", "Ré-№7", "x".repeat(64).as_str(), "発票1"] {
+            assert_eq!(Number::try_new(good).map(Number::into_string), Ok(good.to_owned()), "{good:?}");
+        }
+        for (bad, why) in [
+            ("", NumberError::Length),
+            ("x".repeat(65).as_str(), NumberError::Length),
+            ("I 1", NumberError::Invisible),
+            ("I1\n", NumberError::Invisible),
+            ("I\u{0}1", NumberError::Invisible),
+            ("I\u{200B}1", NumberError::Invisible),
+            ("\u{202E}1I", NumberError::Invisible),
+            ("I\u{A0}1", NumberError::Invisible),
+        ] {
+            assert_eq!(Number::try_new(bad), Err(why), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn every_status_is_found_by_its_word() {
+        for status in Status::ALL {
+            assert_eq!(Status::parse(status.as_str()), Some(status));
+        }
+        assert_eq!(Status::parse("Paid"), None);
+    }
+}

@@ -1,0 +1,110 @@
+//! Every metric of this service, with its meaning.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use payment_contract::messages::OutcomeStatus;
+
+use crate::{payment::Settlement, store::payments::Open};
+
+const REQUESTS: &str = "invoice_app_http_requests_total";
+const REQUEST_SECONDS: &str = "invoice_app_http_request_duration_seconds";
+const CREATED: &str = "invoice_app_invoices_created_total";
+const REQUESTED: &str = "invoice_app_payments_requested_total";
+const SENT: &str = "invoice_app_pay_requests_sent_total";
+const CLAIMED: &str = "invoice_app_pay_requests_claimed_total";
+const OVERFLOW: &str = "invoice_app_sender_overflow_total";
+const SETTLED: &str = "invoice_app_payments_settled_total";
+const REPEATED: &str = "invoice_app_outcomes_repeated_total";
+const CONFLICTS: &str = "invoice_app_outcome_conflicts_total";
+const DEAD: &str = "invoice_app_dead_letters_total";
+const DEAD_OPEN: &str = "invoice_app_dead_letters_open";
+const FORGOT: &str = "invoice_app_nats_forgot_total";
+const OPEN: &str = "invoice_app_payments_open";
+const OLDEST: &str = "invoice_app_payments_open_oldest_seconds";
+const CONNECTED: &str = "invoice_app_nats_connected";
+const RELOAD_FAILED: &str = "invoice_app_tokens_reload_failed";
+
+/// Tells the recorder what the metrics mean.
+pub fn describe() {
+    describe_counter!(REQUESTS, "HTTP requests answered, by method, route and status.");
+    describe_histogram!(REQUEST_SECONDS, "How long HTTP requests took, waiting for outcomes included.");
+    describe_counter!(CREATED, "Invoices created, imported ones included.");
+    describe_counter!(REQUESTED, "Payments requested.");
+    describe_counter!(SENT, "Pay requests handed to NATS, repeats included.");
+    describe_counter!(CLAIMED, "Pay requests taken by the sweep: sent again, or not sent at first.");
+    describe_counter!(OVERFLOW, "Calls whose requests were left to the sweep because the sender was behind.");
+    describe_counter!(SETTLED, "Payments settled, by outcome.");
+    describe_counter!(REPEATED, "Outcomes that said what was known.");
+    describe_counter!(CONFLICTS, "Outcomes that contradict what is known. Any at all needs an operator.");
+    describe_counter!(DEAD, "Messages put among the dead letters.");
+    describe_gauge!(DEAD_OPEN, "Dead letters nobody has ended.");
+    describe_counter!(FORGOT, "Times NATS was found to have forgotten a stream or durable.");
+    describe_gauge!(OPEN, "Payments without an outcome.");
+    describe_gauge!(OLDEST, "Age of the oldest payment without an outcome.");
+    describe_gauge!(CONNECTED, "1 while connected to NATS.");
+    describe_gauge!(RELOAD_FAILED, "1 while the tokens file cannot be used and the former tokens stay in force.");
+    for outcome in ["succeeded", "declined"] {
+        counter!(SETTLED, "outcome" => outcome).absolute(0);
+    }
+    for name in [CREATED, REQUESTED, SENT, CLAIMED, OVERFLOW, REPEATED, CONFLICTS, DEAD, FORGOT] {
+        counter!(name).absolute(0);
+    }
+    gauge!(RELOAD_FAILED).set(0.0);
+}
+
+pub(crate) fn request(method: &'static str, route: String, status: u16, took: Duration) {
+    counter!(REQUESTS, "method" => method, "route" => route.clone(), "status" => status.to_string()).increment(1);
+    histogram!(REQUEST_SECONDS, "method" => method, "route" => route).record(took.as_secs_f64());
+}
+
+pub(crate) fn created(invoices: i64) {
+    counter!(CREATED).increment(invoices.unsigned_abs());
+}
+
+pub(crate) fn requested(payments: i64) {
+    counter!(REQUESTED).increment(payments.unsigned_abs());
+}
+
+pub(crate) fn requests_sent(count: usize) {
+    counter!(SENT).increment(count as u64);
+}
+
+pub(crate) fn requests_claimed(count: usize) {
+    counter!(CLAIMED).increment(count as u64);
+}
+
+pub(crate) fn sender_overflow() {
+    counter!(OVERFLOW).increment(1);
+}
+
+pub(crate) fn settled(outcome: OutcomeStatus, settlement: Settlement) {
+    match settlement {
+        Settlement::Applied => counter!(SETTLED, "outcome" => outcome.as_str()).increment(1),
+        Settlement::AlreadyApplied => counter!(REPEATED).increment(1),
+        Settlement::Conflict(_) => counter!(CONFLICTS).increment(1),
+    }
+}
+
+pub(crate) fn dead_letter() {
+    counter!(DEAD).increment(1);
+}
+
+pub(crate) fn nats_forgot() {
+    counter!(FORGOT).increment(1);
+}
+
+pub(crate) fn connected(connected: bool) {
+    gauge!(CONNECTED).set(if connected { 1.0 } else { 0.0 });
+}
+
+pub(crate) fn tokens_reload_failed(failed: bool) {
+    gauge!(RELOAD_FAILED).set(if failed { 1.0 } else { 0.0 });
+}
+
+#[expect(clippy::cast_precision_loss, reason = "gauges are floats; counts this large do not occur")]
+pub(crate) fn open(open: Open) {
+    gauge!(OPEN).set(open.count as f64);
+    gauge!(OLDEST).set(open.oldest_s);
+    gauge!(DEAD_OPEN).set(open.dead_letters as f64);
+}

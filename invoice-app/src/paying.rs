@@ -1,0 +1,354 @@
+//! Paying: asks for payments in one transaction, hands them to the sender, and waits for their outcome.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use payment_contract::{BatchId, InvoiceId, PaymentId, trace::TraceParent};
+use serde::Serialize;
+use service::database::retry_conflicts;
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug};
+use uuid::Uuid;
+
+use crate::{
+    idempotency::{Answer, Call, Called},
+    invoice,
+    metrics,
+    payment::{Batch, Payment, Skipped, Status},
+    sender::{self, Job, ROWS_HANDED_OVER},
+    store::{
+        Store,
+        idempotency::{check_in_tx, keep_in_tx},
+        paying::{
+            Asked, Selection, Terms, insert_batch_in_tx, just_made, pay_in_tx, skipped_in_tx, status_in_tx,
+        },
+    },
+    waiters::{Waiter, Waiters},
+};
+
+/// Calls for more invoices than this take turns: each holds a connection for seconds.
+const LARGE: usize = 500;
+/// Large calls that run at once; the others wait without a connection.
+const LARGE_AT_ONCE: usize = 2;
+/// A hint may get lost: whoever waits looks by itself this often, give or take a fifth.
+const POLL: Duration = Duration::from_millis(500);
+/// A batch settles in many steps: it is looked at no more often than this.
+const BATCH_LOOK: Duration = Duration::from_millis(25);
+
+/// Pays. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Paying {
+    store: Store,
+    sender: sender::Handle,
+    waiters: Waiters,
+    lease: Duration,
+    large: Arc<Semaphore>,
+}
+
+/// What became of paying one invoice.
+#[derive(Debug)]
+pub enum PaidOne {
+    /// A payment was requested.
+    Asked(Payment, Waiter),
+    /// It is not unpaid.
+    NotPayable(invoice::Status),
+    /// No such invoice.
+    Unknown,
+}
+
+/// What became of paying several.
+#[derive(Debug)]
+pub struct PaidMany {
+    /// As it was when the call was committed.
+    pub batch: Batch,
+    /// Hears of its payments.
+    pub waiter: Waiter,
+}
+
+/// How long to wait for an outcome.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// Until then.
+    pub until: Instant,
+    /// Or until the process stops.
+    pub stop: CancellationToken,
+}
+
+#[derive(Serialize)]
+struct SkippedId<'a> {
+    id: &'a str,
+    reason: &'static str,
+}
+
+impl Paying {
+    /// Leases what it asks for to this process for `lease`.
+    #[must_use]
+    pub fn new(store: Store, sender: sender::Handle, waiters: Waiters, lease: Duration) -> Self {
+        Self { store, sender, waiters, lease, large: Arc::new(Semaphore::new(LARGE_AT_ONCE)) }
+    }
+
+    /// Requests the payment of one invoice. Runs to its end whatever becomes of the caller.
+    pub async fn pay_one(
+        &self,
+        id: InvoiceId,
+        call: Option<Call>,
+        trace: TraceParent,
+    ) -> Result<Called<PaidOne>, sqlx::Error> {
+        let this = self.clone();
+        finish(async move {
+            let called =
+                retry_conflicts(|| this.pay_one_in_tx(id, call.as_ref(), trace.as_str())).await?;
+            Ok(match called {
+                Called::Ran(Ok(asked)) => Called::Ran(this.hand_over_one(asked).await),
+                Called::Ran(Err(Some(status))) => Called::Ran(PaidOne::NotPayable(status)),
+                Called::Ran(Err(None)) => Called::Ran(PaidOne::Unknown),
+                Called::Repeated(answer) => Called::Repeated(answer),
+                Called::InUse => Called::InUse,
+                Called::OtherCall => Called::OtherCall,
+            })
+        })
+        .await
+    }
+
+    /// The payment asked for, or the status that forbids it, or nothing where there is no such invoice.
+    async fn pay_one_in_tx(
+        &self,
+        id: InvoiceId,
+        call: Option<&Call>,
+        trace: &str,
+    ) -> Result<Called<Result<crate::payment::Request, Option<invoice::Status>>>, sqlx::Error> {
+        let mut tx = self.store.begin().await?;
+        if let Some(called) = check_in_tx(&mut tx, call).await? {
+            return Ok(called);
+        }
+        let terms = Terms { batch_id: None, traceparent: Some(trace), lease: self.lease, most: 1 };
+        let asked = pay_in_tx(&mut tx, &Selection::These(vec![id.as_uuid()]), &terms).await?;
+        let Some(request) = asked.requests.into_iter().next() else {
+            let status = status_in_tx(&mut tx, id).await?;
+            // Unpaid by now: its payment was under way when we asked and has been declined since.
+            let status = status.map(|status| match status {
+                invoice::Status::Unpaid => invoice::Status::Pending,
+                other => other,
+            });
+            return Ok(Called::Ran(Err(status)));
+        };
+        keep_in_tx(&mut tx, call, &Answer::Payment(request.payment_id)).await?;
+        tx.commit().await?;
+        Ok(Called::Ran(Ok(request)))
+    }
+
+    async fn hand_over_one(&self, request: crate::payment::Request) -> PaidOne {
+        metrics::requested(1);
+        let payment = just_made(&request);
+        // Before the request goes out, so that its outcome cannot be missed.
+        let waiter = self.waiters.payment(payment.id);
+        self.sender.hand_over(Job::Requests(vec![request])).await;
+        PaidOne::Asked(payment, waiter)
+    }
+
+    /// Requests the payment of every unpaid invoice, or of those of `ids` that are unpaid. Runs to its end whatever becomes
+    /// of the caller.
+    pub async fn pay_many(
+        &self,
+        ids: Option<Vec<String>>,
+        call: Option<Call>,
+        trace: TraceParent,
+    ) -> Result<Called<PaidMany>, sqlx::Error> {
+        let this = self.clone();
+        finish(async move {
+            let _turn = match &ids {
+                Some(ids) if ids.len() <= LARGE => None,
+                _ => this.large.acquire().await.ok(),
+            };
+            let ids = ids.map(AskedIds::new);
+            let called =
+                retry_conflicts(|| this.pay_many_in_tx(ids.as_ref(), call.as_ref(), trace.as_str())).await?;
+            Ok(match called {
+                Called::Ran((asked, batch)) => Called::Ran(this.hand_over_many(asked, batch).await),
+                Called::Repeated(answer) => Called::Repeated(answer),
+                Called::InUse => Called::InUse,
+                Called::OtherCall => Called::OtherCall,
+            })
+        })
+        .await
+    }
+
+    async fn pay_many_in_tx(
+        &self,
+        ids: Option<&AskedIds>,
+        call: Option<&Call>,
+        trace: &str,
+    ) -> Result<Called<(Asked, Batch)>, sqlx::Error> {
+        let mut tx = self.store.begin().await?;
+        if let Some(called) = check_in_tx(&mut tx, call).await? {
+            return Ok(called);
+        }
+        let id = BatchId::generate();
+        let terms = Terms {
+            batch_id: Some(id),
+            traceparent: Some(trace),
+            lease: self.lease,
+            most: i64::try_from(ROWS_HANDED_OVER).unwrap_or(i64::MAX),
+        };
+        let selection = ids.map_or(Selection::AllUnpaid, |ids| Selection::These(ids.distinct.clone()));
+        let asked = pay_in_tx(&mut tx, &selection, &terms).await?;
+        let skipped = match ids {
+            None => "[]".to_owned(),
+            Some(ids) => ids.skipped(skipped_in_tx(&mut tx, &ids.distinct, id).await?),
+        };
+        insert_batch_in_tx(&mut tx, id, asked.total, &skipped).await?;
+        keep_in_tx(&mut tx, call, &Answer::Batch(id)).await?;
+        tx.commit().await?;
+        let batch = Batch { id, requested: asked.total, paid: 0, declined: 0, pending: asked.total, skipped };
+        Ok(Called::Ran((asked, batch)))
+    }
+
+    async fn hand_over_many(&self, asked: Asked, batch: Batch) -> PaidMany {
+        metrics::requested(asked.total);
+        let waiter = self.waiters.batch(batch.id);
+        let few = usize::try_from(asked.total).is_ok_and(|total| total <= ROWS_HANDED_OVER);
+        if asked.total > 0 {
+            let job = if few { Job::Requests(asked.requests) } else { Job::Batch(batch.id) };
+            self.sender.hand_over(job).await;
+        }
+        PaidMany { batch, waiter }
+    }
+
+    /// A waiter for a payment made before.
+    #[must_use]
+    pub fn payment_waiter(&self, id: PaymentId) -> Waiter {
+        self.waiters.payment(id)
+    }
+
+    /// A waiter for a batch made before.
+    #[must_use]
+    pub fn batch_waiter(&self, id: BatchId) -> Waiter {
+        self.waiters.batch(id)
+    }
+
+    /// Waits until the payment is settled or patience ends; the payment as it is then. The request is committed: should
+    /// the database go away meanwhile, the last known state is still a true answer.
+    pub async fn wait_for_payment(&self, mut payment: Payment, mut waiter: Waiter, patience: Patience) -> Payment {
+        while payment.status == Status::Requested && patience.lasts() {
+            patience.pause(&mut waiter, Duration::ZERO).await;
+            match self.store.payment(payment.id).await {
+                Ok(Some(now)) => payment = now,
+                Ok(None) => {}
+                Err(error) => debug!(error = %service::telemetry::chain(&error), "could not look at a payment"),
+            }
+        }
+        payment
+    }
+
+    /// The same for a batch.
+    pub async fn wait_for_batch(&self, batch: Batch, mut waiter: Waiter, patience: Patience) -> Batch {
+        let mut open = batch.pending > 0;
+        while open && patience.lasts() {
+            patience.pause(&mut waiter, BATCH_LOOK).await;
+            open = self.store.batch_is_open(batch.id).await.unwrap_or(true);
+        }
+        match self.store.batch(batch.id).await {
+            Ok(Some(now)) => now,
+            Ok(None) | Err(_) => batch,
+        }
+    }
+}
+
+impl Patience {
+    fn lasts(&self) -> bool {
+        !self.stop.is_cancelled() && Instant::now() < self.until
+    }
+
+    /// Until something changed, though at least `least`; or until it is time to look anyway, or to give up.
+    async fn pause(&self, waiter: &mut Waiter, least: Duration) {
+        let poll = Instant::now() + POLL.mul_f64(rand::random_range(0.8..1.2));
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep_until(poll.min(self.until)) => {}
+            () = async { tokio::join!(waiter.changed(), tokio::time::sleep(least)); } => {}
+        }
+    }
+}
+
+/// Runs to the end even if the caller goes away: what is committed is then also handed over.
+async fn finish<T: Send + 'static>(
+    work: impl Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+) -> Result<T, sqlx::Error> {
+    match tokio::spawn(work.in_current_span()).await {
+        Ok(done) => done,
+        Err(stopped) => match stopped.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(sqlx::Error::WorkerCrashed),
+        },
+    }
+}
+
+/// The ids of a call, in the order asked: any text, each judged once.
+#[derive(Debug)]
+struct AskedIds {
+    asked: Vec<(String, Option<Uuid>)>,
+    distinct: Vec<Uuid>,
+}
+
+impl AskedIds {
+    fn new(ids: Vec<String>) -> Self {
+        let asked: Vec<_> = ids.into_iter().map(|id| {
+            let uuid = Uuid::try_parse(&id).ok();
+            (id, uuid)
+        }).collect();
+        let mut distinct: Vec<Uuid> = asked.iter().filter_map(|(_, uuid)| *uuid).collect();
+        distinct.sort_unstable();
+        distinct.dedup();
+        Self { asked, distinct }
+    }
+
+    /// Those skipped, as the JSON array they are answered and kept as.
+    fn skipped(&self, reasons: Vec<(Uuid, Skipped)>) -> String {
+        let reasons: HashMap<Uuid, Skipped> = reasons.into_iter().collect();
+        let (mut ids, mut texts) = (HashSet::new(), HashSet::new());
+        let skipped: Vec<SkippedId<'_>> = self.asked.iter().filter_map(|(text, uuid)| {
+            let first = uuid.map_or_else(|| texts.insert(text.as_str()), |uuid| ids.insert(uuid));
+            let reason = match uuid {
+                _ if !first => Some(Skipped::Duplicate),
+                None => Some(Skipped::Unknown),
+                Some(uuid) => reasons.get(uuid).copied(),
+            };
+            reason.map(|reason| SkippedId { id: text, reason: reason.as_str() })
+        }).collect();
+        // Strings always serialize.
+        serde_json::to_string(&skipped).unwrap_or_else(|_| "[]".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skipped_ids_come_back_in_the_order_asked_each_with_its_reason() {
+        let [paid, fine, void] = [1, 2, 3].map(Uuid::from_u128);
+        let asked = AskedIds::new(vec![
+            void.to_string(),
+            "no\u{0}uuid".to_owned(),
+            fine.to_string(),
+            paid.to_string(),
+            fine.simple().to_string(),
+            "no\u{0}uuid".to_owned(),
+        ]);
+        assert_eq!(asked.distinct, [paid, fine, void]);
+        let skipped = asked.skipped(vec![(paid, Skipped::Paid), (void, Skipped::Void)]);
+        let skipped: serde_json::Value = serde_json::from_str(&skipped).unwrap();
+        let expected = serde_json::json!([
+            {"id": void.to_string(), "reason": "void"},
+            {"id": "no\u{0}uuid", "reason": "unknown"},
+            {"id": paid.to_string(), "reason": "paid"},
+            {"id": fine.simple().to_string(), "reason": "duplicate"},
+            {"id": "no\u{0}uuid", "reason": "duplicate"},
+        ]);
+        assert_eq!(skipped, expected);
+    }
+}

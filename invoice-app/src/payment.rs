@@ -1,0 +1,255 @@
+//! What a payment is, one attempt to pay an invoice, and what an outcome does to it. No I/O.
+
+use payment_contract::{
+    BatchId, Currency, InvoiceId, Money, PaymentId,
+    messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
+    money,
+    publish::Outgoing,
+    trace::TraceParent,
+};
+use time::OffsetDateTime;
+
+/// `requested → succeeded | declined`, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
+#[sqlx(type_name = "text", rename_all = "lowercase")]
+pub enum Status {
+    /// Asked for; no outcome yet.
+    Requested,
+    /// The money moved. Final.
+    Succeeded,
+    /// The bank refused. Final; the invoice can be paid again.
+    Declined,
+}
+
+impl Status {
+    /// The word in the API and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Succeeded => "succeeded",
+            Self::Declined => "declined",
+        }
+    }
+}
+
+impl From<OutcomeStatus> for Status {
+    fn from(status: OutcomeStatus) -> Self {
+        match status {
+            OutcomeStatus::Succeeded => Self::Succeeded,
+            OutcomeStatus::Declined => Self::Declined,
+        }
+    }
+}
+
+/// A payment as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Its id.
+    pub id: PaymentId,
+    /// The invoice being paid.
+    pub invoice_id: InvoiceId,
+    /// Counts the payments of the invoice from 1.
+    pub attempt: i32,
+    /// Where it stands.
+    pub status: Status,
+    /// Why it was declined.
+    pub reason: Option<String>,
+    /// The bank's reference.
+    pub provider_reference: Option<String>,
+    /// When it was requested.
+    pub created_at: OffsetDateTime,
+    /// When the provider finished it.
+    pub settled_at: Option<OffsetDateTime>,
+}
+
+/// How the payments of one batch stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Its id.
+    pub id: BatchId,
+    /// Payments the call made.
+    pub requested: i64,
+    /// Those that succeeded.
+    pub paid: i64,
+    /// Those that were declined.
+    pub declined: i64,
+    /// Those without an outcome.
+    pub pending: i64,
+    /// What the call asked for and did not get: a JSON array, as it was answered.
+    pub skipped: String,
+}
+
+/// Why an invoice asked for was not paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// No invoice has this id.
+    Unknown,
+    /// The call named it before.
+    Duplicate,
+    /// A payment of it is under way.
+    Pending,
+    /// It is paid.
+    Paid,
+    /// It is void.
+    Void,
+}
+
+impl Skipped {
+    /// The word in the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Duplicate => "duplicate",
+            Self::Pending => "pending",
+            Self::Paid => "paid",
+            Self::Void => "void",
+        }
+    }
+}
+
+/// A payment to be asked for: one row of the outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// Its invoice.
+    pub invoice_id: InvoiceId,
+    /// The human reference.
+    pub invoice_number: String,
+    /// Minor units.
+    pub amount_minor: i64,
+    /// ISO 4217 code.
+    pub currency: String,
+    /// Counts the payments of the invoice from 1.
+    pub attempt: i32,
+    /// Counts the sends of this payment from 1.
+    pub send: i32,
+    /// The trace of the call that asked for it.
+    pub traceparent: Option<String>,
+    /// When it was requested.
+    pub requested_at: OffsetDateTime,
+}
+
+impl Request {
+    /// The message that asks for it.
+    pub fn outgoing(self) -> Result<Outgoing, money::Error> {
+        let amount = Money::try_from_minor_units(self.amount_minor, Currency::try_new(&self.currency)?)?;
+        let trace = self.traceparent.as_deref().and_then(TraceParent::parse).map(|trace| trace.child());
+        let message = PayRequestV1 {
+            payment_id: self.payment_id,
+            invoice_id: self.invoice_id,
+            invoice_number: self.invoice_number,
+            amount,
+            attempt: self.attempt.unsigned_abs(),
+            requested_at: self.requested_at,
+        };
+        Ok(Outgoing::pay_request(&message, self.send.unsigned_abs(), trace))
+    }
+}
+
+/// A payment as an outcome found it, locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Its invoice.
+    pub invoice_id: InvoiceId,
+    /// Where it stood.
+    pub status: Status,
+}
+
+/// What an outcome does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// It settles the payment.
+    Applied,
+    /// It says what was known.
+    AlreadyApplied,
+    /// It cannot be true together with what is known: an operator must look.
+    Conflict(Conflict),
+}
+
+/// Why an outcome cannot be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// No such payment was ever requested here.
+    UnknownPayment,
+    /// The payment is of another invoice.
+    OtherInvoice,
+    /// The payment had succeeded, and is now said to be declined.
+    DeclinedAfterSuccess,
+    /// The payment had been declined, and is now said to have succeeded.
+    SucceededAfterDecline,
+}
+
+impl Conflict {
+    /// The reason kept with the dead letter.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownPayment => "conflict: this payment was never requested",
+            Self::OtherInvoice => "conflict: this payment is of another invoice",
+            Self::DeclinedAfterSuccess => "conflict: declined, but the payment had succeeded",
+            Self::SucceededAfterDecline => "conflict: succeeded, but the payment had been declined",
+        }
+    }
+}
+
+/// Decides what an outcome does to a payment found in `former` state, or not found. The statement that applies outcomes
+/// follows the same rule; this says it in words the rest can act on.
+#[must_use]
+pub fn settle(outcome: &PaymentOutcomeV1, former: Option<&Former>) -> Settlement {
+    let Some(former) = former else { return Settlement::Conflict(Conflict::UnknownPayment) };
+    if former.invoice_id != outcome.invoice_id {
+        return Settlement::Conflict(Conflict::OtherInvoice);
+    }
+    match (former.status, outcome.status) {
+        (Status::Requested, OutcomeStatus::Succeeded | OutcomeStatus::Declined) => Settlement::Applied,
+        (Status::Succeeded, OutcomeStatus::Succeeded) | (Status::Declined, OutcomeStatus::Declined) => {
+            Settlement::AlreadyApplied
+        }
+        (Status::Succeeded, OutcomeStatus::Declined) => Settlement::Conflict(Conflict::DeclinedAfterSuccess),
+        (Status::Declined, OutcomeStatus::Succeeded) => Settlement::Conflict(Conflict::SucceededAfterDecline),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: OutcomeStatus) -> PaymentOutcomeV1 {
+        PaymentOutcomeV1 {
+            payment_id: PaymentId::generate(),
+            invoice_id: InvoiceId::generate(),
+            status,
+            reason: None,
+            provider_reference: None,
+            settled_at: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn an_outcome_applies_once_repeats_quietly_and_never_contradicts() {
+        use OutcomeStatus::{Declined, Succeeded};
+        for (was, says, then) in [
+            (Status::Requested, Succeeded, Settlement::Applied),
+            (Status::Requested, Declined, Settlement::Applied),
+            (Status::Succeeded, Succeeded, Settlement::AlreadyApplied),
+            (Status::Declined, Declined, Settlement::AlreadyApplied),
+            (Status::Succeeded, Declined, Settlement::Conflict(Conflict::DeclinedAfterSuccess)),
+            (Status::Declined, Succeeded, Settlement::Conflict(Conflict::SucceededAfterDecline)),
+        ] {
+            let outcome = outcome(says);
+            let former = Former { invoice_id: outcome.invoice_id, status: was };
+            assert_eq!(settle(&outcome, Some(&former)), then, "{was:?} {says:?}");
+        }
+    }
+
+    #[test]
+    fn an_outcome_for_an_unknown_payment_or_another_invoice_is_a_conflict() {
+        let outcome = outcome(OutcomeStatus::Succeeded);
+        assert_eq!(settle(&outcome, None), Settlement::Conflict(Conflict::UnknownPayment));
+        let former = Former { invoice_id: InvoiceId::generate(), status: Status::Requested };
+        assert_eq!(settle(&outcome, Some(&former)), Settlement::Conflict(Conflict::OtherInvoice));
+    }
+}

@@ -1,0 +1,235 @@
+//! The consumer of payment outcomes: settles payments and their invoices, then wakes whoever waits for them.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use payment_contract::{
+    PaymentId,
+    connection::Connection,
+    delivery::{DeadLetter, Decision, Decisions, Handler, Received, Token},
+    messages::{OutcomeStatus, PaymentOutcomeV1},
+};
+use service::database::{Fault, fault, retry_conflicts};
+use tracing::{debug, error, warn};
+
+use crate::{
+    metrics,
+    payment::{Settlement, settle},
+    store::{Store, settling::Found},
+    waiters::{Changed, Waiters, hint},
+};
+
+/// While the database is away, messages come back after this long.
+const RETRY: Duration = Duration::from_secs(2);
+/// How many of the latest waits the median is taken over.
+const LATEST: usize = 500;
+/// The median is written down at most this often.
+const WRITE_MEDIAN_EVERY: Duration = Duration::from_secs(1);
+
+/// The handler.
+pub struct PaymentOutcomes {
+    store: Store,
+    waiters: Waiters,
+    /// Where hints go; none when a dead letter is replayed by hand.
+    connection: Option<Connection>,
+    waits: Mutex<Waits>,
+}
+
+/// How long the latest outcomes took from the last send.
+#[derive(Debug, Default)]
+struct Waits {
+    latest_ms: VecDeque<f64>,
+    written: Option<Instant>,
+}
+
+impl PaymentOutcomes {
+    /// A handler that wakes `waiters`, and those of other replicas over `connection`.
+    #[must_use]
+    pub fn new(store: Store, waiters: Waiters, connection: Option<Connection>) -> Self {
+        Self { store, waiters, connection, waits: Mutex::default() }
+    }
+
+    /// Settles outcomes and says what each came to, in order. Usually one statement; several outcomes for one payment go
+    /// one after the other, since each is judged by what the one before it left.
+    pub async fn settle_all(&self, outcomes: &[PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
+        let mut settlements = vec![Settlement::AlreadyApplied; outcomes.len()];
+        let mut left: Vec<(usize, &PaymentOutcomeV1)> = outcomes.iter().enumerate().collect();
+        while !left.is_empty() {
+            let mut seen = HashSet::with_capacity(left.len());
+            let (round, later): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(_, outcome)| seen.insert(outcome.payment_id));
+            let (places, round): (Vec<usize>, Vec<&PaymentOutcomeV1>) = round.into_iter().unzip();
+            for (place, settlement) in places.into_iter().zip(self.settle_round(&round).await?) {
+                if let Some(slot) = settlements.get_mut(place) {
+                    *slot = settlement;
+                }
+            }
+            left = later;
+        }
+        Ok(settlements)
+    }
+
+    async fn settle_round(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
+        let found = retry_conflicts(|| self.store.settle(outcomes)).await?;
+        let found: HashMap<PaymentId, Found> = found.into_iter().map(|found| (found.id, found)).collect();
+        let mut changed = Changed::default();
+        let mut waits_ms = Vec::with_capacity(outcomes.len());
+        let mut settlements = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            let found = found.get(&outcome.payment_id);
+            let settlement = settle(outcome, found.map(|found| &found.former));
+            metrics::settled(outcome.status, settlement);
+            if settlement == Settlement::Applied {
+                log_applied(outcome);
+                changed.payments.push(outcome.payment_id);
+                changed.batches.extend(found.and_then(|found| found.batch_id));
+                waits_ms.extend(found.and_then(|found| found.since_send_ms));
+            }
+            settlements.push(settlement);
+        }
+        changed.batches.sort_unstable();
+        changed.batches.dedup();
+        self.waiters.wake(&changed);
+        if let Some(connection) = &self.connection {
+            hint(connection, &changed).await;
+        }
+        self.note_waits(waits_ms).await;
+        Ok(settlements)
+    }
+
+    /// Remembers how long outcomes take, and writes the median down now and then.
+    async fn note_waits(&self, waits_ms: Vec<f64>) {
+        let median = {
+            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+            waits.note(waits_ms.into_iter(), Instant::now())
+        };
+        if let Some(median_ms) = median
+            && let Err(error) = self.store.set_patience(median_ms).await
+        {
+            debug!(error = %service::telemetry::chain(&error), "could not write down how long outcomes take");
+        }
+    }
+
+    /// Settles one by one, after a batch failed on its data: so that one bad message fails alone.
+    async fn settle_each(&self, batch: &[(Token, PaymentOutcomeV1)], decisions: &Decisions) {
+        for (token, outcome) in batch {
+            let decision = match self.settle_all(std::slice::from_ref(outcome)).await {
+                Ok(settlements) => settlements.first().map_or(Decision::Retry(RETRY), |s| decide(outcome, *s)),
+                Err(error) if fault(&error) == Fault::Data => {
+                    Decision::Reject(format!("refused by the database: {}", service::telemetry::chain(&error)))
+                }
+                Err(error) => retry(&error, 1),
+            };
+            decisions.decide(*token, decision);
+        }
+    }
+}
+
+impl Waits {
+    /// Adds waits; the median if it is time to write it down.
+    fn note(&mut self, waits_ms: impl Iterator<Item = f64>, now: Instant) -> Option<f64> {
+        let before = self.latest_ms.len();
+        self.latest_ms.extend(waits_ms);
+        if self.latest_ms.len() == before {
+            return None;
+        }
+        let surplus = self.latest_ms.len().saturating_sub(LATEST);
+        self.latest_ms.drain(..surplus);
+        if self.written.is_some_and(|written| now.duration_since(written) < WRITE_MEDIAN_EVERY) {
+            return None;
+        }
+        self.written = Some(now);
+        let mut sorted: Vec<f64> = self.latest_ms.iter().copied().collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+impl Handler for PaymentOutcomes {
+    type Message = PaymentOutcomeV1;
+
+    async fn handle(&self, batch: Vec<Received<PaymentOutcomeV1>>, decisions: Decisions) {
+        let (tokens, outcomes): (Vec<Token>, Vec<PaymentOutcomeV1>) =
+            batch.into_iter().map(|received| (received.token, received.message)).unzip();
+        match self.settle_all(&outcomes).await {
+            Ok(settlements) => {
+                for ((token, outcome), settlement) in tokens.iter().zip(&outcomes).zip(settlements) {
+                    decisions.decide(*token, decide(outcome, settlement));
+                }
+            }
+            Err(error) if fault(&error) == Fault::Data => {
+                let batch: Vec<_> = tokens.into_iter().zip(outcomes).collect();
+                self.settle_each(&batch, &decisions).await;
+            }
+            Err(error) => {
+                let decision = retry(&error, outcomes.len());
+                for token in tokens {
+                    decisions.decide(token, decision.clone());
+                }
+            }
+        }
+    }
+
+    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        for letter in &letters {
+            metrics::dead_letter();
+            error!(
+                subject = letter.origin.subject,
+                stream.sequence = letter.origin.stream_sequence,
+                reason = letter.reason,
+                "an outcome could not be applied and is now a dead letter; see `invoice-app dead-letters list`"
+            );
+        }
+        service::dead_letters::insert(self.store.pool(), &letters).await.map_err(Into::into)
+    }
+}
+
+fn decide(outcome: &PaymentOutcomeV1, settlement: Settlement) -> Decision {
+    match settlement {
+        Settlement::Applied | Settlement::AlreadyApplied => Decision::Done,
+        Settlement::Conflict(conflict) => {
+            error!(
+                payment.id = %outcome.payment_id, invoice.id = %outcome.invoice_id,
+                outcome = outcome.status.as_str(), "an outcome contradicts what is known: {}", conflict.as_str()
+            );
+            Decision::Reject(conflict.as_str().to_owned())
+        }
+    }
+}
+
+fn retry(error: &sqlx::Error, messages: usize) -> Decision {
+    warn!(messages, error = %service::telemetry::chain(error), "could not settle payments; trying again");
+    Decision::Retry(RETRY)
+}
+
+fn log_applied(outcome: &PaymentOutcomeV1) {
+    let (payment, invoice) = (outcome.payment_id, outcome.invoice_id);
+    match outcome.status {
+        OutcomeStatus::Succeeded => {
+            debug!(payment.id = %payment, invoice.id = %invoice, "payment succeeded");
+        }
+        OutcomeStatus::Declined => warn!(
+            payment.id = %payment, invoice.id = %invoice, reason = outcome.reason.as_deref().unwrap_or("none"),
+            "payment declined; the invoice is unpaid again"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_of_the_latest_waits_and_written_once_a_second() {
+        let start = Instant::now();
+        let mut waits = Waits::default();
+        assert_eq!(waits.note(std::iter::empty(), start), None);
+        assert_eq!(waits.note([30.0, 10.0, 20.0].into_iter(), start), Some(20.0));
+        assert_eq!(waits.note(std::iter::repeat_n(7.0, LATEST), start), None);
+        assert_eq!(waits.note([7.0].into_iter(), start + WRITE_MEDIAN_EVERY), Some(7.0));
+        assert_eq!(waits.latest_ms.len(), LATEST);
+    }
+}

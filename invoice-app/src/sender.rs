@@ -1,0 +1,192 @@
+//! Sends pay requests straight after the commit that made them, grouped by what is ready. Whatever it cannot send becomes
+//! due at once, and the sweep sends it: nothing depends on this task but speed.
+
+use std::collections::VecDeque;
+
+use payment_contract::{BatchId, PaymentId, publish::Publisher};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use crate::{metrics, payment::Request, store::Store};
+
+/// Calls whose requests wait to be sent, at most; more fall to the sweep.
+const QUEUE: usize = 1024;
+/// Requests published together, at most.
+const GROUP: usize = 1000;
+/// A call that made more payments than this hands over its batch, not its rows.
+pub const ROWS_HANDED_OVER: usize = 200;
+
+/// What is to be sent.
+#[derive(Debug)]
+pub enum Job {
+    /// These.
+    Requests(Vec<Request>),
+    /// Every open payment of a batch, read back in pages.
+    Batch(BatchId),
+}
+
+/// Hands jobs to the sender. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    jobs: mpsc::Sender<Job>,
+    store: Store,
+}
+
+/// The task's state.
+pub struct Sender {
+    store: Store,
+    publisher: Publisher,
+    jobs: mpsc::Receiver<Job>,
+    batches: VecDeque<Progress>,
+    sweep: std::sync::Arc<Notify>,
+}
+
+/// How far a batch has been sent.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    batch: BatchId,
+    after: Option<PaymentId>,
+}
+
+/// A sender and the way to reach it. `sweep` is woken when rows were left to it.
+#[must_use]
+pub fn channel(store: Store, publisher: Publisher, sweep: std::sync::Arc<Notify>) -> (Handle, Sender) {
+    let (sender, jobs) = mpsc::channel(QUEUE);
+    let handle = Handle { jobs: sender, store: store.clone() };
+    (handle, Sender { store, publisher, jobs, batches: VecDeque::new(), sweep })
+}
+
+impl Handle {
+    /// Hands over a job; never waits for the sender. When its queue is full the rows are made due, for the sweep.
+    pub async fn hand_over(&self, job: Job) {
+        let Err(refused) = self.jobs.try_send(job) else { return };
+        metrics::sender_overflow();
+        let released = match refused.into_inner() {
+            Job::Requests(requests) => {
+                let ids: Vec<PaymentId> = requests.iter().map(|request| request.payment_id).collect();
+                self.store.release(&ids).await
+            }
+            Job::Batch(batch) => self.store.release_batch(batch, None).await,
+        };
+        if let Err(error) = released {
+            // The lease ends by itself.
+            warn!(error = %service::telemetry::chain(&error), "could not make unsent requests due; they are sent when their lease ends");
+        }
+    }
+}
+
+impl Sender {
+    /// Sends until `stop`, then what was handed over before.
+    pub async fn run(mut self, stop: CancellationToken) {
+        loop {
+            if self.batches.is_empty() {
+                let job = tokio::select! {
+                    biased;
+                    job = self.jobs.recv() => job,
+                    () = stop.cancelled() => None,
+                };
+                let Some(job) = job else { return };
+                self.step(Some(job)).await;
+            } else {
+                self.step(None).await;
+                if stop.is_cancelled() {
+                    return self.leave_rest().await;
+                }
+            }
+        }
+    }
+
+    /// Sends one group: what single calls handed over if there is any, else a page of a batch.
+    pub async fn step(&mut self, first: Option<Job>) {
+        let mut group = Vec::new();
+        let mut next = first;
+        while let Some(job) = next.take() {
+            match job {
+                Job::Requests(requests) => group.extend(requests),
+                Job::Batch(batch) => self.batches.push_back(Progress { batch, after: None }),
+            }
+            if group.len() < GROUP {
+                next = self.jobs.try_recv().ok();
+            }
+        }
+        if group.is_empty() {
+            self.send_page().await;
+        } else {
+            self.send_group(group).await;
+        }
+    }
+
+    async fn send_group(&mut self, group: Vec<Request>) {
+        let ids: Vec<PaymentId> = group.iter().map(|request| request.payment_id).collect();
+        if !send(&self.publisher, group).await {
+            self.released(self.store.release(&ids).await);
+        }
+    }
+
+    async fn send_page(&mut self) {
+        let Some(progress) = self.batches.pop_front() else { return };
+        let page =
+            match self.store.batch_page(progress.batch, progress.after, GROUP.try_into().unwrap_or(i64::MAX)).await {
+                Ok(page) => page,
+                Err(error) => {
+                    let error = service::telemetry::chain(&error);
+                    warn!(batch.id = %progress.batch, %error, "could not read a batch back; the rest is sent when its lease ends");
+                    return;
+                }
+            };
+        let Some(last) = page.last().map(|request| request.payment_id) else { return };
+        let whole = page.len() == GROUP;
+        if !send(&self.publisher, page).await {
+            self.released(self.store.release_batch(progress.batch, progress.after).await);
+        } else if whole {
+            // To the back: several large calls share the way out.
+            self.batches.push_back(Progress { after: Some(last), ..progress });
+        }
+    }
+
+    /// On stop: what is left of large batches falls to another replica, or to the next start.
+    async fn leave_rest(&mut self) {
+        for progress in std::mem::take(&mut self.batches) {
+            self.released(self.store.release_batch(progress.batch, progress.after).await);
+        }
+    }
+
+    fn released(&self, released: Result<u64, sqlx::Error>) {
+        match released {
+            Ok(payments) => {
+                debug!(payments, "requests were not sent and are due now");
+                self.sweep.notify_one();
+            }
+            Err(error) => {
+                warn!(error = %service::telemetry::chain(&error), "could not make unsent requests due; they are sent when their lease ends");
+            }
+        }
+    }
+}
+
+/// Publishes requests; false when they may not have been sent.
+pub(crate) async fn send(publisher: &Publisher, requests: Vec<Request>) -> bool {
+    let count = requests.len();
+    let mut messages = Vec::with_capacity(count);
+    for request in requests {
+        let payment_id = request.payment_id;
+        match request.outgoing() {
+            Ok(message) => messages.push(message),
+            Err(error) => error!(
+                payment.id = %payment_id, %error,
+                "an invoice has an amount that cannot be sent; correct it in the database"
+            ),
+        }
+    }
+    match publisher.send(messages).await {
+        Ok(()) => {
+            metrics::requests_sent(count);
+            true
+        }
+        Err(error) => {
+            debug!(requests = count, error = %service::telemetry::chain(&error), "requests not sent");
+            false
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The outbox: requested payments are sent until their outcome arrives. Rows are leased by `next_send_at`, and whoever
+//! moved it last is the one sending.
+
+use std::time::Duration;
+
+use payment_contract::{BatchId, PaymentId};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Store;
+use crate::payment::Request;
+
+/// No request waits longer than this to be sent again, in seconds.
+pub const LONGEST_PATIENCE_S: f64 = 600.0;
+
+/// What a claim found.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    /// Rows that were due, whatever was done with them.
+    pub due: usize,
+    /// Those to be sent now.
+    pub requests: Vec<Request>,
+}
+
+struct Row {
+    payment_id: Uuid,
+    invoice_id: Uuid,
+    number: String,
+    amount_minor: i64,
+    currency: String,
+    attempt: i32,
+    sends: i32,
+    traceparent: Option<String>,
+    created_at: OffsetDateTime,
+}
+
+impl From<Row> for Request {
+    fn from(row: Row) -> Self {
+        Self {
+            payment_id: row.payment_id.into(),
+            invoice_id: row.invoice_id.into(),
+            invoice_number: row.number,
+            amount_minor: row.amount_minor,
+            currency: row.currency,
+            attempt: row.attempt,
+            send: row.sends,
+            traceparent: row.traceparent,
+            requested_at: row.created_at,
+        }
+    }
+}
+
+impl Store {
+    /// Takes up to `limit` due rows for sending. How long since the last send is long enough is judged here and now: twice
+    /// as long after each send, from `resend_after` on, or twice what outcomes take at the moment. A row that has not waited
+    /// that long is put off without being sent.
+    pub async fn claim_due(&self, limit: i64, resend_after: Duration) -> Result<Claimed, sqlx::Error> {
+        let rows = sqlx::query!(
+            r#"with tick as materialized (
+                   select clock_timestamp() as now,
+                          coalesce((select 2 * median_ms / 1000 from sender_patience), 0) as slow_s
+               ), due as materialized (
+                   select p.id, p.sends, p.last_sent_at from payments p
+                   where p.status = 'requested' and p.next_send_at <= (select now from tick)
+                   order by p.next_send_at limit $1
+                   for no key update skip locked
+               ), judged as materialized (
+                   select d.id, t.now,
+                          make_interval(secs => least(greatest($2::float8 * 2 ^ least(d.sends, 12), t.slow_s), $3)
+                                                * (1 + random() / 5)) as then_wait,
+                          d.last_sent_at + make_interval(
+                              secs => least(greatest($2 * 2 ^ (least(d.sends, 12) - 1), t.slow_s), $3)) as not_before
+                   from due d, tick t
+               )
+               update payments p set
+                   sends = case when j.not_before > j.now then p.sends else p.sends + 1 end,
+                   last_sent_at = case when j.not_before > j.now then p.last_sent_at else j.now end,
+                   next_send_at = case when j.not_before > j.now then j.not_before else j.now + j.then_wait end
+               from judged j, invoices i
+               where p.id = j.id and i.id = p.invoice_id
+               returning p.id as payment_id, p.invoice_id, i.number, i.amount_minor, i.currency, p.attempt, p.sends,
+                         p.traceparent, p.created_at, p.last_sent_at = j.now as "send!""#,
+            limit,
+            resend_after.as_secs_f64(),
+            LONGEST_PATIENCE_S
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let due = rows.len();
+        let mut requests: Vec<Request> = rows
+            .into_iter()
+            .filter(|row| row.send)
+            .map(|row| {
+                Row {
+                    payment_id: row.payment_id,
+                    invoice_id: row.invoice_id,
+                    number: row.number,
+                    amount_minor: row.amount_minor,
+                    currency: row.currency,
+                    attempt: row.attempt,
+                    sends: row.sends,
+                    traceparent: row.traceparent,
+                    created_at: row.created_at,
+                }
+                .into()
+            })
+            .collect();
+        requests.sort_unstable_by_key(|request| request.payment_id);
+        Ok(Claimed { due, requests })
+    }
+
+    /// Up to `limit` open payments of a batch after `after`, for the first send.
+    pub async fn batch_page(
+        &self,
+        batch: BatchId,
+        after: Option<PaymentId>,
+        limit: i64,
+    ) -> Result<Vec<Request>, sqlx::Error> {
+        sqlx::query_as!(
+            Row,
+            "select p.id as payment_id, p.invoice_id, i.number, i.amount_minor, i.currency, p.attempt, p.sends,
+                    p.traceparent, p.created_at
+             from payments p join invoices i on i.id = p.invoice_id
+             where p.batch_id = $1 and p.status = 'requested' and p.id > $2
+             order by p.id limit $3",
+            batch.as_uuid(),
+            after.map_or(Uuid::nil(), PaymentId::as_uuid),
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map(|rows| rows.into_iter().map(Request::from).collect())
+    }
+
+    /// Makes these due at once: they were not sent, or may not have been.
+    pub async fn release(&self, payments: &[PaymentId]) -> Result<u64, sqlx::Error> {
+        let ids: Vec<Uuid> = payments.iter().map(|id| id.as_uuid()).collect();
+        sqlx::query!(
+            "with locked as (
+                 select id from payments where id = any($1) and status = 'requested' order by id for no key update
+             )
+             update payments p set next_send_at = clock_timestamp(), last_sent_at = null
+             from locked l where p.id = l.id",
+            &ids
+        )
+        .execute(&self.pool)
+        .await
+        .map(|done| done.rows_affected())
+    }
+
+    /// Makes what is left of a batch's first send due at once.
+    pub async fn release_batch(
+        &self,
+        batch: BatchId,
+        after: Option<PaymentId>,
+    ) -> Result<u64, sqlx::Error> {
+        sqlx::query!(
+            "with locked as (
+                 select id from payments where batch_id = $1 and status = 'requested' and id > $2
+                 order by id for no key update
+             )
+             update payments p set next_send_at = clock_timestamp(), last_sent_at = null
+             from locked l where p.id = l.id",
+            batch.as_uuid(),
+            after.map_or(Uuid::nil(), PaymentId::as_uuid)
+        )
+        .execute(&self.pool)
+        .await
+        .map(|done| done.rows_affected())
+    }
+
+    /// Makes everything due that was sent within this long: it may have been lost on the way.
+    pub async fn release_sent_within(&self, within: Duration) -> Result<u64, sqlx::Error> {
+        sqlx::query!(
+            "with locked as (
+                 select id from payments
+                 where status = 'requested' and last_sent_at > clock_timestamp() - make_interval(secs => $1)
+                 order by id for no key update
+             )
+             update payments p set next_send_at = clock_timestamp(), last_sent_at = null
+             from locked l where p.id = l.id",
+            within.as_secs_f64()
+        )
+        .execute(&self.pool)
+        .await
+        .map(|done| done.rows_affected())
+    }
+
+    /// Writes down how long outcomes take at the moment.
+    pub async fn set_patience(&self, median_ms: f64) -> Result<(), sqlx::Error> {
+        sqlx::query!(
+            "insert into sender_patience (median_ms) values ($1)
+             on conflict (only_row) do update set median_ms = excluded.median_ms, updated_at = clock_timestamp()",
+            median_ms
+        )
+        .execute(&self.pool)
+        .await
+        .map(|_| ())
+    }
+}

@@ -1,0 +1,191 @@
+//! Asking for payments: one statement marks invoices pending and writes the requests, for one invoice as for all.
+
+use std::time::Duration;
+
+use payment_contract::{BatchId, InvoiceId, PaymentId};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    invoice,
+    payment::{Request, Skipped},
+};
+
+/// Which invoices a call pays.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// Every unpaid one.
+    AllUnpaid,
+    /// Those of these that are unpaid.
+    These(Vec<Uuid>),
+}
+
+/// How payments are made.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// The call they belong to, if it pays several.
+    pub batch_id: Option<BatchId>,
+    /// The call's trace.
+    pub traceparent: Option<&'a str>,
+    /// How long the rows are leased to this process, besides one second for every thousand of them.
+    pub lease: Duration,
+    /// Up to this many are handed back; of more than this, only the first.
+    pub most: i64,
+}
+
+/// What a call asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// How many payments were made.
+    pub total: i64,
+    /// The first of them.
+    pub requests: Vec<Request>,
+}
+
+struct Row {
+    payment_id: Uuid,
+    id: Uuid,
+    number: String,
+    amount_minor: i64,
+    currency: String,
+    attempt: i32,
+    requested_at: OffsetDateTime,
+    total: i64,
+}
+
+/// The one statement. Rows are locked in id order, like everywhere, so that overlapping calls wait for each other; whoever
+/// comes second finds the invoice pending and leaves it. A macro, since "all" and "these" are served by different indexes.
+macro_rules! pay {
+    ($condition:tt, $terms:expr $(, $ids:expr)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"with picked as materialized (
+                   select i.id, i.number, i.amount_minor, i.currency, i.attempts + 1 as attempt
+                   from invoices i where i.status = 'unpaid' and "# + $condition + r#"
+                   order by i.id
+                   for no key update
+               ), made as materialized (
+                   select uuidv7() as payment_id, p.* from picked p
+               ), lease as materialized (
+                   select count(*) as total, clock_timestamp() as now,
+                          make_interval(secs => least($3::float8 + count(*) / 1000, greatest($3, 600))) as length
+                   from picked
+               ), moved as (
+                   update invoices i
+                   set status = 'pending', attempts = m.attempt, last_payment_id = m.payment_id, updated_at = l.now
+                   from made m, lease l where i.id = m.id
+               ), asked as (
+                   insert into payments (id, invoice_id, batch_id, attempt, traceparent, created_at,
+                                         sends, last_sent_at, next_send_at)
+                   select m.payment_id, m.id, $1, m.attempt, $2, l.now, 1, l.now, l.now + l.length
+                   from made m, lease l
+               )
+               select m.payment_id as "payment_id!", m.id as "id!", m.number as "number!",
+                      m.amount_minor as "amount_minor!", m.currency as "currency!", m.attempt as "attempt!",
+                      l.now as "requested_at!", l.total as "total!"
+               from made m, lease l order by m.payment_id limit $4"#,
+            $terms.batch_id.map(BatchId::as_uuid) as Option<Uuid>,
+            $terms.traceparent,
+            $terms.lease.as_secs_f64(),
+            $terms.most
+            $(, $ids)?
+        )
+    };
+}
+
+/// Makes a payment for each unpaid invoice of the selection. Does not commit.
+pub async fn pay_in_tx(
+    connection: &mut PgConnection,
+    selection: &Selection,
+    terms: &Terms<'_>,
+) -> Result<Asked, sqlx::Error> {
+    let rows = match selection {
+        Selection::AllUnpaid => pay!("true", terms).fetch_all(connection).await?,
+        Selection::These(ids) => pay!("i.id = any($5)", terms, ids).fetch_all(connection).await?,
+    };
+    let total = rows.first().map_or(0, |row| row.total);
+    let request = |row: Row| Request {
+        payment_id: row.payment_id.into(),
+        invoice_id: row.id.into(),
+        invoice_number: row.number,
+        amount_minor: row.amount_minor,
+        currency: row.currency,
+        attempt: row.attempt,
+        send: 1,
+        traceparent: terms.traceparent.map(str::to_owned),
+        requested_at: row.requested_at,
+    };
+    Ok(Asked { total, requests: rows.into_iter().map(request).collect() })
+}
+
+/// Those of `ids` that `batch` did not pay, and why. Does not commit.
+pub async fn skipped_in_tx(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+    batch: BatchId,
+) -> Result<Vec<(Uuid, Skipped)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"select a.id as "id!", i.status as "status?: invoice::Status"
+           from unnest($1::uuid[]) a (id) left join invoices i on i.id = a.id
+           where not exists (select from payments p where p.invoice_id = a.id and p.batch_id = $2)"#,
+        ids,
+        batch.as_uuid()
+    )
+    .fetch_all(connection)
+    .await?;
+    let why = |status| match status {
+        None => Skipped::Unknown,
+        // Unpaid by now: its payment was under way when we asked and has been declined since.
+        Some(invoice::Status::Pending | invoice::Status::Unpaid) => Skipped::Pending,
+        Some(invoice::Status::Paid) => Skipped::Paid,
+        Some(invoice::Status::Void) => Skipped::Void,
+    };
+    Ok(rows.into_iter().map(|row| (row.id, why(row.status))).collect())
+}
+
+/// Writes down what a call asked for. Does not commit.
+pub async fn insert_batch_in_tx(
+    connection: &mut PgConnection,
+    batch: BatchId,
+    requested: i64,
+    skipped: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into payment_batches (id, requested, skipped) values ($1, $2, $3)",
+        batch.as_uuid(),
+        requested,
+        skipped
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// Why one invoice was not paid: its status, or that there is none. Does not commit.
+pub async fn status_in_tx(
+    connection: &mut PgConnection,
+    id: InvoiceId,
+) -> Result<Option<invoice::Status>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select status as "status: invoice::Status" from invoices where id = $1"#,
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+/// The payment as it was made, without asking for it again.
+#[must_use]
+pub fn just_made(request: &Request) -> crate::payment::Payment {
+    crate::payment::Payment {
+        id: PaymentId::from(request.payment_id.as_uuid()),
+        invoice_id: request.invoice_id,
+        attempt: request.attempt,
+        status: crate::payment::Status::Requested,
+        reason: None,
+        provider_reference: None,
+        created_at: request.requested_at,
+        settled_at: None,
+    }
+}

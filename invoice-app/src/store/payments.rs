@@ -1,0 +1,120 @@
+//! Statements that look at payments and batches.
+
+use payment_contract::{BatchId, InvoiceId, PaymentId};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Store;
+use crate::payment::{Batch, Payment, Status};
+
+struct Row {
+    id: Uuid,
+    invoice_id: Uuid,
+    attempt: i32,
+    status: Status,
+    reason: Option<String>,
+    provider_reference: Option<String>,
+    created_at: OffsetDateTime,
+    settled_at: Option<OffsetDateTime>,
+}
+
+impl From<Row> for Payment {
+    fn from(row: Row) -> Self {
+        Self {
+            id: row.id.into(),
+            invoice_id: row.invoice_id.into(),
+            attempt: row.attempt,
+            status: row.status,
+            reason: row.reason,
+            provider_reference: row.provider_reference,
+            created_at: row.created_at,
+            settled_at: row.settled_at,
+        }
+    }
+}
+
+/// What is open, for the gauges.
+#[derive(Clone, Copy, Debug)]
+pub struct Open {
+    /// Payments without an outcome.
+    pub count: i64,
+    /// How long the oldest of them has been waiting, in seconds.
+    pub oldest_s: f64,
+    /// Dead letters nobody has ended.
+    pub dead_letters: i64,
+}
+
+impl Store {
+    /// One payment.
+    pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, sqlx::Error> {
+        sqlx::query_as!(
+            Row,
+            r#"select id, invoice_id, attempt, status as "status: _", reason, provider_reference, created_at, settled_at
+               from payments where id = $1"#,
+            id.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await
+        .map(|row| row.map(Payment::from))
+    }
+
+    /// The payments of an invoice, first attempt first.
+    pub async fn payments_of(&self, invoice: InvoiceId) -> Result<Vec<Payment>, sqlx::Error> {
+        sqlx::query_as!(
+            Row,
+            r#"select id, invoice_id, attempt, status as "status: _", reason, provider_reference, created_at, settled_at
+               from payments where invoice_id = $1 order by attempt"#,
+            invoice.as_uuid()
+        )
+        .fetch_all(&self.pool)
+        .await
+        .map(|rows| rows.into_iter().map(Payment::from).collect())
+    }
+
+    /// How a batch stands.
+    pub async fn batch(&self, id: BatchId) -> Result<Option<Batch>, sqlx::Error> {
+        let row = sqlx::query!(
+            r#"select b.requested, b.skipped, c.paid as "paid!", c.declined as "declined!"
+               from payment_batches b cross join lateral (
+                   select count(*) filter (where status = 'succeeded') as paid,
+                          count(*) filter (where status = 'declined') as declined
+                   from payments where batch_id = b.id
+               ) c
+               where b.id = $1"#,
+            id.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Batch {
+            id,
+            requested: row.requested,
+            paid: row.paid,
+            declined: row.declined,
+            pending: row.requested - row.paid - row.declined,
+            skipped: row.skipped,
+        }))
+    }
+
+    /// Whether some payment of the batch has no outcome yet. Cheap, however large the batch.
+    pub async fn batch_is_open(&self, id: BatchId) -> Result<bool, sqlx::Error> {
+        sqlx::query_scalar!(
+            r#"select exists (select from payments where batch_id = $1 and status = 'requested') as "open!""#,
+            id.as_uuid()
+        )
+        .fetch_one(&self.pool)
+        .await
+    }
+
+    /// What is open.
+    pub async fn open(&self) -> Result<Open, sqlx::Error> {
+        let row = sqlx::query!(
+            r#"select count(*) as "count!",
+                      coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as "oldest_s!",
+                      (select count(*) from dead_letters where resolved_at is null) as "dead_letters!"
+               from payments where status = 'requested'"#
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(Open { count: row.count, oldest_s: row.oldest_s, dead_letters: row.dead_letters })
+    }
+}

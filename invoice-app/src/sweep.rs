@@ -1,0 +1,106 @@
+//! Sends again what has no outcome for too long, and what could not be sent at first. Only while NATS is connected.
+
+use std::{sync::Arc, time::Duration};
+
+use payment_contract::{connection::Connection, publish::Publisher};
+use tokio::{sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{metrics, sender, store::Store};
+
+/// Looks for due rows at least this often.
+const EVERY: Duration = Duration::from_secs(1);
+/// Rows claimed and published together.
+const PAGE: usize = 1000;
+/// What was sent this long before a disconnect was noticed may have been lost in the socket.
+const UNNOTICED: Duration = Duration::from_secs(5);
+
+/// The task's state.
+pub struct Sweep {
+    store: Store,
+    connection: Connection,
+    publisher: Publisher,
+    resend_after: Duration,
+    wake: Arc<Notify>,
+    /// The connection we know of, and since when it has been gone.
+    epoch: u64,
+    gone_since: Option<Instant>,
+}
+
+/// What one step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swept {
+    /// NATS is away: nothing was claimed.
+    Disconnected,
+    /// This many rows were due.
+    Due(usize),
+}
+
+impl Sweep {
+    /// A sweep that is woken by `wake`.
+    #[must_use]
+    pub fn new(store: Store, connection: Connection, resend_after: Duration, wake: Arc<Notify>) -> Self {
+        let publisher = Publisher::new(connection.clone());
+        let epoch = connection.link().borrow().epoch;
+        Self { store, connection, publisher, resend_after, wake, epoch, gone_since: None }
+    }
+
+    /// Sweeps until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut link = self.connection.link();
+        while !stop.is_cancelled() {
+            let more = match self.step().await {
+                Ok(swept) => swept == Swept::Due(PAGE),
+                Err(error) => {
+                    warn!(error = %service::telemetry::chain(&error), "could not look for requests to send again");
+                    false
+                }
+            };
+            if more {
+                continue;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = self.wake.notified() => {}
+                _ = link.changed() => {}
+                () = tokio::time::sleep(EVERY) => {}
+            }
+        }
+    }
+
+    /// Claims one page of due rows and sends it.
+    pub async fn step(&mut self) -> Result<Swept, sqlx::Error> {
+        if !self.follow_link().await? {
+            return Ok(Swept::Disconnected);
+        }
+        let claimed = self.store.claim_due(PAGE.try_into().unwrap_or(i64::MAX), self.resend_after).await?;
+        if !claimed.requests.is_empty() {
+            metrics::requests_claimed(claimed.requests.len());
+            let ids: Vec<_> = claimed.requests.iter().map(|request| request.payment_id).collect();
+            if !sender::send(&self.publisher, claimed.requests).await {
+                self.store.release(&ids).await?;
+                return Ok(Swept::Disconnected);
+            }
+        }
+        Ok(Swept::Due(claimed.due))
+    }
+
+    /// Notices that the connection went away and came back; true while it is there. Messages handed to a connection that
+    /// was already dead are gone without an error, so that what was sent just before becomes due.
+    async fn follow_link(&mut self) -> Result<bool, sqlx::Error> {
+        let link = *self.connection.link().borrow();
+        if !link.connected {
+            self.gone_since.get_or_insert_with(Instant::now);
+            return Ok(false);
+        }
+        if link.epoch != self.epoch {
+            let away = self.gone_since.map_or(EVERY, |since| since.elapsed());
+            let due = self.store.release_sent_within(away + UNNOTICED).await?;
+            self.epoch = link.epoch;
+            info!(payments = due, "connected to NATS again; what was sent just before is sent again");
+        }
+        self.gone_since = None;
+        Ok(true)
+    }
+}

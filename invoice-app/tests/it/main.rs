@@ -1,0 +1,17 @@
+//! The service in process, over HTTP, against a real Postgres (a database for each test) and, where it matters, a real
+//! nats-server.
+
+mod access;
+mod concurrency;
+mod endpoints;
+mod harness;
+mod hostile;
+mod idempotency;
+mod importing;
+mod nats;
+mod paging;
+mod problems;
+mod provider;
+mod settling;
+mod sweeping;
+mod waiting;

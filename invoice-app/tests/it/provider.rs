@@ -1,0 +1,154 @@
+//! A payment-provider for tests: a real client of a real nats-server that remembers what it was asked and answers as told.
+
+use std::sync::{Arc, Mutex};
+
+use local_stack::{NatsOptions, NatsServer, User, free_port};
+use payment_contract::{
+    connection::Connection,
+    delivery::{self, DeadLetter, Decision, Decisions, Handler, Received},
+    messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
+    publish::{Outgoing, Publisher},
+    streams::{self, ACK_WAIT, PAY_OUTCOMES, PAY_REQUESTS},
+};
+use time::OffsetDateTime;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::harness::{KEYS, connect, eventually};
+
+/// A nats-server of one's own.
+pub(crate) struct Nats {
+    pub(crate) server: NatsServer,
+    pub(crate) url: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Nats {
+    pub(crate) async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let server = NatsServer::start(NatsOptions {
+            directory: directory.path().to_owned(),
+            log: directory.path().join("nats.log"),
+            port: free_port().unwrap(),
+            monitor_port: free_port().unwrap(),
+            keys: KEYS.1.clone(),
+        })
+        .await
+        .unwrap();
+        Self { url: server.url(), server, _directory: directory }
+    }
+}
+
+/// The other side.
+pub(crate) struct Provider {
+    pub(crate) connection: Connection,
+    pub(crate) asked: Arc<Mutex<Vec<PayRequestV1>>>,
+    _stop: DropGuard,
+}
+
+type Policy = Box<dyn Fn(&PayRequestV1) -> Option<(OutcomeStatus, Option<String>)> + Send + Sync>;
+
+struct Answers {
+    publisher: Publisher,
+    asked: Arc<Mutex<Vec<PayRequestV1>>>,
+    policy: Policy,
+}
+
+impl Provider {
+    /// Pays everything.
+    pub(crate) async fn start(url: &str) -> Self {
+        Self::answering(url, Box::new(|_| Some((OutcomeStatus::Succeeded, None)))).await
+    }
+
+    /// Remembers, and never answers.
+    pub(crate) async fn silent(url: &str) -> Self {
+        Self::answering(url, Box::new(|_| None)).await
+    }
+
+    pub(crate) async fn answering(url: &str, policy: Policy) -> Self {
+        let connection = connect("payment-provider", User::PaymentProvider, Some(url)).await;
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let publisher = Publisher::new(connection.clone());
+        let handler = Arc::new(Answers { publisher, asked: Arc::clone(&asked), policy });
+        let settings = delivery::Settings {
+            slots: 2000,
+            max_batch: 500,
+            ack_wait: ACK_WAIT,
+            retry_delay: std::time::Duration::from_millis(100),
+            drain: std::time::Duration::from_secs(1),
+        };
+        let stop = CancellationToken::new();
+        tokio::spawn(delivery::run(connection.clone(), PAY_REQUESTS, settings, handler, stop.clone()));
+        tokio::spawn(keep_stream(connection.clone(), stop.clone()));
+        let this = Self { connection, asked, _stop: stop.drop_guard() };
+        this.wait_for_stream().await;
+        this
+    }
+
+    async fn wait_for_stream(&self) {
+        eventually("PAY_OUTCOMES is there", async || {
+            self.connection.own_jetstream().get_stream(PAY_OUTCOMES.stream).await.ok().map(|_| ())
+        })
+        .await;
+    }
+
+    /// How many requests came in.
+    pub(crate) fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    /// Publishes bytes as an outcome.
+    pub(crate) async fn publish_raw(&self, body: &'static [u8]) {
+        let js = self.connection.own_jetstream();
+        js.publish("pay.v1.outcome.succeeded", body.into()).await.unwrap().await.unwrap();
+    }
+
+    /// Publishes an outcome, `salt` making it another message.
+    pub(crate) async fn publish(&self, outcome: &PaymentOutcomeV1, salt: &str) {
+        let mut message = Outgoing::payment_outcome(outcome, None);
+        message.message_id.push_str(salt);
+        for result in Publisher::new(self.connection.clone()).send_confirmed(vec![message]).await {
+            result.unwrap();
+        }
+    }
+}
+
+async fn keep_stream(connection: Connection, stop: CancellationToken) {
+    let options = streams::Options { replicas: 1, ack_wait: ACK_WAIT };
+    while !stop.is_cancelled() {
+        let _ = streams::ensure(&connection.own_jetstream(), PAY_OUTCOMES, options).await;
+        stop.run_until_cancelled(tokio::time::sleep(std::time::Duration::from_millis(200))).await;
+    }
+}
+
+impl Handler for Answers {
+    type Message = PayRequestV1;
+
+    async fn handle(&self, batch: Vec<Received<PayRequestV1>>, decisions: Decisions) {
+        let mut outcomes = Vec::new();
+        for received in &batch {
+            let request = &received.message;
+            self.asked.lock().unwrap().push(request.clone());
+            if let Some((status, reason)) = (self.policy)(request) {
+                let outcome = PaymentOutcomeV1 {
+                    payment_id: request.payment_id,
+                    invoice_id: request.invoice_id,
+                    status,
+                    reason,
+                    provider_reference: Some("test".to_owned()),
+                    settled_at: OffsetDateTime::now_utc(),
+                };
+                outcomes.push(Outgoing::payment_outcome(&outcome, None));
+            }
+        }
+        let sent = self.publisher.send_confirmed(outcomes).await;
+        let good = sent.iter().all(Result::is_ok);
+        for received in batch {
+            let retry = Decision::Retry(std::time::Duration::from_millis(200));
+            decisions.decide(received.token, if good { Decision::Done } else { retry });
+        }
+    }
+
+    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        panic!("invoice-app sent something unreadable: {letters:?}")
+    }
+}

@@ -1,0 +1,124 @@
+# Everything people do here, one recipe each. `bin/just` installs the tools these recipes need.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+set positional-arguments
+
+export PATH := justfile_directory() / ".tools/bin" + ":" + env("PATH") + ":" + env("CARGO_HOME", env("HOME", "/root") / ".cargo") / "bin"
+
+# Recipes run what they built, so they must know where it is.
+export CARGO_TARGET_DIR := justfile_directory() / "target"
+
+# Queries are checked against the committed .sqlx directories, never against a database that happens to run.
+export SQLX_OFFLINE := "true"
+
+cargo_deny := "0.20.2"
+
+# List the recipes
+[private]
+default:
+    @just --justfile '{{ justfile() }}' --list --unsorted
+
+# Start everything, import I1 to I3, pay them, show them paid, and stay until Ctrl-C (`--once`: end)
+demo *ARGS: _release
+    @target/release/local-stack demo "$@"
+
+# Start the same stack, empty and quiet, until Ctrl-C (state in .stack/, kept with KEEP=1)
+up: _release
+    @target/release/local-stack up
+
+# Show the invoices of the running stack
+invoices: _release
+    @target/release/local-stack invoices
+
+# Pay every unpaid invoice of the running stack
+pay: _release
+    @target/release/local-stack pay
+
+# Show the messages of the running stack as they pass
+nats-sub SUBJECT='pay.>': _release
+    #!/usr/bin/env bash
+    set -euo pipefail
+    env_file=${STACK_DIR:-.stack}/env
+    if command -v nats >/dev/null && [ -f "$env_file" ]; then
+      # shellcheck source=/dev/null
+      . "$env_file"
+      exec nats sub "$1" --server "$NATS_URL" --nkey "$NATS_NKEY_DEBUG" --tlsca "$NATS_CA"
+    fi
+    exec target/release/local-stack nats-sub "$1"
+
+# Follow the logs of the running stack
+logs:
+    @tail -n 50 -F "${STACK_DIR:-.stack}"/logs/*.log
+
+# Open invoice-app's database in the running stack
+psql-invoices:
+    @. "${STACK_DIR:-.stack}/env" && exec psql "$INVOICE_DATABASE_URL"
+
+# Open payment-provider's database in the running stack
+psql-payments:
+    @. "${STACK_DIR:-.stack}/env" && exec psql "$PAYMENT_DATABASE_URL"
+
+# Run every test; arguments go to `cargo test` (TEST_THREADS, default 2, run at once)
+test *ARGS: _tools
+    cargo build --workspace --bins
+    @.ci/cargo-test "$@"
+
+# Check formatting, code, licences and sources of dependencies, shell and YAML files
+lint: _tools _cargo-deny
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo deny --all-features --log-level error check licenses bans sources
+    shellcheck bin/just .ci/run .ci/cargo-test
+    yamllint --strict .
+    nats/check-config
+
+# Format the code
+fmt: _tools
+    cargo fmt --all
+    @just --justfile '{{ justfile() }}' --fmt --unstable
+
+# Make NKEYs, a CA and a server certificate for a stack (`--dns NAME` for each further name of the server)
+keys DIR *ARGS:
+    @cargo run --quiet --package local-stack -- keys "$@"
+
+# Check the queries against migrated databases and write the .sqlx directories anew, after changing SQL
+sqlx-prepare: _tools
+    cargo build --package local-stack
+    target/debug/local-stack dev-postgres -- just --justfile '{{ justfile() }}' _sqlx-prepare-in-databases
+
+# Run a throw-away Postgres with both databases migrated, until Ctrl-C
+dev-postgres PORT='15432': _tools
+    @cargo run --quiet --package local-stack -- dev-postgres --port "$1"
+
+# `service` first: compiled as a dependency of the others, its queries would be written among theirs. The table they
+# are about is the same in both databases.
+_sqlx-prepare-in-databases:
+    @just --justfile '{{ justfile() }}' _sqlx-prepare service "$INVOICE_DATABASE_URL"
+    @just --justfile '{{ justfile() }}' _sqlx-prepare invoice-app "$INVOICE_DATABASE_URL"
+    @just --justfile '{{ justfile() }}' _sqlx-prepare payment-provider "$PAYMENT_DATABASE_URL"
+
+_sqlx-prepare CRATE URL:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # Gathered elsewhere first, so that a query that does not compile costs nothing that is committed.
+    mkdir -p target && fresh=$(mktemp -d "$PWD/target/sqlx-XXXXXX") && trap 'rm -rf "$fresh"' EXIT
+    touch "$1"/src/*.rs
+    SQLX_OFFLINE=false DATABASE_URL=$2 SQLX_OFFLINE_DIR=$fresh cargo check --package "$1" --all-targets
+    mkdir -p "$1/.sqlx" && rm -f "$1"/.sqlx/query-*.json
+    find "$fresh" -name 'query-*.json' -exec mv {} "$1/.sqlx/" \;
+    echo "$1/.sqlx: $(find "$1/.sqlx" -name 'query-*.json' | wc -l) queries"
+
+_release: _tools
+    cargo build --release --package invoice-app --package payment-provider --package local-stack
+
+# For those who run just itself instead of bin/just.
+_tools:
+    @bin/just --version >/dev/null
+
+_cargo-deny:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    [ "$(.tools/bin/cargo-deny --version 2>/dev/null)" = "cargo-deny {{ cargo_deny }}" ] && exit
+    echo "installing cargo-deny {{ cargo_deny }} into .tools/, which takes a minute or two ..." >&2
+    # Unoptimised: it runs for a second, and optimising it would take minutes.
+    cargo install cargo-deny --version '{{ cargo_deny }}' --locked --debug --root .tools --quiet

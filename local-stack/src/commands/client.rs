@@ -1,0 +1,170 @@
+//! `local-stack invoices|pay`: the few calls of invoice-app's API that demo and recipes make.
+
+use std::{process::ExitCode, time::Duration};
+
+use local_stack::{Error, Result, StackOptions, http_client, read_env};
+use serde_json::Value;
+
+/// Shows at most this many invoices; a table of more is of no use to anybody.
+const SHOWN: usize = 50;
+
+/// A caller of invoice-app. Sends `STACK_TOKEN` when that is set.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: Option<String>,
+}
+
+impl Client {
+    pub(crate) fn try_new(url: String) -> Result<Self> {
+        // Longer than the longest wait that a pay call may be asked for.
+        let http = http_client(Duration::from_mins(1))?;
+        Ok(Self {
+            http,
+            url,
+            token: std::env::var("STACK_TOKEN").ok(),
+        })
+    }
+
+    fn of_running_stack() -> Result<Self> {
+        let directory = StackOptions::directory_from_env();
+        let url = read_env(&directory)?
+            .into_iter()
+            .find(|(name, _)| name == "INVOICE_APP_URL");
+        let (_, url) = url.ok_or_else(|| Error::Usage("the stack's env lacks INVOICE_APP_URL".to_owned()))?;
+        Self::try_new(url)
+    }
+
+    pub(crate) async fn import(&self, lines: String) -> Result<Value> {
+        let request = self.http.post(format!("{}/invoices/import", self.url));
+        self.send(request.header("content-type", "application/x-ndjson").body(lines))
+            .await
+    }
+
+    pub(crate) async fn pay(&self) -> Result<Value> {
+        self.send(self.http.post(format!("{}/invoices/pay", self.url)))
+            .await
+    }
+
+    pub(crate) async fn invoices(&self, query: &[(&str, &str)]) -> Result<Vec<Value>> {
+        let answer = self
+            .send(self.http.get(format!("{}/invoices", self.url)).query(query))
+            .await?;
+        Ok(answer
+            .get("invoices")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default())
+    }
+
+    async fn send(&self, mut request: reqwest::RequestBuilder) -> Result<Value> {
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        let failed = |error: reqwest::Error| Error::Http(format!("invoice-app did not answer: {error}"));
+        let answer = request.send().await.map_err(failed)?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(failed)?;
+        if !status.is_success() {
+            let hint = if status == 401 {
+                " (set STACK_TOKEN to a token that it knows)"
+            } else {
+                ""
+            };
+            return Err(Error::Http(format!(
+                "invoice-app answered {status}{hint}: {text}"
+            )));
+        }
+        serde_json::from_str(&text)
+            .map_err(|error| Error::Http(format!("invoice-app answered with unreadable JSON: {error}")))
+    }
+}
+
+pub(crate) async fn invoices() -> Result<ExitCode> {
+    let invoices = Client::of_running_stack()?.invoices(&[("limit", "1000")]).await?;
+    print!("{}", table(invoices.get(..SHOWN).unwrap_or(&invoices)));
+    if let Some(more) = invoices.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        println!("... and {more} more, or even more than that");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn pay() -> Result<ExitCode> {
+    let answer = Client::of_running_stack()?.pay().await?;
+    let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+    println!(
+        "requested {}, paid {}, declined {}, pending {}",
+        count("requested"),
+        count("paid"),
+        count("declined"),
+        count("pending")
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Invoices as aligned lines under a headline.
+pub(crate) fn table(invoices: &[Value]) -> String {
+    let text = |invoice: &Value, pointer: &str| {
+        invoice
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or("-")
+            .to_owned()
+    };
+    let rows: Vec<[String; 5]> = invoices
+        .iter()
+        .map(|invoice| {
+            [
+                text(invoice, "/number"),
+                text(invoice, "/amount/value"),
+                text(invoice, "/amount/currency"),
+                text(invoice, "/status"),
+                text(invoice, "/last_payment/id"),
+            ]
+        })
+        .collect();
+    let width = |name: &str, column: fn(&[String; 5]) -> &String| {
+        rows.iter()
+            .map(|row| column(row).chars().count())
+            .chain([name.len()])
+            .max()
+            .unwrap_or_default()
+    };
+    let (number, value, status) = (
+        width("invoice", |row| &row[0]),
+        width("amount", |row| &row[1]),
+        width("status", |row| &row[3]),
+    );
+    let mut lines = vec![format!(
+        "{:<number$}  {:>value$}      {:<status$}  payment\n",
+        "invoice", "amount", "status"
+    )];
+    lines.extend(
+        rows.iter()
+            .map(|[n, v, c, s, p]| format!("{n:<number$}  {v:>value$} {c}  {s:<status$}  {p}\n")),
+    );
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_table_lines_up_and_says_what_is_missing() {
+        let invoices = [
+            json!({"number": "I1", "amount": {"value": "12.15", "currency": "EUR"}, "status": "paid",
+                   "last_payment": {"id": "p1"}}),
+            json!({"number": "I-1000", "amount": {"value": "4000.01", "currency": "GBP"}, "status": "unpaid",
+                   "last_payment": null}),
+        ];
+        let expected = "\
+invoice   amount      status  payment
+I1         12.15 EUR  paid    p1
+I-1000   4000.01 GBP  unpaid  -
+";
+        assert_eq!(table(&invoices), expected);
+    }
+}

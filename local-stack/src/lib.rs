@@ -1,0 +1,40 @@
+//! Starts Postgres, nats-server and both services as real processes on this machine, for the demo, the tests and the
+//! benchmark, and leaves nothing behind.
+
+mod child;
+mod directory;
+mod env_file;
+mod error;
+mod guard;
+mod http;
+mod keys;
+mod nats;
+mod ports;
+mod postgres;
+mod process;
+mod service;
+mod stack;
+mod supervisor;
+mod test_postgres;
+mod tools;
+
+pub use crate::{
+    child::{ChildArgs, run_child},
+    directory::StackDirectory,
+    env_file::{read_env, write_env},
+    error::{Error, Result},
+    guard::run_guard,
+    http::{http_client, install_crypto_provider, wait_for_ok},
+    keys::{Keys, User},
+    nats::{NatsOptions, NatsServer, connect_nats},
+    ports::{Ports, free_port},
+    postgres::{Postgres, PostgresOptions},
+    process::{Process, Program, Spec},
+    service::{Service, ServiceKind, ServiceOptions},
+    stack::{Stack, StackOptions},
+    supervisor::Supervisor,
+    test_postgres::{TestDatabase, TestPostgres},
+    tools::{built_binary, local_stack_binary, tool, workspace_root},
+};
+
+pub use rustix::process::Signal;

@@ -1,0 +1,106 @@
+//! The messages in hand: taken, and not yet acked, given back or terminated.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use async_nats::Subject;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{Origin, Token};
+use crate::metrics;
+
+/// One message in hand.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// Where acks go.
+    pub(super) reply: Subject,
+    pub(super) origin: Arc<Origin>,
+    pub(super) delivered: i64,
+    /// The connection it came over. An ack names a sequence; after a reconnect the stream may be another one, in which
+    /// that sequence is a message nobody has looked at.
+    pub(super) epoch: u64,
+    /// Freed when the message is out of hand.
+    pub(super) slot: OwnedSemaphorePermit,
+    /// On its way to the dead letters: no other decision counts any more.
+    pub(super) burying: bool,
+}
+
+pub(super) struct Hand {
+    stream: &'static str,
+    held: Mutex<HashMap<Token, Held>>,
+}
+
+/// Tokens are unique within the process, so that two consumers' messages never take each other's decisions.
+static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
+
+impl Hand {
+    pub(super) fn new(stream: &'static str) -> Self {
+        Self {
+            stream,
+            held: Mutex::default(),
+        }
+    }
+
+    /// Takes messages in hand; their tokens in the same order.
+    pub(super) fn take(&self, messages: impl IntoIterator<Item = Held>) -> Vec<Token> {
+        let mut all = self.lock();
+        let mut tokens = Vec::new();
+        for held in messages {
+            let token = Token(NEXT_TOKEN.fetch_add(1, Ordering::Relaxed));
+            all.insert(token, held);
+            tokens.push(token);
+        }
+        metrics::in_hand(self.stream, all.len());
+        tokens
+    }
+
+    /// Takes a message out of hand, if it still is; its slot is free when the answer is dropped.
+    pub(super) fn remove(&self, token: Token) -> Option<Held> {
+        let mut all = self.lock();
+        let held = all.remove(&token);
+        metrics::in_hand(self.stream, all.len());
+        held
+    }
+
+    /// Whether a decision about this message still counts.
+    pub(super) fn is_open(&self, token: Token) -> bool {
+        self.lock().get(&token).is_some_and(|held| !held.burying)
+    }
+
+    /// How many times it was delivered.
+    pub(super) fn delivered(&self, token: Token) -> Option<i64> {
+        self.lock().get(&token).map(|held| held.delivered)
+    }
+
+    /// Marks a message as being buried; its origin, unless a decision was made before.
+    pub(super) fn begin_burial(&self, token: Token) -> Option<Arc<Origin>> {
+        let mut all = self.lock();
+        let held = all.get_mut(&token).filter(|held| !held.burying)?;
+        held.burying = true;
+        Some(Arc::clone(&held.origin))
+    }
+
+    /// Where to report progress of everything that came over this connection.
+    pub(super) fn replies(&self, epoch: u64) -> Vec<Subject> {
+        self.lock()
+            .values()
+            .filter(|held| held.epoch == epoch)
+            .map(|held| held.reply.clone())
+            .collect()
+    }
+
+    /// Everything that is left.
+    pub(super) fn tokens(&self) -> Vec<Token> {
+        self.lock().keys().copied().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Token, Held>> {
+        // Nothing panics while it holds the lock, so the map is whole.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,108 @@
+//! Turns verdicts into acks: done, not now, or a dead letter that is committed before its message is terminated.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+
+use async_nats::jetstream::AckKind;
+use futures_util::FutureExt as _;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+use super::{DeadLetter, Decision, Handler, Token, Verdict, work::Work};
+
+/// Verdicts looked at together; dead letters among them are buried together.
+const TOGETHER: usize = 256;
+/// On shutdown, dead letters found last have this long to be stored; otherwise they come again.
+const LAST_BURIALS: Duration = Duration::from_secs(2);
+
+impl<H: Handler> Work<H> {
+    /// Settles verdicts until `finish` is cancelled and none is left, then waits for the last burials.
+    pub(super) async fn settle(
+        self: &Arc<Self>,
+        mut decided: UnboundedReceiver<(Token, Verdict)>,
+        finish: CancellationToken,
+    ) {
+        let mut verdicts = Vec::with_capacity(TOGETHER);
+        loop {
+            tokio::select! {
+                biased;
+                _ = decided.recv_many(&mut verdicts, TOGETHER) => self.settle_all(&mut verdicts).await,
+                () = finish.cancelled() => break,
+            }
+        }
+        self.drain(LAST_BURIALS).await;
+    }
+
+    async fn settle_all(self: &Arc<Self>, verdicts: &mut Vec<(Token, Verdict)>) {
+        let mut letters = Vec::new();
+        for (token, verdict) in verdicts.drain(..) {
+            match verdict {
+                Verdict::Decided(Decision::Done) => self.close(token, AckKind::Ack, "done").await,
+                Verdict::Decided(Decision::Retry(delay)) => self.close(token, nak(delay), "retry").await,
+                Verdict::Decided(Decision::Reject(reason)) => {
+                    if let Some(origin) = self.hand.begin_burial(token) {
+                        letters.push((token, DeadLetter { reason, origin }));
+                    }
+                }
+                Verdict::Undecided => {
+                    let delay = self.retry_delay(self.hand.delivered(token).unwrap_or(1));
+                    self.close(token, nak(delay), "undecided").await;
+                }
+            }
+        }
+        if !letters.is_empty() {
+            self.bury(letters);
+        }
+    }
+
+    async fn close(&self, token: Token, ack: AckKind, decision: &'static str) {
+        if self.hand.is_open(token) {
+            self.acknowledge(token, ack, decision).await;
+        }
+    }
+
+    /// Keeps dead letters and then terminates their messages; when they cannot be kept, the messages come again.
+    fn bury(self: &Arc<Self>, letters: Vec<(Token, DeadLetter)>) {
+        let work = Arc::clone(self);
+        self.under_way.spawn(async move {
+            let (tokens, letters): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
+            for letter in &letters {
+                tracing::warn!(
+                    nats.subject = letter.origin.subject,
+                    nats.sequence = letter.origin.stream_sequence,
+                    reason = letter.reason,
+                    "a message cannot be handled; keeping it as a dead letter"
+                );
+            }
+            let burying = AssertUnwindSafe(work.handler.bury(letters)).catch_unwind();
+            let failure = tokio::select! {
+                buried = burying => match buried {
+                    Ok(Ok(())) => None,
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(_) => Some("panicked".to_owned()),
+                },
+                () = work.give_up.cancelled() => Some("given up".to_owned()),
+            };
+            if let Some(error) = &failure {
+                tracing::error!(
+                    nats.stream = work.definition.stream,
+                    messages = tokens.len(),
+                    error,
+                    "dead letters could not be stored; their messages are delivered again"
+                );
+            }
+            for token in tokens {
+                let delivered = work.hand.delivered(token).unwrap_or(1);
+                if failure.is_none() {
+                    work.acknowledge(token, AckKind::Term, "rejected").await;
+                } else {
+                    let retry = nak(work.retry_delay(delivered));
+                    work.acknowledge(token, retry, "unburied").await;
+                }
+            }
+        });
+    }
+}
+
+fn nak(delay: Duration) -> AckKind {
+    AckKind::Nak(Some(delay).filter(|delay| !delay.is_zero()))
+}

@@ -1,0 +1,217 @@
+//! What the parts of one consumer's loop share: its slots, the messages in hand, and how an ack is sent.
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::jetstream::AckKind;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use rand::RngExt as _;
+use tokio::sync::{Semaphore, mpsc::UnboundedSender};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{Decisions, Handler, Received, Settings, Token, Verdict, hand::Hand};
+use crate::{connection::Connection, metrics, streams::Definition};
+
+/// Longest an ack may wait for room in the connection's queue. It is never worth more: the message just comes again.
+const ACK_LIMIT: Duration = Duration::from_secs(1);
+/// Longest the last acks may take to leave the process.
+const FLUSH_LIMIT: Duration = Duration::from_secs(2);
+/// Given back on shutdown, messages come again this soon: late enough for the pull that brought them to be gone, so that
+/// they are not delivered into it once more.
+pub(super) const GIVEN_BACK: Duration = Duration::from_millis(250);
+/// A message that fails again and again is tried this often in the end.
+const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
+
+pub(super) struct Work<H> {
+    pub(super) connection: Connection,
+    pub(super) definition: Definition,
+    pub(super) settings: Settings,
+    pub(super) handler: Arc<H>,
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) hand: Hand,
+    verdicts: UnboundedSender<(Token, Verdict)>,
+    /// Handlers and burials under way.
+    pub(super) under_way: TaskTracker,
+    /// Cancelled when shutdown has waited long enough.
+    pub(super) give_up: CancellationToken,
+    /// Why no messages can be taken, as last logged; `Some("")` before the first ones could.
+    trouble: Mutex<Option<String>>,
+}
+
+impl<H: Handler> Work<H> {
+    pub(super) fn new(
+        connection: Connection,
+        definition: Definition,
+        settings: Settings,
+        handler: Arc<H>,
+        verdicts: UnboundedSender<(Token, Verdict)>,
+    ) -> Self {
+        metrics::taking(definition.stream, false);
+        Self {
+            connection,
+            definition,
+            settings,
+            handler,
+            slots: Arc::new(Semaphore::new(settings.slots.max(1))),
+            hand: Hand::new(definition.stream),
+            verdicts,
+            under_way: TaskTracker::new(),
+            give_up: CancellationToken::new(),
+            trouble: Mutex::new(Some(String::new())),
+        }
+    }
+
+    /// Starts handling a batch. Whatever is undecided at its end, however it ends, becomes a verdict of its own.
+    pub(super) fn hand_over(self: &Arc<Self>, batch: Vec<Received<H::Message>>) {
+        let undecided = Undecided {
+            tokens: batch.iter().map(|received| received.token).collect(),
+            verdicts: self.verdicts.clone(),
+        };
+        let work = Arc::clone(self);
+        self.under_way.spawn(async move {
+            let handling = work.handler.handle(batch, Decisions(work.verdicts.clone()));
+            tokio::select! {
+                ended = AssertUnwindSafe(handling).catch_unwind() => if ended.is_err() {
+                    tracing::error!(nats.stream = work.definition.stream,
+                        "handling a batch panicked; its messages are delivered again");
+                },
+                () = work.give_up.cancelled() => {}
+            }
+            drop(undecided);
+        });
+    }
+
+    /// A verdict that is known without the handler.
+    pub(super) fn decide(&self, token: Token, verdict: Verdict) {
+        let _ = self.verdicts.send((token, verdict));
+    }
+
+    /// Sends an ack and takes the message out of hand. `decision` is its name in the metrics.
+    pub(super) async fn acknowledge(&self, token: Token, ack: AckKind, decision: &'static str) {
+        let Some(held) = self.hand.remove(token) else {
+            return;
+        };
+        let link = *self.connection.link().borrow();
+        if link.connected && link.epoch == held.epoch {
+            self.publish(held.reply, ack.into()).await;
+            metrics::decided(self.definition.stream, decision);
+        } else {
+            metrics::decided(self.definition.stream, "stale");
+        }
+        // Only now may another message be asked for.
+        drop(held.slot);
+    }
+
+    pub(super) async fn publish(&self, reply: async_nats::Subject, ack: Bytes) {
+        let sending = self.connection.client().publish(reply, ack);
+        if !matches!(tokio::time::timeout(ACK_LIMIT, sending).await, Ok(Ok(()))) {
+            tracing::debug!(
+                nats.stream = self.definition.stream,
+                "an ack could not be sent; the message comes again"
+            );
+        }
+    }
+
+    /// Reports progress of everything in hand, so that the server does not deliver it a second time meanwhile.
+    pub(super) async fn keep_alive(&self) {
+        let mut ticks = tokio::time::interval(self.settings.ack_wait / 3);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let link = *self.connection.link().borrow();
+            if link.connected {
+                for reply in self.hand.replies(link.epoch) {
+                    self.publish(reply, AckKind::Progress.into()).await;
+                }
+            }
+        }
+    }
+
+    /// Waits for what is under way, and gives it up when that takes longer than `limit`.
+    pub(super) async fn drain(&self, limit: Duration) {
+        self.under_way.close();
+        if tokio::time::timeout(limit, self.under_way.wait()).await.is_err() {
+            tracing::warn!(
+                nats.stream = self.definition.stream,
+                messages = self.hand.tokens().len(),
+                "not finished in time; giving messages back"
+            );
+            self.give_up.cancel();
+            self.under_way.wait().await;
+        }
+    }
+
+    /// Gives back whatever is left and sees the last acks off.
+    pub(super) async fn finish(&self) {
+        for token in self.hand.tokens() {
+            self.acknowledge(token, AckKind::Nak(Some(GIVEN_BACK)), "undecided")
+                .await;
+        }
+        if self.connection.is_connected() {
+            let _ = tokio::time::timeout(FLUSH_LIMIT, self.connection.client().flush()).await;
+        }
+        metrics::taking(self.definition.stream, false);
+    }
+
+    /// How long a message waits after a failure: doubles with each delivery, and differs between messages.
+    pub(super) fn retry_delay(&self, delivered: i64) -> Duration {
+        if self.give_up.is_cancelled() {
+            return GIVEN_BACK;
+        }
+        let doublings = u32::try_from(delivered.saturating_sub(1))
+            .unwrap_or_default()
+            .min(16);
+        let longest = self
+            .settings
+            .retry_delay
+            .saturating_mul(2_u32.pow(doublings))
+            .min(MAX_RETRY_DELAY);
+        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
+    /// One line when taking messages stops working, or stops working for another reason.
+    pub(super) fn in_trouble(&self, why: &str) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.as_deref() != Some(why) {
+            metrics::taking(self.definition.stream, false);
+            tracing::warn!(
+                nats.stream = self.definition.stream,
+                nats.durable = self.definition.durable,
+                error = why,
+                "cannot take messages; trying again until it works"
+            );
+            *trouble = Some(why.to_owned());
+        }
+    }
+
+    /// One line when it works (again).
+    pub(super) fn well(&self) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if trouble.take().is_some() {
+            metrics::taking(self.definition.stream, true);
+            tracing::info!(
+                nats.stream = self.definition.stream,
+                nats.durable = self.definition.durable,
+                "taking messages"
+            );
+        }
+    }
+}
+
+/// Says so, on every way out of handling, about each message of the batch; decisions made before count.
+struct Undecided {
+    tokens: Vec<Token>,
+    verdicts: UnboundedSender<(Token, Verdict)>,
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        for token in self.tokens.drain(..) {
+            let _ = self.verdicts.send((token, Verdict::Undecided));
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Builds again when a migration changes: `sqlx::migrate!` embeds them, and cargo cannot know.
+
+fn main() {
+    println!("cargo:rerun-if-changed=migrations");
+}

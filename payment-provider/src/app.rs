@@ -1,0 +1,216 @@
+//! The process: puts the parts together from the configuration and runs them until it is told to stop.
+
+use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
+
+use payment_contract::{
+    connection::Connection,
+    delivery,
+    publish::Publisher,
+    streams::{ACK_WAIT, Options, PAY_REQUESTS},
+};
+use service::{
+    admin::{self, Readiness},
+    database,
+    shutdown::Process,
+    telemetry::{self, chain},
+};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    config::{Config, Kind},
+    gateway::{Bank, Gateway, http::Http, simulated::Simulated},
+    metrics,
+    outcomes::Outcomes,
+    pay_requests::{PayRequests, Policy},
+    store::{MIGRATIONS, Store},
+    streams_guard,
+};
+
+/// This service's name: to Postgres, and to NATS, where it decides the inbox.
+const NAME: &str = "payment-provider";
+/// How often the open rows are counted.
+const SAMPLE: Duration = Duration::from_secs(10);
+/// The first pause after NATS failed a pull; grows.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+/// What the end keeps back of the time for shutdown, for the other groups and the connection.
+const AFTER_DRAIN: Duration = Duration::from_secs(2);
+
+/// Why something could not be set up.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// The parts that both `serve` and the commands need.
+#[derive(Clone)]
+pub struct Parts {
+    /// The ledger.
+    pub store: Store,
+    /// The bank.
+    pub bank: Bank,
+    /// What an operator may want to change.
+    pub policy: Policy,
+}
+
+impl Parts {
+    /// Puts them together; nothing is connected yet.
+    pub fn try_new(config: &Config) -> Result<Self, Error> {
+        let store = Store::new(database::pool(&config.database, NAME)?, config.ledger.lease);
+        let bank = bank(config, store.pool())?;
+        let policy = Policy {
+            key_retention: config.gateway.key_retention,
+            lease_margin: config.ledger.lease_margin,
+            currencies: config.gateway.currencies.clone(),
+        };
+        Ok(Self { store, bank, policy })
+    }
+
+    /// The consumer of pay requests, answering over `connection`.
+    #[must_use]
+    pub fn pay_requests(self, connection: Connection) -> PayRequests {
+        PayRequests::new(
+            self.store,
+            self.bank,
+            Outcomes::new(Publisher::new(connection)),
+            self.policy,
+        )
+    }
+}
+
+fn bank(config: &Config, pool: &PgPool) -> Result<Bank, Error> {
+    let time_out = config.gateway.time_out;
+    let gateway: Arc<dyn Gateway> = match &config.gateway.kind {
+        Kind::Simulated => Arc::new(Simulated::new(pool.clone())),
+        // Half of the time: a connection that surely was never made is worth knowing before the call's time is over.
+        Kind::Http(url) => Arc::new(Http::try_new(url, time_out / 2)?),
+    };
+    Ok(Bank::new(gateway, time_out, config.gateway.max_concurrent))
+}
+
+/// A connection to NATS as this service.
+pub async fn connect(config: &Config) -> Result<Connection, Error> {
+    config.nats.connect(NAME).await
+}
+
+/// `serve`: runs until SIGTERM.
+pub async fn serve(config: Config) -> Result<ExitCode, Error> {
+    let recorder = telemetry::init_metrics();
+    metrics::describe();
+    payment_contract::metrics::describe();
+    let mut process = Process::new(config.common.shutdown_grace);
+    let [requests, background, admin] = ["requests", "background", "admin"].map(|name| process.group(name));
+
+    let readiness = Readiness::new();
+    admin.spawn(
+        "admin",
+        admin::serve(
+            config.common.admin_listen,
+            readiness.clone(),
+            recorder,
+            admin.stop(),
+        ),
+    );
+    let connection = connect(&config).await?;
+    let parts = Parts::try_new(&config)?;
+
+    let options = Options {
+        replicas: config.nats.replicas,
+        ack_wait: ACK_WAIT,
+    };
+    background.spawn(
+        "streams_guard",
+        endless(streams_guard::run(connection.clone(), options, background.stop())),
+    );
+    background.spawn(
+        "gauges",
+        endless(sample_open_rows(parts.store.clone(), background.stop())),
+    );
+
+    let taking = take_requests(
+        config,
+        parts,
+        connection.clone(),
+        readiness.clone(),
+        requests.stop(),
+    );
+    requests.spawn("pay_requests", taking);
+
+    info!(version = env!("CARGO_PKG_VERSION"), "payment-provider started");
+    let exit = process.run(|| readiness.set(false)).await;
+    connection.close(AFTER_DRAIN).await;
+    Ok(exit)
+}
+
+/// Waits for the schema, then takes requests.
+async fn take_requests(
+    config: Config,
+    parts: Parts,
+    connection: Connection,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> Result<(), sqlx::migrate::MigrateError> {
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        prepared = prepare_schema(&config, parts.store.pool()) => prepared?,
+    }
+    readiness.set(true);
+    let settings = delivery::Settings {
+        slots: config.requests.slots,
+        max_batch: config.requests.max_batch,
+        ack_wait: ACK_WAIT,
+        retry_delay: RETRY_DELAY,
+        drain: config.common.shutdown_grace.saturating_sub(AFTER_DRAIN),
+    };
+    let handler = Arc::new(parts.pay_requests(connection.clone()));
+    Box::pin(delivery::run(connection, PAY_REQUESTS, settings, handler, stop)).await;
+    Ok(())
+}
+
+async fn prepare_schema(config: &Config, pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
+    if config.migrate_on_start {
+        database::migrate(pool, &MIGRATIONS).await
+    } else {
+        database::wait_for_schema(pool, &MIGRATIONS).await;
+        Ok(())
+    }
+}
+
+async fn sample_open_rows(store: Store, stop: CancellationToken) {
+    let mut failing = false;
+    loop {
+        match store.open_rows().await {
+            Ok((count, oldest)) => {
+                failing = false;
+                metrics::open_rows(count, oldest);
+            }
+            Err(error) if !failing => {
+                failing = true;
+                warn!(error = chain(&error), "open ledger rows could not be counted");
+            }
+            Err(_) => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SAMPLE) => {}
+        }
+    }
+}
+
+/// A task that cannot fail.
+async fn endless(task: impl Future<Output = ()>) -> Result<(), Infallible> {
+    task.await;
+    Ok(())
+}
+
+/// `migrate`: brings the schema up to date and ends.
+pub async fn migrate(config: &Config) -> Result<ExitCode, Error> {
+    let pool = database::pool(&config.database, NAME)?;
+    database::migrate(&pool, &MIGRATIONS).await?;
+    info!("the schema is up to date");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Logs what ended the process, once, with its whole chain.
+pub fn report(error: &Error) -> ExitCode {
+    error!(error = chain(error.as_ref()), "payment-provider ended");
+    ExitCode::FAILURE
+}

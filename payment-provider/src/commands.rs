@@ -1,0 +1,5 @@
+//! What operators do from the command line.
+
+pub mod dead_letters;
+pub mod ledger;
+pub mod resolve;

@@ -1,0 +1,175 @@
+//! Ending an open payment by hand. The bank is asked first, while nobody else can call it, and what it contradicts is refused.
+
+use payment_contract::{
+    PaymentId,
+    messages::{OutcomeStatus, PaymentOutcomeV1},
+    trace::TraceParent,
+};
+use uuid::Uuid;
+
+use crate::{
+    app::Parts,
+    gateway::{Answer, CallError, IdempotencyKey},
+    ledger::{Ending, Entry, Settlement, State},
+    store::{self, Resolution},
+};
+
+/// What an operator decided.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// About which payment.
+    pub payment_id: PaymentId,
+    /// How it ended.
+    pub status: OutcomeStatus,
+    /// On what grounds. Of a declined payment, invoice-app shows it as the reason.
+    pub reason: String,
+    /// Who says so; the database user when unknown.
+    pub resolved_by: Option<String>,
+    /// The bank has no such payment, and yet it succeeded: the operator knows better.
+    pub even_if_not_found: bool,
+}
+
+/// A payment that was ended.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// To be published.
+    pub outcome: PaymentOutcomeV1,
+    /// The payment's trace.
+    pub trace: Option<TraceParent>,
+    /// What the bank said before.
+    pub bank_said: String,
+}
+
+/// Why a payment was not ended. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// No such row.
+    #[error("there is no payment {0} in the ledger")]
+    Unknown(PaymentId),
+    /// It has a result.
+    #[error("payment {payment_id} is finished already: {status}")]
+    Finished {
+        /// The payment.
+        payment_id: PaymentId,
+        /// Its status.
+        status: &'static str,
+    },
+    /// Somebody may be calling the bank for it.
+    #[error(
+        "payment {0} is held by a process that may be calling the bank for it; try again in a little while"
+    )]
+    Held(PaymentId),
+    /// The bank knows better.
+    #[error("the bank contradicts this: {bank_said}")]
+    Contradicted {
+        /// Its words.
+        bank_said: String,
+    },
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Takes the lease, asks the bank, and ends the payment with the record of who decided so.
+pub async fn resolve(parts: &Parts, decision: Decision) -> Result<Resolved, Refusal> {
+    let payment_id = decision.payment_id;
+    let entry = open_entry(parts, payment_id).await?;
+    let (id, token) = ([payment_id.as_uuid()], Uuid::new_v4());
+    if parts.store.take_leases(&id, token).await?.is_empty() {
+        // Somebody was faster: held or finished by now.
+        open_entry(parts, payment_id).await?;
+        return Err(Refusal::Held(payment_id));
+    }
+    let ended = end(parts, decision, entry, token).await;
+    if ended.is_err() {
+        parts.store.release_leases(&id, &[token], &[0]).await?;
+    }
+    ended
+}
+
+async fn open_entry(parts: &Parts, payment_id: PaymentId) -> Result<Entry, Refusal> {
+    let entry = parts.store.entries(&[payment_id.as_uuid()]).await?.pop();
+    let entry = entry.ok_or(Refusal::Unknown(payment_id))?;
+    match &entry.state {
+        State::Open { .. } => Ok(entry),
+        State::Finished(ending) => Err(Refusal::Finished {
+            payment_id,
+            status: ending.settlement.status.as_str(),
+        }),
+    }
+}
+
+async fn end(parts: &Parts, decision: Decision, entry: Entry, token: Uuid) -> Result<Resolved, Refusal> {
+    let Decision {
+        payment_id,
+        status,
+        reason,
+        resolved_by,
+        even_if_not_found,
+    } = decision;
+    let found = match parts.bank.line().await {
+        Ok(line) => line.find(IdempotencyKey::from(payment_id)).await,
+        Err(error) => Err(error),
+    };
+    let bank_said = in_words(&found);
+    let surely_remembered = entry.age < parts.policy.key_retention;
+    let contradicted = match &found {
+        Ok(Some(Answer::Succeeded { .. })) => status != OutcomeStatus::Succeeded,
+        Ok(Some(Answer::Declined { .. })) => status != OutcomeStatus::Declined,
+        Ok(None) => status == OutcomeStatus::Succeeded && surely_remembered && !even_if_not_found,
+        Ok(Some(Answer::Pending)) | Err(_) => false,
+    };
+    if contradicted {
+        return Err(Refusal::Contradicted { bank_said });
+    }
+    let reference = match found {
+        Ok(Some(Answer::Succeeded { reference } | Answer::Declined { reference, .. })) => reference,
+        _ => None,
+    };
+    let declined = (status == OutcomeStatus::Declined).then(|| reason.clone());
+    let settlement = Settlement {
+        status,
+        reason: declined,
+        reference,
+    };
+    let resolution = Resolution {
+        payment_id,
+        settlement: settlement.clone(),
+        reason,
+        resolved_by,
+        bank_said: bank_said.clone(),
+    };
+    match parts.store.resolve(&resolution, token).await? {
+        None => Err(Refusal::Held(payment_id)),
+        Some(settled_at) => {
+            let outcome = Ending {
+                settlement,
+                settled_at,
+            }
+            .outcome(payment_id, entry.invoice_id);
+            Ok(Resolved {
+                outcome,
+                trace: entry.trace,
+                bank_said,
+            })
+        }
+    }
+}
+
+fn in_words(found: &Result<Option<Answer>, CallError>) -> String {
+    let with = |reference: &Option<String>| {
+        reference
+            .as_ref()
+            .map(|reference| format!(" (reference {reference})"))
+            .unwrap_or_default()
+    };
+    match found {
+        Ok(None) => "it does not know the payment".to_owned(),
+        Ok(Some(Answer::Succeeded { reference })) => format!("it succeeded{}", with(reference)),
+        Ok(Some(Answer::Declined { reason, reference })) => {
+            format!("it was declined, {reason}{}", with(reference))
+        }
+        Ok(Some(Answer::Pending)) => "it is not decided yet".to_owned(),
+        Err(error) => format!("nothing ({error})"),
+    }
+}

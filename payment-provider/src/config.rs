@@ -1,0 +1,262 @@
+//! What a deployment can set, read once at start. Every key stands, commented, in `config.default.toml`.
+
+use std::{path::Path, time::Duration};
+
+use payment_contract::Currency;
+use reqwest::Url;
+use service::config::{Common, Database, Mistakes, Nats, Reader};
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What every process has.
+    pub common: Common,
+    /// Postgres.
+    pub database: Database,
+    /// Whether `serve` migrates by itself.
+    pub migrate_on_start: bool,
+    /// NATS.
+    pub nats: Nats,
+    /// How requests are taken.
+    pub requests: Requests,
+    /// The bank.
+    pub gateway: Gateway,
+    /// The ledger.
+    pub ledger: Ledger,
+    /// All values with their sources, secrets hidden.
+    pub effective: String,
+}
+
+/// `requests.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Requests {
+    /// In hand at once.
+    pub slots: usize,
+    /// Written together.
+    pub max_batch: usize,
+}
+
+/// `gateway.*`
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Which bank.
+    pub kind: Kind,
+    /// The longest a call may take.
+    pub time_out: Duration,
+    /// Calls at once.
+    pub max_concurrent: usize,
+    /// How long the bank surely remembers a key.
+    pub key_retention: Duration,
+    /// The currencies it takes; empty: all.
+    pub currencies: Vec<Currency>,
+}
+
+/// `gateway.kind`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The bank that is not there.
+    Simulated,
+    /// The bank at this address.
+    Http(Url),
+}
+
+/// `ledger.*`
+#[derive(Clone, Copy, Debug)]
+pub struct Ledger {
+    /// How long a row is held.
+    pub lease: Duration,
+    /// By how much a lease must outlast a call.
+    pub lease_margin: Duration,
+}
+
+impl Config {
+    /// Reads the defaults, then `file`, then the environment.
+    pub fn load(file: Option<&Path>) -> Result<Self, Mistakes> {
+        Self::read(Reader::new(
+            include_str!("../config.default.toml"),
+            file,
+            "PAYMENT_PROVIDER__",
+        ))
+    }
+
+    fn read(mut reader: Reader) -> Result<Self, Mistakes> {
+        let common = Common::read(&mut reader);
+        let database = Database::read(&mut reader);
+        let migrate_on_start = reader.get("database.migrate_on_start");
+        let nats = Nats::read(&mut reader);
+        let requests = Requests::read(&mut reader);
+        let gateway = Gateway::read(&mut reader);
+        let ledger = Ledger::read(&mut reader, gateway.as_ref().map(|gateway| gateway.time_out));
+        let effective = reader.effective();
+        reader.finish()?;
+        let whole = || {
+            Some(Self {
+                common: common?,
+                database: database?,
+                migrate_on_start: migrate_on_start?,
+                nats: nats?,
+                requests: requests?,
+                gateway: gateway?,
+                ledger: ledger?,
+                effective,
+            })
+        };
+        // A missing part without a noted mistake cannot happen; an empty list of mistakes says so if it does.
+        whole().ok_or(Mistakes(Vec::new()))
+    }
+}
+
+impl Requests {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let slots = count(reader, "requests.slots", 100_000);
+        let max_batch = count(reader, "requests.max_batch", 10_000);
+        Some(Self {
+            slots: slots?,
+            max_batch: max_batch?,
+        })
+    }
+}
+
+impl Gateway {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let kind = Kind::read(reader);
+        let time_out = reader.duration("gateway.timeout_ms");
+        let max_concurrent = count(reader, "gateway.max_concurrent", 100_000);
+        let key_retention = reader.duration("gateway.key_retention_s");
+        let currencies = currencies(reader);
+        Some(Self {
+            kind: kind?,
+            time_out: time_out?,
+            max_concurrent: max_concurrent?,
+            key_retention: key_retention?,
+            currencies: currencies?,
+        })
+    }
+}
+
+impl Kind {
+    fn read(reader: &mut Reader) -> Option<Self> {
+        const KEY: &str = "gateway.url";
+        let url = reader.text(KEY);
+        match (reader.required_text("gateway.kind")?.as_str(), url) {
+            ("simulated", _) => Some(Self::Simulated),
+            ("http", Some(url)) => match Url::parse(&url) {
+                Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                    Some(Self::Http(url))
+                }
+                _ => {
+                    reader.mistake(KEY, "must be a URL like https://bank.example/api");
+                    None
+                }
+            },
+            ("http", None) => {
+                reader.mistake(KEY, "is needed when gateway.kind is \"http\"");
+                None
+            }
+            _ => {
+                reader.mistake("gateway.kind", "must be \"simulated\" or \"http\"");
+                None
+            }
+        }
+    }
+}
+
+impl Ledger {
+    fn read(reader: &mut Reader, time_out: Option<Duration>) -> Option<Self> {
+        let lease = reader.duration("ledger.lease_ms");
+        let lease_margin = reader.duration("ledger.lease_margin_ms");
+        let (lease, lease_margin) = (lease?, lease_margin?);
+        if time_out.is_some_and(|time_out| lease <= time_out + lease_margin) {
+            let problem = "must be more than gateway.timeout_ms and ledger.lease_margin_ms together";
+            reader.mistake("ledger.lease_ms", problem);
+            return None;
+        }
+        Some(Self { lease, lease_margin })
+    }
+}
+
+fn count(reader: &mut Reader, key: &str, most: u64) -> Option<usize> {
+    reader
+        .number(key, 1..=most)
+        .and_then(|number| usize::try_from(number).ok())
+}
+
+fn currencies(reader: &mut Reader) -> Option<Vec<Currency>> {
+    const KEY: &str = "gateway.currencies";
+    let codes: Vec<String> = reader.get(KEY)?;
+    let parsed: Result<_, _> = codes.iter().map(|code| Currency::try_new(code)).collect();
+    if parsed.is_err() {
+        reader.mistake(KEY, "must be a list of ISO 4217 codes, like [\"EUR\", \"DKK\"]");
+    }
+    parsed.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    //! Which settings are refused, and under which key.
+
+    use std::ffi::OsString;
+
+    use super::*;
+
+    fn load(environment: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let required = [
+            ("PAYMENT_PROVIDER__DATABASE__URL", "postgres://u@h/payments"),
+            ("PAYMENT_PROVIDER__NATS__URL", "tls://h:4222"),
+            ("PAYMENT_PROVIDER__NATS__NKEY_SEED_FILE", "/seed"),
+        ];
+        let environment = required
+            .iter()
+            .chain(environment)
+            .map(|(k, v)| (OsString::from(k), OsString::from(v)));
+        let defaults = include_str!("../config.default.toml");
+        let reader = Reader::with_environment(defaults, None, "PAYMENT_PROVIDER__", environment);
+        Config::read(reader)
+            .map_err(|Mistakes(mistakes)| mistakes.into_iter().map(|mistake| mistake.key).collect())
+    }
+
+    #[test]
+    fn defaults_need_three_keys_and_no_more() {
+        let config = load(&[]).unwrap();
+        assert_eq!(config.gateway.kind, Kind::Simulated);
+        assert_eq!(config.gateway.key_retention, Duration::from_hours(23));
+        assert!(config.gateway.currencies.is_empty());
+    }
+
+    #[test]
+    fn http_bank_needs_a_url() {
+        let http = ("PAYMENT_PROVIDER__GATEWAY__KIND", "http");
+        assert_eq!(load(&[http]).unwrap_err(), ["gateway.url"]);
+        assert_eq!(
+            load(&[http, ("PAYMENT_PROVIDER__GATEWAY__URL", "ftp://x")]).unwrap_err(),
+            ["gateway.url"]
+        );
+        let config = load(&[http, ("PAYMENT_PROVIDER__GATEWAY__URL", "http://127.0.0.1:1/api")]).unwrap();
+        assert!(matches!(config.gateway.kind, Kind::Http(_)));
+    }
+
+    #[test]
+    fn lease_that_does_not_outlast_a_call_is_refused() {
+        assert_eq!(
+            load(&[("PAYMENT_PROVIDER__GATEWAY__TIMEOUT_MS", "14000")]).unwrap_err(),
+            ["ledger.lease_ms"]
+        );
+        assert!(load(&[("PAYMENT_PROVIDER__GATEWAY__TIMEOUT_MS", "13999")]).is_ok());
+    }
+
+    #[test]
+    fn mistakes_are_told_all_at_once() {
+        let mistakes = load(&[
+            ("PAYMENT_PROVIDER__GATEWAY__KIND", "swift"),
+            ("PAYMENT_PROVIDER__GATEWAY__CURRENCIES", "[\"EURO\"]"),
+            ("PAYMENT_PROVIDER__REQUESTS__SLOTS", "0"),
+        ])
+        .unwrap_err();
+        for key in ["gateway.kind", "gateway.currencies", "requests.slots"] {
+            assert!(
+                mistakes.iter().any(|mistake| mistake == key),
+                "{key} in {mistakes:?}"
+            );
+        }
+    }
+}

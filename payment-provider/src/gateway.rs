@@ -1,0 +1,163 @@
+//! Banks: the two calls every bank answers, and the guard that bounds each call in time and all of them in number.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use payment_contract::{Money, PaymentId};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
+
+use crate::metrics;
+
+pub mod http;
+pub mod simulated;
+
+/// Under this key the bank charges at most once, however often it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct IdempotencyKey(PaymentId);
+
+impl From<PaymentId> for IdempotencyKey {
+    fn from(payment_id: PaymentId) -> Self {
+        Self(payment_id)
+    }
+}
+
+impl IdempotencyKey {
+    /// For storage.
+    #[must_use]
+    pub const fn as_uuid(self) -> uuid::Uuid {
+        self.0.as_uuid()
+    }
+}
+
+impl std::fmt::Display for IdempotencyKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What the bank is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// How much.
+    pub amount: Money,
+    /// What the bank statement shows.
+    pub invoice_number: String,
+}
+
+/// What a bank says about a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The money moved.
+    Succeeded {
+        /// The bank's reference.
+        reference: Option<String>,
+    },
+    /// Refused for a documented reason; no money moved or will move under this key.
+    Declined {
+        /// The bank's reason.
+        reason: String,
+        /// The bank's reference.
+        reference: Option<String>,
+    },
+    /// Not decided yet.
+    Pending,
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The bank surely did nothing: it refused the call for now, or the connection was never made.
+    #[error("the bank took no call: {0}")]
+    Retryable(String),
+    /// The bank may have acted or not.
+    #[error("what the bank did is unknown: {0}")]
+    Unknown(String),
+}
+
+/// What every bank can do.
+pub trait Gateway: Send + Sync + 'static {
+    /// Pays. The same key pays at most once, and answers alike every time.
+    fn pay<'a>(&'a self, key: IdempotencyKey, order: &'a Order) -> BoxFuture<'a, Result<Answer, CallError>>;
+
+    /// Looks a payment up by its key. `None`: the bank has never seen the key, or has forgotten it.
+    fn find(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Answer>, CallError>>;
+}
+
+/// A bank behind its limits: no call lasts longer, and no more run at a time, than configured. Cheap to clone.
+#[derive(Clone)]
+pub struct Bank {
+    gateway: Arc<dyn Gateway>,
+    lines: Arc<Semaphore>,
+    time_out: Duration,
+}
+
+/// One of the bank's lines: holds one of the limited slots, so that whoever waited for it can check what time it is
+/// before the call.
+pub struct Line<'a> {
+    bank: &'a Bank,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Bank {
+    /// Guards `gateway`.
+    #[must_use]
+    pub fn new(gateway: Arc<dyn Gateway>, time_out: Duration, max_concurrent: usize) -> Self {
+        Self {
+            gateway,
+            lines: Arc::new(Semaphore::new(max_concurrent)),
+            time_out,
+        }
+    }
+
+    /// The longest a call can last.
+    #[must_use]
+    pub const fn time_out(&self) -> Duration {
+        self.time_out
+    }
+
+    /// Waits for a free line.
+    pub async fn line(&self) -> Result<Line<'_>, CallError> {
+        let slot = Arc::clone(&self.lines).acquire_owned().await;
+        let slot = slot.map_err(|_| CallError::Retryable("closed".to_owned()))?;
+        Ok(Line {
+            bank: self,
+            _slot: slot,
+        })
+    }
+
+    async fn bounded<T>(
+        &self,
+        call: &'static str,
+        answer: BoxFuture<'_, Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        let started = Instant::now();
+        let answer = timeout(self.time_out, answer).await.unwrap_or_else(|_| {
+            Err(CallError::Unknown(format!(
+                "no answer within {} ms",
+                self.time_out.as_millis()
+            )))
+        });
+        let result = match &answer {
+            Ok(_) => "answered",
+            Err(CallError::Retryable(_)) => "retryable",
+            Err(CallError::Unknown(_)) => "unknown",
+        };
+        metrics::gateway_call(call, result, started.elapsed());
+        answer
+    }
+}
+
+impl Line<'_> {
+    /// [`Gateway::pay`], within the time-out; one that is over is an unknown result.
+    pub async fn pay(&self, key: IdempotencyKey, order: &Order) -> Result<Answer, CallError> {
+        self.bank.bounded("pay", self.bank.gateway.pay(key, order)).await
+    }
+
+    /// [`Gateway::find`], within the time-out.
+    pub async fn find(&self, key: IdempotencyKey) -> Result<Option<Answer>, CallError> {
+        self.bank.bounded("find", self.bank.gateway.find(key)).await
+    }
+}

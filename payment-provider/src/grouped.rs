@@ -1,0 +1,149 @@
+//! Work done in groups: whoever comes while a group is being done is part of the next one. One commit, or one round trip,
+//! then serves everybody who waits, and a lone caller waits for nobody.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+type Work<I, O> = Box<dyn Fn(Vec<I>) -> BoxFuture<'static, Vec<O>> + Send + Sync>;
+
+/// Collects items and does them in groups. Cheap to clone. Needs no task of its own: the first to come starts one, and it
+/// ends when nobody waits any more.
+pub struct Grouped<I, O>(Arc<Inner<I, O>>);
+
+struct Inner<I, O> {
+    waiting: Mutex<VecDeque<(I, oneshot::Sender<O>)>>,
+    turns: Arc<Semaphore>,
+    largest: usize,
+    work: Work<I, O>,
+}
+
+/// The group this item was in ended without an answer (a bug made it panic): whether it was done is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the group ended without an answer")]
+pub struct Lost;
+
+impl<I, O> Clone for Grouped<I, O> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Grouped<I, O> {
+    /// At most `groups` groups of at most `largest` items at a time. `work` answers every item, in order.
+    pub fn new<F>(largest: usize, groups: usize, work: F) -> Self
+    where
+        F: Fn(Vec<I>) -> BoxFuture<'static, Vec<O>> + Send + Sync + 'static,
+    {
+        let turns = Arc::new(Semaphore::new(groups));
+        Self(Arc::new(Inner {
+            waiting: Mutex::default(),
+            turns,
+            largest,
+            work: Box::new(work),
+        }))
+    }
+
+    /// Has one item done. Dropping the future does not undo it: it may be done all the same.
+    pub async fn submit(&self, item: I) -> Result<O, Lost> {
+        let (answer, answered) = oneshot::channel();
+        self.0.waiting().push_back((item, answer));
+        self.0.start();
+        answered.await.map_err(|_| Lost)
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Inner<I, O> {
+    fn waiting(&self) -> MutexGuard<'_, VecDeque<(I, oneshot::Sender<O>)>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a turn if one is free; if none is, those who have it look again before they end.
+    fn start(self: &Arc<Self>) {
+        if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
+            tokio::spawn(Arc::clone(self).take_turn(turn));
+        }
+    }
+
+    async fn take_turn(self: Arc<Self>, turn: OwnedSemaphorePermit) {
+        loop {
+            // Lets those who are about to submit join this group.
+            tokio::task::yield_now().await;
+            let (items, answers) = self.next_group();
+            if items.is_empty() {
+                break;
+            }
+            // A task of its own, so that a panic costs one group and not everybody who waits behind it.
+            if let Ok(done) = tokio::spawn((self.work)(items)).await {
+                for (answer, done) in answers.into_iter().zip(done) {
+                    // Nobody listens any more when the caller gave up.
+                    let _ = answer.send(done);
+                }
+            }
+        }
+        drop(turn);
+        // Somebody may have come between the last look and the end of the turn.
+        if !self.waiting().is_empty() {
+            self.start();
+        }
+    }
+
+    fn next_group(&self) -> (Vec<I>, Vec<oneshot::Sender<O>>) {
+        let mut waiting = self.waiting();
+        let size = waiting.len().min(self.largest);
+        waiting.drain(..size).unzip()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Grouping, without a database.
+
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::{FutureExt as _, future::join_all};
+
+    use super::*;
+
+    fn doubling(groups: &Arc<AtomicUsize>) -> Grouped<u32, u32> {
+        let groups = Arc::clone(groups);
+        Grouped::new(100, 1, move |items: Vec<u32>| {
+            groups.fetch_add(1, Ordering::SeqCst);
+            async move {
+                items
+                    .into_iter()
+                    .map(|item| item.checked_mul(2).expect("small"))
+                    .collect()
+            }
+            .boxed()
+        })
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn everybody_gets_their_own_answer_in_few_groups() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let grouped = doubling(&count);
+        let answers = join_all((0..1_000).map(|item| grouped.submit(item))).await;
+        assert!(
+            answers
+                .iter()
+                .zip(0..)
+                .all(|(answer, item)| *answer == Ok(item * 2))
+        );
+        assert!(
+            (10..100).contains(&count.load(Ordering::SeqCst)),
+            "1,000 items in groups of at most 100"
+        );
+    }
+
+    #[tokio::test]
+    async fn panic_costs_one_group_only() {
+        let grouped = doubling(&Arc::default());
+        assert_eq!(grouped.submit(u32::MAX).await, Err(Lost));
+        assert_eq!(grouped.submit(4).await, Ok(8));
+    }
+}

@@ -1,0 +1,111 @@
+//! Every metric of this service: its name, what it counts, and the one function that moves it.
+
+use std::time::Duration;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+
+const REQUESTS: &str = "payment_provider_requests_total";
+const CALLS: &str = "payment_provider_gateway_call_seconds";
+const SETTLED: &str = "payment_provider_payments_settled_total";
+const UNKNOWN: &str = "payment_provider_results_unknown_total";
+const OUTCOMES: &str = "payment_provider_outcomes_published_total";
+const CONFLICTS: &str = "payment_provider_conflicts_total";
+const LEASES_LOST: &str = "payment_provider_leases_lost_total";
+const OPERATOR: &str = "payment_provider_left_to_operator_total";
+const DEAD_LETTERS: &str = "payment_provider_dead_letters_total";
+const OPEN: &str = "payment_provider_ledger_open";
+const OLDEST: &str = "payment_provider_ledger_oldest_open_seconds";
+
+/// Describes them to the recorder, once at start.
+pub fn describe() {
+    describe_counter!(
+        REQUESTS,
+        "Pay requests by what they met: new, rejected, finished, held, taken_over, conflict"
+    );
+    describe_histogram!(
+        CALLS,
+        "Seconds a call of the bank took, by call (pay, find) and result"
+    );
+    describe_counter!(SETTLED, "Ledger rows finished, by status");
+    describe_counter!(
+        UNKNOWN,
+        "Calls and look-ups after which the bank's result was still unknown"
+    );
+    describe_counter!(
+        OUTCOMES,
+        "Outcomes confirmed by the stream; a request that comes again counts again"
+    );
+    describe_counter!(
+        CONFLICTS,
+        "Requests or results that contradict the ledger: alert on any"
+    );
+    describe_counter!(LEASES_LOST, "Leases that were gone when they were to be renewed");
+    describe_counter!(
+        OPERATOR,
+        "Looks at rows that only an operator can end: alert on any"
+    );
+    describe_counter!(DEAD_LETTERS, "Messages kept as dead letters");
+    describe_gauge!(OPEN, "Ledger rows that are started");
+    describe_gauge!(
+        OLDEST,
+        "Age of the oldest started row in seconds; 0 without one: alert when it keeps growing"
+    );
+    counter!(CONFLICTS).absolute(0);
+    counter!(OPERATOR).absolute(0);
+    counter!(DEAD_LETTERS).absolute(0);
+}
+
+/// Requests met this.
+pub fn requests(met: &'static str, count: usize) {
+    counter!(REQUESTS, "met" => met).increment(count as u64);
+}
+
+/// A call of the bank ended.
+pub fn gateway_call(call: &'static str, result: &'static str, took: Duration) {
+    histogram!(CALLS, "call" => call, "result" => result).record(took.as_secs_f64());
+}
+
+/// A row was finished.
+pub fn settled(status: &'static str) {
+    counter!(SETTLED, "status" => status).increment(1);
+}
+
+/// A call ended without a known result.
+pub fn unknown() {
+    counter!(UNKNOWN).increment(1);
+}
+
+/// Outcomes were confirmed.
+pub fn outcomes(count: usize) {
+    counter!(OUTCOMES).increment(count as u64);
+}
+
+/// Something contradicts the ledger.
+pub fn conflict() {
+    counter!(CONFLICTS).increment(1);
+}
+
+/// A lease was lost.
+pub fn lease_lost() {
+    counter!(LEASES_LOST).increment(1);
+}
+
+/// A row waits for an operator.
+pub fn left_to_operator() {
+    counter!(OPERATOR).increment(1);
+}
+
+/// Dead letters were kept.
+pub fn dead_letters(count: usize) {
+    counter!(DEAD_LETTERS).increment(count as u64);
+}
+
+/// The state of the open rows.
+pub fn open_rows(count: i64, oldest: Duration) {
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a gauge; exact far beyond any count of rows"
+    )]
+    gauge!(OPEN).set(count as f64);
+    gauge!(OLDEST).set(oldest.as_secs_f64());
+}

@@ -1,0 +1,68 @@
+//! Telling invoice-app how payments ended: published together, each confirmed by the stream before its request is done.
+
+use futures_util::FutureExt as _;
+use payment_contract::{
+    messages::PaymentOutcomeV1,
+    publish::{Outgoing, Publisher},
+    trace::TraceParent,
+};
+use service::telemetry::chain;
+use tracing::warn;
+
+use crate::{grouped::Grouped, metrics};
+
+/// Published together at most.
+const LARGEST_GROUP: usize = 1_024;
+/// Groups under way: the next one need not wait for the last ack of the one before.
+const GROUPS: usize = 4;
+
+/// Publishes outcomes. Cheap to clone.
+#[derive(Clone)]
+pub struct Outcomes(Grouped<Outgoing, bool>);
+
+/// The stream did not confirm the outcome. It may have it all the same; the finished row is there to publish it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the outcome was not confirmed by the stream")]
+pub struct Unconfirmed;
+
+impl Outcomes {
+    /// Over a publisher.
+    #[must_use]
+    pub fn new(publisher: Publisher) -> Self {
+        Self(Grouped::new(LARGEST_GROUP, GROUPS, move |group| {
+            let publisher = publisher.clone();
+            async move { publish_group(&publisher, group).await }.boxed()
+        }))
+    }
+
+    /// Publishes one outcome and waits until the stream has it. Only ever called with what a finished row says.
+    pub async fn publish(
+        &self,
+        outcome: &PaymentOutcomeV1,
+        trace: Option<&TraceParent>,
+    ) -> Result<(), Unconfirmed> {
+        let outgoing = Outgoing::payment_outcome(outcome, trace.map(TraceParent::child));
+        match self.0.submit(outgoing).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => Err(Unconfirmed),
+        }
+    }
+}
+
+async fn publish_group(publisher: &Publisher, group: Vec<Outgoing>) -> Vec<bool> {
+    let size = group.len();
+    let results = publisher.send_confirmed(group).await;
+    let confirmed: Vec<bool> = results.iter().map(Result::is_ok).collect();
+    metrics::outcomes(confirmed.iter().filter(|confirmed| **confirmed).count());
+    if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
+        let unconfirmed = confirmed.iter().filter(|confirmed| !**confirmed).count();
+        // Once a group: during an outage there is one of these for every message.
+        warn!(
+            outcomes = size,
+            unconfirmed,
+            error = chain(error),
+            "outcomes were not confirmed; their requests come again"
+        );
+    }
+    confirmed
+}

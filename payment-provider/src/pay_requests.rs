@@ -1,0 +1,137 @@
+//! The consumer of pay requests. One request, in order: intent written, bank called, result written, outcome published
+//! and confirmed, request acknowledged. A crash between any two of these is repaired by the request coming again.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
+use payment_contract::{
+    Currency,
+    delivery::{DeadLetter, Decision, Decisions, Handler, Received},
+    messages::PayRequestV1,
+    trace::TraceParent,
+};
+use tracing::error;
+
+use crate::{
+    gateway::Bank,
+    grouped::Grouped,
+    metrics,
+    outcomes::Outcomes,
+    store::{self, Recorded, ResultToRecord, Store},
+};
+
+mod admission;
+mod answer;
+mod call;
+mod lease;
+
+use lease::{Release, Renewal};
+
+/// One statement finishes this many rows at most.
+const LARGEST_GROUP: usize = 512;
+/// One group of results is written while the next is collected.
+const GROUPS: usize = 2;
+
+/// What an operator may want to change.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How long the bank surely remembers a key, less a margin.
+    pub key_retention: Duration,
+    /// A call starts only if its lease lasts longer than the bank's time-out by this much.
+    pub lease_margin: Duration,
+    /// The currencies the bank takes; empty: all.
+    pub currencies: Vec<Currency>,
+}
+
+/// A request in hand, however it came.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is asked.
+    pub message: PayRequestV1,
+    /// The sender's trace.
+    pub trace: Option<TraceParent>,
+}
+
+/// Handles pay requests. Cheap to clone.
+#[derive(Clone)]
+pub struct PayRequests {
+    store: Store,
+    bank: Bank,
+    outcomes: Outcomes,
+    policy: Arc<Policy>,
+    results: Grouped<ResultToRecord, Result<Recorded, store::Error>>,
+    renewals: Grouped<Renewal, bool>,
+    releases: Grouped<Release, ()>,
+}
+
+impl PayRequests {
+    /// Over a ledger, a bank and a way to answer.
+    #[must_use]
+    pub fn new(store: Store, bank: Bank, outcomes: Outcomes, policy: Policy) -> Self {
+        let ledger = store.clone();
+        let results = Grouped::new(LARGEST_GROUP, GROUPS, move |results: Vec<ResultToRecord>| {
+            let ledger = ledger.clone();
+            async move { ledger.record(&results).await }.boxed()
+        });
+        let renewals = lease::renewals(store.clone());
+        let releases = lease::releases(store.clone());
+        Self {
+            store,
+            bank,
+            outcomes,
+            policy: Arc::new(policy),
+            results,
+            renewals,
+            releases,
+        }
+    }
+
+    /// Handles requests and reports the decision about each, by its position, as soon as it is known.
+    pub async fn process(&self, requests: Vec<Request>, decide: impl Fn(usize, Decision) + Send + Sync) {
+        let mut work: FuturesUnordered<_> = self
+            .admit(requests)
+            .await
+            .into_iter()
+            .map(|(position, admitted)| async move { (position, self.finish(admitted).await) })
+            .collect();
+        while let Some((position, decision)) = work.next().await {
+            decide(position, decision);
+        }
+    }
+}
+
+impl Handler for PayRequests {
+    type Message = PayRequestV1;
+
+    async fn handle(&self, batch: Vec<Received<PayRequestV1>>, decisions: Decisions) {
+        let mut tokens = Vec::with_capacity(batch.len());
+        let mut requests = Vec::with_capacity(batch.len());
+        for received in batch {
+            tokens.push(received.token);
+            requests.push(Request {
+                message: received.message,
+                trace: received.trace,
+            });
+        }
+        self.process(requests, |position, decision| {
+            if let Some(token) = tokens.get(position) {
+                decisions.decide(*token, decision);
+            }
+        })
+        .await;
+    }
+
+    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        service::dead_letters::insert(self.store.pool(), &letters).await?;
+        metrics::dead_letters(letters.len());
+        for letter in &letters {
+            error!(
+                subject = letter.origin.subject,
+                stream.sequence = letter.origin.stream_sequence,
+                reason = letter.reason,
+                "a message was put among the dead letters"
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,294 @@
+//! The first step: writes intents for a whole batch, and finds out what to do about the requests that have a row already.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use payment_contract::{
+    InvoiceId, PaymentId,
+    delivery::Decision,
+    messages::{OutcomeStatus, PaymentOutcomeV1},
+    trace::TraceParent,
+};
+use service::{database::Fault, telemetry::chain};
+use tokio::time::Instant;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use super::{
+    PayRequests, Request,
+    lease::{Lease, jitter, spread},
+};
+use crate::{
+    gateway::Order,
+    ledger::{Ending, Entry, REJECTED_REQUEST, RequestHash, Settlement, Step, next_step, wait_for_lease},
+    metrics,
+    store::{self, Inserted, Intent},
+};
+
+/// When to come back while the database is away.
+const DATABASE_AWAY: Duration = Duration::from_secs(2);
+/// When to come back after an error that nobody foresaw.
+const UNFORESEEN: Duration = Duration::from_secs(15);
+
+/// A request that may call the bank.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) order: Order,
+    pub(super) lease: Lease,
+    pub(super) invoice_id: InvoiceId,
+    pub(super) trace: Option<TraceParent>,
+    pub(super) tries: u32,
+    /// How old the row is, when somebody may have called before: look up first.
+    pub(super) look_up: Option<Duration>,
+}
+
+/// What is left to do about a request.
+#[derive(Debug)]
+pub(super) enum Admitted {
+    /// Call the bank.
+    Call(Box<Call>),
+    /// Publish a finished row's outcome.
+    Publish(PaymentOutcomeV1, Option<TraceParent>),
+    /// Publish a finished row's outcome, then keep the request as a dead letter.
+    Conflict(Option<PaymentOutcomeV1>, Option<TraceParent>),
+    /// Nothing: it is decided.
+    Decided(Decision),
+}
+
+type Admissions = Vec<(usize, Admitted)>;
+
+impl PayRequests {
+    /// Admits a batch; the numbers are positions in it.
+    pub(super) async fn admit(&self, requests: Vec<Request>) -> Admissions {
+        let requests: Vec<(usize, Request)> = requests.into_iter().enumerate().collect();
+        match self.try_admit(&requests).await {
+            Ok(admissions) => admissions,
+            Err(error) if error.is_data() && requests.len() > 1 => {
+                warn!(
+                    requests = requests.len(),
+                    error = chain(&error),
+                    "a batch failed on its data; one by one now"
+                );
+                let mut admissions = Vec::with_capacity(requests.len());
+                for request in requests {
+                    let alone = std::slice::from_ref(&request);
+                    admissions.extend(
+                        self.try_admit(alone)
+                            .await
+                            .unwrap_or_else(|error| refuse(alone, &error)),
+                    );
+                }
+                admissions
+            }
+            Err(error) => refuse(&requests, &error),
+        }
+    }
+
+    async fn try_admit(&self, requests: &[(usize, Request)]) -> Result<Admissions, store::Error> {
+        let token = Uuid::new_v4();
+        let asked = Instant::now();
+        let intents = self.intents(requests);
+        let inserted = self.store.insert_intents(&intents, token).await?;
+        let mut inserted: HashMap<PaymentId, Inserted> =
+            inserted.into_iter().map(|row| (row.payment_id, row)).collect();
+        metrics::requests("new", inserted.len());
+
+        let mut admissions = Vec::with_capacity(requests.len());
+        let mut met = Vec::new();
+        for (position, request) in requests {
+            // `remove`, so that of two requests for one payment in a batch only the first counts as the new one.
+            match inserted.remove(&request.message.payment_id) {
+                Some(row) => {
+                    let lease = Lease {
+                        payment_id: row.payment_id,
+                        token,
+                        until: asked + self.store.lease(),
+                    };
+                    admissions.push((*position, first_admission(request, row, lease)));
+                }
+                None => met.push((*position, request)),
+            }
+        }
+        if !met.is_empty() {
+            admissions.extend(self.admit_known(&met).await?);
+        }
+        Ok(admissions)
+    }
+
+    fn intents(&self, requests: &[(usize, Request)]) -> Vec<Intent> {
+        let mut seen = HashSet::with_capacity(requests.len());
+        let first_ones = requests
+            .iter()
+            .filter(|(_, request)| seen.insert(request.message.payment_id));
+        first_ones
+            .map(|(_, Request { message, trace })| Intent {
+                payment_id: message.payment_id,
+                invoice_id: message.invoice_id,
+                request_hash: RequestHash::of(message),
+                amount: message.amount,
+                invoice_number: message.invoice_number.clone(),
+                attempt: message.attempt,
+                trace: trace.clone(),
+                rejected: !self.policy.currencies.is_empty()
+                    && !self.policy.currencies.contains(&message.amount.currency()),
+            })
+            .collect()
+    }
+
+    /// Requests whose payments have rows already.
+    async fn admit_known(&self, met: &[(usize, &Request)]) -> Result<Admissions, store::Error> {
+        let ids: Vec<Uuid> = met
+            .iter()
+            .map(|(_, request)| request.message.payment_id.as_uuid())
+            .collect();
+        let entries: HashMap<PaymentId, Entry> = self
+            .store
+            .entries(&ids)
+            .await?
+            .into_iter()
+            .map(|entry| (entry.payment_id, entry))
+            .collect();
+        let mut admissions = Vec::with_capacity(met.len());
+        let mut open = HashMap::new();
+        for (position, request) in met {
+            let Some(entry) = entries.get(&request.message.payment_id) else {
+                admissions.push((*position, retry(DATABASE_AWAY)));
+                continue;
+            };
+            match next_step(entry, RequestHash::of(&request.message)) {
+                Step::TakeOver => {
+                    // A second request for a row about to be taken over waits like for any row somebody holds.
+                    if open.insert(entry.payment_id, (*position, entry)).is_some() {
+                        admissions.push((*position, retry(DATABASE_AWAY)));
+                    }
+                }
+                step => admissions.push((*position, settled_or_held(entry, step))),
+            }
+        }
+        if !open.is_empty() {
+            admissions.extend(self.take_over(open).await?);
+        }
+        Ok(admissions)
+    }
+
+    /// Takes the leases of rows that nobody holds. Only those it got are looked up.
+    async fn take_over(&self, open: HashMap<PaymentId, (usize, &Entry)>) -> Result<Admissions, store::Error> {
+        let token = Uuid::new_v4();
+        let asked = Instant::now();
+        let ids: Vec<Uuid> = open.keys().map(|payment_id| payment_id.as_uuid()).collect();
+        let won: HashSet<Uuid> = self.store.take_leases(&ids, token).await?.into_iter().collect();
+        metrics::requests("taken_over", won.len());
+        let until = asked + self.store.lease();
+        let admissions = open.into_iter().map(|(payment_id, (position, entry))| {
+            if !won.contains(&payment_id.as_uuid()) {
+                metrics::requests("held", 1);
+                return (position, retry(DATABASE_AWAY));
+            }
+            let call = Call {
+                order: entry.order.clone(),
+                lease: Lease {
+                    payment_id,
+                    token,
+                    until,
+                },
+                invoice_id: entry.invoice_id,
+                trace: entry.trace.clone(),
+                tries: entry.tries,
+                look_up: Some(entry.age),
+            };
+            (position, Admitted::Call(Box::new(call)))
+        });
+        Ok(admissions.collect())
+    }
+}
+
+/// A request whose row was written just now.
+fn first_admission(request: &Request, row: Inserted, lease: Lease) -> Admitted {
+    let Request { message, trace } = request;
+    if let Some(settled_at) = row.settled_at {
+        let settlement = Settlement {
+            status: OutcomeStatus::Declined,
+            reason: Some(REJECTED_REQUEST.to_owned()),
+            reference: None,
+        };
+        metrics::requests("rejected", 1);
+        metrics::settled(settlement.status.as_str());
+        warn!(
+            payment.id = %message.payment_id,
+            invoice.id = %message.invoice_id,
+            currency = message.amount.currency().code(),
+            "a payment was declined unasked: the bank does not take its currency"
+        );
+        let outcome = Ending {
+            settlement,
+            settled_at,
+        }
+        .outcome(message.payment_id, message.invoice_id);
+        return Admitted::Publish(outcome, trace.clone());
+    }
+    Admitted::Call(Box::new(Call {
+        order: Order {
+            amount: message.amount,
+            invoice_number: message.invoice_number.clone(),
+        },
+        lease,
+        invoice_id: message.invoice_id,
+        trace: trace.clone(),
+        tries: 0,
+        look_up: None,
+    }))
+}
+
+fn settled_or_held(entry: &Entry, step: Step) -> Admitted {
+    match (step, entry.outcome()) {
+        (Step::Answer, Some(outcome)) => {
+            metrics::requests("finished", 1);
+            Admitted::Publish(outcome, entry.trace.clone())
+        }
+        (Step::Conflict, outcome) => {
+            metrics::requests("conflict", 1);
+            metrics::conflict();
+            error!(
+                payment.id = %entry.payment_id,
+                invoice.id = %entry.invoice_id,
+                "a request contradicts the one its ledger row was written for; the row stays as it is"
+            );
+            Admitted::Conflict(outcome, entry.trace.clone())
+        }
+        (Step::Wait(left), _) => {
+            metrics::requests("held", 1);
+            Admitted::Decided(Decision::Retry(wait_for_lease(left, jitter())))
+        }
+        (Step::Answer, None) | (Step::TakeOver, _) => retry(DATABASE_AWAY),
+    }
+}
+
+fn retry(after: Duration) -> Admitted {
+    Admitted::Decided(Decision::Retry(spread(after)))
+}
+
+/// Requests that could not be admitted: the one whose data the database refuses is never tried again.
+fn refuse(requests: &[(usize, Request)], error: &store::Error) -> Admissions {
+    let (after, reason) = match error.fault {
+        Fault::Data => (
+            UNFORESEEN,
+            Some(format!("the ledger cannot hold it: {}", chain(error))),
+        ),
+        Fault::Conflict | Fault::Away => (DATABASE_AWAY, None),
+        Fault::Other => (UNFORESEEN, None),
+    };
+    warn!(
+        requests = requests.len(),
+        error = chain(error),
+        "requests could not be written to the ledger"
+    );
+    let admitted = |(position, _): &(usize, Request)| {
+        let rejected = reason
+            .clone()
+            .map(|reason| Admitted::Decided(Decision::Reject(reason)));
+        (*position, rejected.unwrap_or_else(|| retry(after)))
+    };
+    requests.iter().map(admitted).collect()
+}

@@ -1,0 +1,102 @@
+//! The middle step: asks the bank, and only while the row is held.
+
+use std::time::Duration;
+
+use tracing::{debug, error, info};
+
+use super::{PayRequests, admission::Call, lease::LeaseLost};
+use crate::{
+    gateway::{IdempotencyKey, Line},
+    ledger::{LookedUp, Settlement, looked_up, paid},
+    metrics,
+};
+
+/// What asking the bank led to.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// A definite result.
+    Settled(Settlement),
+    /// No result: try again later, with a look-up first.
+    Unknown,
+    /// The bank does not know the payment but may have forgotten it.
+    LeftToOperator,
+    /// Somebody else holds the row now.
+    LeaseLost,
+}
+
+impl From<LeaseLost> for Asked {
+    fn from(_: LeaseLost) -> Self {
+        Self::LeaseLost
+    }
+}
+
+impl PayRequests {
+    /// Looks the payment up if anybody may have called before, and pays it if that is still to be done.
+    pub(super) async fn ask(&self, call: &mut Call) -> Asked {
+        let key = IdempotencyKey::from(call.lease.payment_id);
+        let line = match self.bank.line().await {
+            Ok(line) => line,
+            Err(error) => return unknown(call, &error.to_string()),
+        };
+        if let Some(age) = call.look_up
+            && let Some(asked) = self.look_up(call, key, &line, age).await
+        {
+            return asked;
+        }
+        // Waiting for the line, or for the look-up, may have used the lease up.
+        if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
+            return lost.into();
+        }
+        match paid(line.pay(key, &call.order).await) {
+            Ok(settlement) => Asked::Settled(settlement),
+            Err(why) => unknown(call, &why),
+        }
+    }
+
+    /// `None`: the bank does not know the key, so it may be called with it.
+    async fn look_up(
+        &self,
+        call: &mut Call,
+        key: IdempotencyKey,
+        line: &Line<'_>,
+        age: Duration,
+    ) -> Option<Asked> {
+        if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
+            return Some(lost.into());
+        }
+        let found = line.find(key).await;
+        match looked_up(found, age, self.policy.key_retention) {
+            LookedUp::Settled(settlement) => {
+                info!(payment.id = %key, tries = call.tries, "the bank knew the result of an open payment");
+                Some(Asked::Settled(settlement))
+            }
+            LookedUp::Pay => {
+                debug!(payment.id = %key, tries = call.tries, "the bank does not know the payment; calling with the same key");
+                None
+            }
+            LookedUp::LeftToOperator => {
+                metrics::left_to_operator();
+                error!(
+                    payment.id = %key,
+                    invoice.id = %call.invoice_id,
+                    age_s = age.as_secs(),
+                    "the bank may have forgotten this open payment: ask it, then end it with `ledger resolve`"
+                );
+                Some(Asked::LeftToOperator)
+            }
+            LookedUp::Unknown(why) => Some(unknown(call, &why)),
+        }
+    }
+}
+
+fn unknown(call: &Call, why: &str) -> Asked {
+    metrics::unknown();
+    info!(
+        payment.id = %call.lease.payment_id,
+        invoice.id = %call.invoice_id,
+        tries = call.tries + 1,
+        why,
+        "the payment stays open: its result is not known"
+    );
+    Asked::Unknown
+}

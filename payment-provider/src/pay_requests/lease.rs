@@ -1,0 +1,131 @@
+//! Holding a row: as long as a lease lasts nobody else calls the bank for it. Time is measured from before the statement
+//! that took it, so that the database's clock is never ahead of what is believed here.
+
+use std::{collections::HashSet, time::Duration};
+
+use futures_util::FutureExt as _;
+use payment_contract::PaymentId;
+use service::telemetry::chain;
+use tokio::time::Instant;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::PayRequests;
+use crate::{grouped::Grouped, metrics, store::Store};
+
+/// One statement renews or gives back this many leases at most.
+const LARGEST_GROUP: usize = 512;
+
+/// A lease on one row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lease {
+    pub(super) payment_id: PaymentId,
+    pub(super) token: Uuid,
+    /// It surely lasts until then.
+    pub(super) until: Instant,
+}
+
+pub(super) struct Renewal {
+    payment_id: Uuid,
+    token: Uuid,
+}
+
+pub(super) struct Release {
+    payment_id: Uuid,
+    token: Uuid,
+    tries: i32,
+}
+
+/// The lease was taken by somebody else, or nobody can tell: no call may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LeaseLost;
+
+impl PayRequests {
+    /// Makes sure that a call started now ends within the lease; renews it if it would not.
+    pub(super) async fn outlast_a_call(&self, lease: &mut Lease) -> Result<(), LeaseLost> {
+        let needed = self.bank.time_out() + self.policy.lease_margin;
+        if lease.until.saturating_duration_since(Instant::now()) > needed {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let renewal = Renewal {
+            payment_id: lease.payment_id.as_uuid(),
+            token: lease.token,
+        };
+        let renewed = self.renewals.submit(renewal).await.unwrap_or(false);
+        lease.until = asked + self.store.lease();
+        if renewed && lease.until.saturating_duration_since(Instant::now()) > needed {
+            return Ok(());
+        }
+        metrics::lease_lost();
+        warn!(payment.id = %lease.payment_id, "the lease could not be renewed; the bank is not called");
+        Err(LeaseLost)
+    }
+
+    /// Gives the lease back. Best effort: one that is not given back ends by itself.
+    pub(super) async fn release(&self, lease: &Lease, counts: bool) {
+        let tries = i32::from(counts);
+        let release = Release {
+            payment_id: lease.payment_id.as_uuid(),
+            token: lease.token,
+            tries,
+        };
+        // Lost only when the group panicked; the lease then ends by itself.
+        let _ = self.releases.submit(release).await;
+    }
+}
+
+pub(super) fn renewals(store: Store) -> Grouped<Renewal, bool> {
+    Grouped::new(LARGEST_GROUP, 1, move |renewals: Vec<Renewal>| {
+        let store = store.clone();
+        async move {
+            let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
+            let tokens: Vec<Uuid> = renewals.iter().map(|renewal| renewal.token).collect();
+            let renewed: HashSet<Uuid> = match store.renew_leases(&ids, &tokens).await {
+                Ok(renewed) => renewed.into_iter().collect(),
+                Err(error) => {
+                    warn!(
+                        leases = ids.len(),
+                        error = chain(&error),
+                        "leases could not be renewed"
+                    );
+                    HashSet::new()
+                }
+            };
+            ids.iter()
+                .map(|payment_id| renewed.contains(payment_id))
+                .collect()
+        }
+        .boxed()
+    })
+}
+
+pub(super) fn releases(store: Store) -> Grouped<Release, ()> {
+    Grouped::new(LARGEST_GROUP, 1, move |releases: Vec<Release>| {
+        let store = store.clone();
+        async move {
+            let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();
+            let tokens: Vec<Uuid> = releases.iter().map(|release| release.token).collect();
+            let tries: Vec<i32> = releases.iter().map(|release| release.tries).collect();
+            if let Err(error) = store.release_leases(&ids, &tokens, &tries).await {
+                warn!(
+                    leases = ids.len(),
+                    error = chain(&error),
+                    "leases could not be given back; they end by themselves"
+                );
+            }
+            vec![(); releases.len()]
+        }
+        .boxed()
+    })
+}
+
+/// A little chance, from 0 to 1, so that what failed together does not come back together.
+pub(super) fn jitter() -> f64 {
+    rand::random()
+}
+
+/// `base` and up to half as much again.
+pub(super) fn spread(base: Duration) -> Duration {
+    base.mul_f64(1.0 + jitter() / 2.0)
+}

@@ -1,0 +1,149 @@
+//! Writing down what is about to be asked of the bank, and reading what was written before.
+
+use payment_contract::{InvoiceId, Money, PaymentId, trace::TraceParent};
+use service::{database::retry_conflicts, telemetry::chain};
+use time::OffsetDateTime;
+use tracing::error;
+use uuid::Uuid;
+
+use super::{EntryRow, Error, Store};
+use crate::ledger::{Entry, REJECTED_REQUEST, RequestHash};
+
+/// A row to be written.
+#[derive(Clone, Debug)]
+pub struct Intent {
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// The invoice it pays.
+    pub invoice_id: InvoiceId,
+    /// What must not differ when the request comes again.
+    pub request_hash: RequestHash,
+    /// How much.
+    pub amount: Money,
+    /// What the bank statement shows.
+    pub invoice_number: String,
+    /// Which attempt at the invoice.
+    pub attempt: u32,
+    /// The request's trace.
+    pub trace: Option<TraceParent>,
+    /// It can never be paid: the row is born declined, and the bank is never asked.
+    pub rejected: bool,
+}
+
+/// A row that was written just now.
+#[derive(Clone, Copy, Debug)]
+pub struct Inserted {
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// Set when the row was born declined.
+    pub settled_at: Option<OffsetDateTime>,
+}
+
+/// The intents as the statement takes them: a column each.
+#[derive(Default)]
+struct Columns {
+    payment_ids: Vec<Uuid>,
+    invoice_ids: Vec<Uuid>,
+    hashes: Vec<Vec<u8>>,
+    amounts: Vec<i64>,
+    currencies: Vec<String>,
+    numbers: Vec<String>,
+    attempts: Vec<i64>,
+    traces: Vec<Option<String>>,
+    rejected: Vec<bool>,
+}
+
+impl Columns {
+    fn of(intents: &[Intent]) -> Self {
+        let mut columns = Self::default();
+        for intent in intents {
+            columns.payment_ids.push(intent.payment_id.as_uuid());
+            columns.invoice_ids.push(intent.invoice_id.as_uuid());
+            columns.hashes.push(intent.request_hash.as_bytes().to_vec());
+            columns.amounts.push(intent.amount.minor_units());
+            columns
+                .currencies
+                .push(intent.amount.currency().code().to_owned());
+            columns.numbers.push(intent.invoice_number.clone());
+            columns.attempts.push(i64::from(intent.attempt));
+            columns
+                .traces
+                .push(intent.trace.as_ref().map(|trace| trace.as_str().to_owned()));
+            columns.rejected.push(intent.rejected);
+        }
+        columns
+    }
+}
+
+impl Store {
+    /// Writes the rows that are not there yet, leased to `token`, and tells which those are. Commits. Rows go in by id, so
+    /// that two replicas with overlapping batches wait for each other instead of deadlocking.
+    pub async fn insert_intents(&self, intents: &[Intent], token: Uuid) -> Result<Vec<Inserted>, Error> {
+        let columns = Columns::of(intents);
+        let rows = retry_conflicts(|| async {
+            sqlx::query!(
+                "insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
+                                     traceparent, status, reason, settled_at, lease_token, lease_until)
+                 select i.payment_id, i.invoice_id, i.hash, i.amount, i.currency, i.number, i.attempt, i.trace,
+                        case when i.rejected then 'declined' else 'started' end,
+                        case when i.rejected then $12 end,
+                        case when i.rejected then clock_timestamp() end,
+                        case when not i.rejected then $10::uuid end,
+                        case when not i.rejected then clock_timestamp() + make_interval(secs => $11) end
+                 from unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::bigint[],
+                             $8::text[], $9::bool[])
+                      as i (payment_id, invoice_id, hash, amount, currency, number, attempt, trace, rejected)
+                 order by i.payment_id
+                 on conflict (payment_id) do nothing
+                 returning payment_id, settled_at",
+                &columns.payment_ids,
+                &columns.invoice_ids,
+                &columns.hashes,
+                &columns.amounts,
+                &columns.currencies,
+                &columns.numbers,
+                &columns.attempts,
+                &columns.traces as &[Option<String>],
+                &columns.rejected,
+                token,
+                self.lease.as_secs_f64(),
+                REJECTED_REQUEST,
+            )
+            .fetch_all(&self.pool)
+            .await
+        })
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Inserted {
+                payment_id: row.payment_id.into(),
+                settled_at: row.settled_at,
+            })
+            .collect())
+    }
+
+    /// Reads the rows of these payments; those without a readable row are left out.
+    pub async fn entries(&self, payment_ids: &[Uuid]) -> Result<Vec<Entry>, Error> {
+        let rows = sqlx::query_as!(
+            EntryRow,
+            r#"select payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, status, reason,
+                      gateway_reference, tries, traceparent, settled_at,
+                      extract(epoch from lease_until - clock_timestamp())::float8 as lease_left_s,
+                      extract(epoch from clock_timestamp() - created_at)::float8 as "age_s!"
+               from ledger
+               where payment_id = any($1)"#,
+            payment_ids,
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let readable = |row| match Entry::try_from(row) {
+            Ok(entry) => Some(entry),
+            Err(error) => {
+                // One row that somebody damaged must not hold up the requests that came with its own.
+                error!(error = chain(&error), "a ledger row is unreadable; its request waits");
+                None
+            }
+        };
+        Ok(rows.into_iter().filter_map(readable).collect())
+    }
+}

@@ -1,0 +1,93 @@
+//! Ending a row by hand: the decision and its record are one transaction.
+
+use payment_contract::PaymentId;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Error, Store};
+use crate::ledger::Settlement;
+
+/// An operator's decision.
+#[derive(Clone, Debug)]
+pub struct Resolution {
+    /// About which payment.
+    pub payment_id: PaymentId,
+    /// The result the row gets.
+    pub settlement: Settlement,
+    /// The operator's words.
+    pub reason: String,
+    /// The operator; the database user when unknown.
+    pub resolved_by: Option<String>,
+    /// What the bank said just before.
+    pub bank_said: String,
+}
+
+/// A decision as recorded.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// What was decided.
+    pub status: String,
+    /// The operator's words.
+    pub reason: String,
+    /// The operator.
+    pub resolved_by: String,
+    /// What the bank said just before.
+    pub bank_said: String,
+    /// When.
+    pub resolved_at: OffsetDateTime,
+}
+
+impl Store {
+    /// Finishes the row whose lease is `token`'s and records who decided so. `None`, and nothing changed, when the lease was
+    /// lost or the row is finished. Commits.
+    pub async fn resolve(
+        &self,
+        resolution: &Resolution,
+        token: Uuid,
+    ) -> Result<Option<OffsetDateTime>, Error> {
+        let mut tx = self.pool.begin().await?;
+        let settled_at = sqlx::query_scalar!(
+            r#"update ledger
+               set status = $3, reason = $4, gateway_reference = $5, lease_token = null, lease_until = null,
+                   updated_at = clock_timestamp(), settled_at = clock_timestamp()
+               where payment_id = $1 and lease_token = $2 and lease_until > clock_timestamp() and status = 'started'
+               returning settled_at as "settled_at!""#,
+            resolution.payment_id.as_uuid(),
+            token,
+            resolution.settlement.status.as_str(),
+            resolution.settlement.reason,
+            resolution.settlement.reference,
+        )
+        .fetch_optional(&mut *tx)
+        .await?;
+        let Some(settled_at) = settled_at else {
+            return Ok(None);
+        };
+        sqlx::query!(
+            "insert into ledger_resolutions (payment_id, status, reason, resolved_by, bank_said)
+             values ($1, $2, $3, coalesce($4, session_user::text), $5)",
+            resolution.payment_id.as_uuid(),
+            resolution.settlement.status.as_str(),
+            resolution.reason,
+            resolution.resolved_by.as_deref(),
+            resolution.bank_said,
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(Some(settled_at))
+    }
+
+    /// What operators decided about a payment.
+    pub async fn resolutions(&self, payment_id: PaymentId) -> Result<Vec<Resolved>, Error> {
+        let resolved = sqlx::query_as!(
+            Resolved,
+            "select status, reason, resolved_by, bank_said, resolved_at
+             from ledger_resolutions where payment_id = $1 order by id",
+            payment_id.as_uuid(),
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(resolved)
+    }
+}

@@ -1,0 +1,136 @@
+//! Finishing rows: over `started` only, whoever holds the lease, because a definite answer of the bank stays true.
+
+use std::collections::HashMap;
+
+use payment_contract::PaymentId;
+use service::database::retry_conflicts;
+use uuid::Uuid;
+
+use super::{Error, Store};
+use crate::ledger::{Ending, Settlement, State, contradicts};
+
+/// A definite answer of the bank, to be written down.
+#[derive(Clone, Debug)]
+pub struct ResultToRecord {
+    /// Whose.
+    pub payment_id: PaymentId,
+    /// Which.
+    pub settlement: Settlement,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// The row is finished with this result, by this call or by an earlier one.
+    Finished(Ending),
+    /// The row was finished with another result, which stays.
+    Contradicted {
+        /// What the row says.
+        stored: Ending,
+    },
+    /// There is no such row: somebody deleted it.
+    Missing,
+}
+
+impl Store {
+    /// Finishes rows in one statement and tells what became of each result, in order. Commits. If the statement fails on
+    /// data it is repeated one by one, so that one result fails nobody else's.
+    pub async fn record(&self, results: &[ResultToRecord]) -> Vec<Result<Recorded, Error>> {
+        match self.record_together(results).await {
+            Ok(recorded) => recorded.into_iter().map(Ok).collect(),
+            Err(error) if error.is_data() && results.len() > 1 => {
+                let mut recorded = Vec::with_capacity(results.len());
+                for result in results {
+                    let alone = self.record_together(std::slice::from_ref(result)).await;
+                    recorded.push(alone.map(|mut one| one.pop().unwrap_or(Recorded::Missing)));
+                }
+                recorded
+            }
+            Err(error) => vec![Err(error); results.len()],
+        }
+    }
+
+    async fn record_together(&self, results: &[ResultToRecord]) -> Result<Vec<Recorded>, Error> {
+        let mut endings = self.finish_open_rows(results).await?;
+        let unwritten: Vec<Uuid> = results
+            .iter()
+            .map(|result| result.payment_id.as_uuid())
+            .filter(|payment_id| !endings.contains_key(payment_id))
+            .collect();
+        if !unwritten.is_empty() {
+            for entry in self.entries(&unwritten).await? {
+                if let State::Finished(ending) = entry.state {
+                    endings.insert(entry.payment_id.as_uuid(), ending);
+                }
+            }
+        }
+        let recorded = results
+            .iter()
+            .map(|result| match endings.get(&result.payment_id.as_uuid()) {
+                None => Recorded::Missing,
+                Some(ending) if contradicts(&result.settlement, &ending.settlement) => {
+                    Recorded::Contradicted {
+                        stored: ending.clone(),
+                    }
+                }
+                Some(ending) => Recorded::Finished(ending.clone()),
+            });
+        Ok(recorded.collect())
+    }
+
+    async fn finish_open_rows(&self, results: &[ResultToRecord]) -> Result<HashMap<Uuid, Ending>, Error> {
+        let ids: Vec<Uuid> = results.iter().map(|result| result.payment_id.as_uuid()).collect();
+        let statuses: Vec<String> = results
+            .iter()
+            .map(|result| result.settlement.status.as_str().to_owned())
+            .collect();
+        let reasons: Vec<Option<String>> = results
+            .iter()
+            .map(|result| result.settlement.reason.clone())
+            .collect();
+        let references: Vec<Option<String>> = results
+            .iter()
+            .map(|result| result.settlement.reference.clone())
+            .collect();
+        let rows = retry_conflicts(|| async {
+            sqlx::query!(
+                r#"update ledger
+                   set status = result.status, reason = result.reason, gateway_reference = result.reference,
+                       lease_token = null, lease_until = null, updated_at = clock_timestamp(),
+                       settled_at = clock_timestamp()
+                   from (select payment_id, given.status, given.reason, given.reference from ledger
+                         join unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+                              as given (payment_id, status, reason, reference) using (payment_id)
+                         where ledger.status = 'started'
+                         order by payment_id
+                         for update of ledger) as result
+                   where ledger.payment_id = result.payment_id
+                   returning ledger.payment_id, ledger.status, ledger.reason, ledger.gateway_reference,
+                             ledger.settled_at as "settled_at!""#,
+                &ids,
+                &statuses,
+                &reasons as &[Option<String>],
+                &references as &[Option<String>],
+            )
+            .fetch_all(&self.pool)
+            .await
+        })
+        .await?;
+        let endings = rows.into_iter().filter_map(|row| {
+            let status = super::status(&row.status).ok().flatten()?;
+            let settlement = Settlement {
+                status,
+                reason: row.reason,
+                reference: row.gateway_reference,
+            };
+            Some((
+                row.payment_id,
+                Ending {
+                    settlement,
+                    settled_at: row.settled_at,
+                },
+            ))
+        });
+        Ok(endings.collect())
+    }
+}

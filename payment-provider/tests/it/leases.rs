@@ -1,0 +1,221 @@
+//! Who may call the bank: only the holder of the row's lease, and only while it lasts.
+
+use std::time::Duration;
+
+use payment_contract::{delivery::Decision, messages::OutcomeStatus};
+use tokio::task::JoinHandle;
+
+use crate::support::{World, decide, request, until};
+
+#[tokio::test]
+async fn while_one_provider_calls_the_other_keeps_away() {
+    let world = World::start().await;
+    let (one, other) = (
+        world.provider_with(|setup| setup.time_out = Duration::from_secs(10)),
+        world.provider_with(|setup| setup.time_out = Duration::from_secs(10)),
+    );
+    let request = request("12.15", "EUR");
+    world.bank.hold(request.payment_id);
+    let message = request.clone();
+    let calling: JoinHandle<Decision> = tokio::spawn(async move { decide(&one, &message).await });
+    until("the call is under way", async || {
+        world.bank.pays(request.payment_id) == 1
+    })
+    .await;
+
+    let decision = decide(&other, &request).await;
+    assert!(
+        matches!(decision, Decision::Retry(wait) if wait > Duration::from_secs(5)),
+        "{decision:?}"
+    );
+    assert_eq!(
+        (
+            world.bank.pays(request.payment_id),
+            world.bank.finds(request.payment_id)
+        ),
+        (1, 0)
+    );
+
+    world.bank.open();
+    assert_eq!(calling.await.unwrap(), Decision::Done);
+    assert_eq!(decide(&other, &request).await, Decision::Done);
+    assert_eq!(
+        (
+            world.bank.pays(request.payment_id),
+            world.bank.finds(request.payment_id)
+        ),
+        (1, 0)
+    );
+    world.heard(request.payment_id, 2).await;
+}
+
+#[tokio::test]
+async fn row_of_a_provider_that_crashed_before_its_call_is_looked_up_then_paid() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let request = request("12.15", "EUR");
+    world.crashed_after_intent(&request).await;
+    assert!(
+        matches!(decide(&provider, &request).await, Decision::Retry(_)),
+        "its lease lasts"
+    );
+    assert_eq!(world.bank.finds(request.payment_id), 0);
+
+    world.end_lease(request.payment_id).await;
+    assert_eq!(decide(&provider, &request).await, Decision::Done);
+    assert_eq!(
+        (
+            world.bank.finds(request.payment_id),
+            world.bank.pays(request.payment_id)
+        ),
+        (1, 1)
+    );
+}
+
+#[tokio::test]
+async fn row_of_a_provider_that_crashed_after_its_call_gets_the_result_looked_up() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let request = request("12.15", "EUR");
+    world.crashed_after_intent(&request).await;
+    world.bank.charge_unheard(&request).await;
+    world.end_lease(request.payment_id).await;
+    assert_eq!(decide(&provider, &request).await, Decision::Done);
+    assert_eq!(
+        (
+            world.bank.finds(request.payment_id),
+            world.bank.pays(request.payment_id)
+        ),
+        (1, 0)
+    );
+    assert_eq!(
+        world.heard(request.payment_id, 1).await.status,
+        OutcomeStatus::Succeeded
+    );
+}
+
+#[tokio::test]
+async fn look_up_without_an_answer_leads_to_no_call() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let request = request("12.15", "EUR");
+    world.crashed_after_intent(&request).await;
+    world.end_lease(request.payment_id).await;
+    world.bank.answer_no_look_ups(true);
+    assert!(matches!(decide(&provider, &request).await, Decision::Retry(_)));
+    assert_eq!(
+        (
+            world.bank.pays(request.payment_id),
+            world.status(request.payment_id).await.as_str()
+        ),
+        (0, "started")
+    );
+    world.bank.answer_no_look_ups(false);
+    assert_eq!(
+        decide(&provider, &request).await,
+        Decision::Done,
+        "the lease was given back"
+    );
+}
+
+#[tokio::test]
+async fn payment_the_bank_may_have_forgotten_is_left_to_an_operator() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let request = request("12.15", "EUR");
+    world.crashed_after_intent(&request).await;
+    world.end_lease(request.payment_id).await;
+    world
+        .execute(
+            "update ledger set created_at = created_at - interval '23 h' where payment_id = $1",
+            request.payment_id,
+        )
+        .await;
+    let decision = decide(&provider, &request).await;
+    assert!(
+        matches!(decision, Decision::Retry(wait) if wait >= Duration::from_mins(10)),
+        "{decision:?}"
+    );
+    assert_eq!(
+        (
+            world.bank.pays(request.payment_id),
+            world.bank.finds(request.payment_id)
+        ),
+        (0, 1)
+    );
+    assert_eq!(world.status(request.payment_id).await, "started");
+}
+
+#[tokio::test]
+async fn old_payment_the_bank_remembers_is_finished_without_an_operator() {
+    let world = World::start().await;
+    let request = request("12.15", "EUR");
+    world.crashed_after_intent(&request).await;
+    world.bank.charge_unheard(&request).await;
+    world.end_lease(request.payment_id).await;
+    world
+        .execute(
+            "update ledger set created_at = created_at - interval '9 d' where payment_id = $1",
+            request.payment_id,
+        )
+        .await;
+    assert_eq!(decide(&world.provider(), &request).await, Decision::Done);
+}
+
+/// One line to the bank, taken by one payment while another waits for it until its lease no longer outlasts a call.
+async fn waited_for_the_line(steal: bool) -> (World, Decision, usize) {
+    let world = World::with_leases(Duration::from_secs(12)).await;
+    let provider = world.provider_with(|setup| {
+        setup.time_out = Duration::from_secs(10);
+        setup.policy.lease_margin = Duration::from_secs(1);
+        setup.lines = 1;
+    });
+    let (first, second) = (request("1.00", "EUR"), request("2.00", "EUR"));
+    world.bank.hold(first.payment_id);
+    let (calling, waiting) = (provider.clone(), provider);
+    let message = first.clone();
+    let calling = tokio::spawn(async move { decide(&calling, &message).await });
+    until("the line is taken", async || {
+        world.bank.pays(first.payment_id) == 1
+    })
+    .await;
+    let message = second.clone();
+    let waiting = tokio::spawn(async move { decide(&waiting, &message).await });
+    until("the lease does not outlast a call any more", async || {
+        let sql = "select count(*) = 1 from ledger
+                   where payment_id = $1 and lease_until < clock_timestamp() + interval '10.5 s'";
+        let near: bool = sqlx::query_scalar(sql)
+            .bind(second.payment_id.as_uuid())
+            .fetch_one(&world.pool)
+            .await
+            .unwrap();
+        near
+    })
+    .await;
+    if steal {
+        world
+            .execute(
+                "update ledger set lease_token = uuidv7() where payment_id = $1",
+                second.payment_id,
+            )
+            .await;
+    }
+    world.bank.open();
+    assert_eq!(calling.await.unwrap(), Decision::Done);
+    let decision = waiting.await.unwrap();
+    let pays = world.bank.pays(second.payment_id);
+    (world, decision, pays)
+}
+
+#[tokio::test]
+async fn lease_that_would_end_during_the_call_is_renewed_first() {
+    let (_world, decision, pays) = waited_for_the_line(false).await;
+    assert_eq!((decision, pays), (Decision::Done, 1));
+}
+
+#[tokio::test]
+async fn lease_that_cannot_be_renewed_leads_to_no_call() {
+    let (_world, decision, pays) = waited_for_the_line(true).await;
+    assert!(matches!(decision, Decision::Retry(_)), "{decision:?}");
+    assert_eq!(pays, 0);
+}

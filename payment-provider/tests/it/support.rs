@@ -1,0 +1,412 @@
+//! What the tests share: a database, a nats-server, a bank with a door, and somebody who hears every outcome.
+
+use std::{
+    collections::HashSet,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, free_port};
+use payment_contract::{
+    Money, PaymentId,
+    connection::{Connection, Settings},
+    delivery::Decision,
+    messages::{PayRequestV1, PaymentOutcomeV1},
+    publish::Publisher,
+    streams::{self, ACK_WAIT, Options, PAY_OUTCOMES},
+};
+use payment_provider::{
+    gateway::{Answer, Bank, CallError, Gateway, IdempotencyKey, Order, simulated::Simulated},
+    ledger::RequestHash,
+    outcomes::Outcomes,
+    pay_requests::{PayRequests, Policy, Request},
+    store::{Intent, Store},
+};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+/// No wait in these tests is longer.
+pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// Everything around a provider under test.
+pub(crate) struct World {
+    pub(crate) pool: PgPool,
+    pub(crate) store: Store,
+    pub(crate) bank: Arc<DooredBank>,
+    pub(crate) nats: NatsServer,
+    pub(crate) connection: Connection,
+    heard: Arc<Mutex<Vec<PaymentOutcomeV1>>>,
+    _directory: TempDir,
+}
+
+impl World {
+    /// With leases of 15 s, as by default.
+    pub(crate) async fn start() -> Self {
+        Self::with_leases(Duration::from_secs(15)).await
+    }
+
+    pub(crate) async fn with_leases(lease: Duration) -> Self {
+        let postgres = TestPostgres::shared().await.expect("Postgres starts");
+        let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let database = postgres.database(&migrations).await.expect("the migrations run");
+        let pool = PgPoolOptions::new()
+            .max_connections(6)
+            .connect(&database.url)
+            .await
+            .unwrap();
+        let directory = TempDir::new().unwrap();
+        let nats = start_nats(directory.path()).await;
+        let connection = connect(&nats, User::PaymentProvider).await;
+        let options = Options {
+            replicas: 1,
+            ack_wait: ACK_WAIT,
+        };
+        streams::ensure(&connection.own_jetstream(), PAY_OUTCOMES, options)
+            .await
+            .expect("the stream is made");
+        let heard = listen(&nats).await;
+        Self {
+            store: Store::new(pool.clone(), lease),
+            bank: Arc::new(DooredBank::new(pool.clone())),
+            pool,
+            nats,
+            connection,
+            heard,
+            _directory: directory,
+        }
+    }
+
+    /// A provider with a bank time-out of 1 s.
+    pub(crate) fn provider(&self) -> PayRequests {
+        self.provider_with(|_| {})
+    }
+
+    pub(crate) fn provider_with(&self, change: impl FnOnce(&mut Setup)) -> PayRequests {
+        let mut setup = Setup::default();
+        change(&mut setup);
+        let bank = self.guarded(&setup);
+        let outcomes = Outcomes::new(Publisher::new(self.connection.clone()));
+        PayRequests::new(self.store.clone(), bank, outcomes, setup.policy)
+    }
+
+    pub(crate) fn guarded(&self, setup: &Setup) -> Bank {
+        Bank::new(self.bank.clone(), setup.time_out, setup.lines)
+    }
+
+    /// Writes the row of a provider that dies right after: its lease lasts.
+    pub(crate) async fn crashed_after_intent(&self, request: &PayRequestV1) {
+        let intent = Intent {
+            payment_id: request.payment_id,
+            invoice_id: request.invoice_id,
+            request_hash: RequestHash::of(request),
+            amount: request.amount,
+            invoice_number: request.invoice_number.clone(),
+            attempt: request.attempt,
+            trace: None,
+            rejected: false,
+        };
+        let inserted = self
+            .store
+            .insert_intents(&[intent], Uuid::new_v4())
+            .await
+            .unwrap();
+        assert_eq!(inserted.len(), 1);
+    }
+
+    pub(crate) async fn end_lease(&self, payment_id: PaymentId) {
+        self.execute(
+            "update ledger set lease_until = clock_timestamp() - interval '1 s' where payment_id = $1",
+            payment_id,
+        )
+        .await;
+    }
+
+    pub(crate) async fn execute(&self, sql: &'static str, payment_id: PaymentId) {
+        let done = sqlx::query(sql)
+            .bind(payment_id.as_uuid())
+            .execute(&self.pool)
+            .await
+            .unwrap();
+        assert_eq!(done.rows_affected(), 1);
+    }
+
+    /// Status and reason of a ledger row.
+    pub(crate) async fn row(&self, payment_id: PaymentId) -> Option<(String, Option<String>)> {
+        sqlx::query_as("select status, reason from ledger where payment_id = $1")
+            .bind(payment_id.as_uuid())
+            .fetch_optional(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn status(&self, payment_id: PaymentId) -> String {
+        self.row(payment_id).await.expect("there is a row").0
+    }
+
+    /// Successful entries in the bank's books for an invoice, under whatever key.
+    pub(crate) async fn charges(&self, request: &PayRequestV1) -> i64 {
+        sqlx::query_scalar(
+            "select count(*) from simulated_charges where invoice = $1 and status = 'succeeded'",
+        )
+        .bind(&request.invoice_number)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    pub(crate) fn outcomes(&self, payment_id: PaymentId) -> Vec<PaymentOutcomeV1> {
+        let heard = self.heard.lock().unwrap();
+        heard
+            .iter()
+            .filter(|outcome| outcome.payment_id == payment_id)
+            .cloned()
+            .collect()
+    }
+
+    /// Waits for so many outcomes of a payment, and checks that there are not more.
+    pub(crate) async fn heard(&self, payment_id: PaymentId, count: usize) -> PaymentOutcomeV1 {
+        until("the outcomes are heard", async || {
+            self.outcomes(payment_id).len() >= count
+        })
+        .await;
+        let outcomes = self.outcomes(payment_id);
+        assert_eq!(outcomes.len(), count, "{outcomes:?}");
+        assert!(
+            outcomes.windows(2).all(|pair| pair[0] == pair[1]),
+            "told the same every time: {outcomes:?}"
+        );
+        outcomes.last().cloned().expect("at least one")
+    }
+}
+
+/// What a test changes about a provider.
+pub(crate) struct Setup {
+    pub(crate) time_out: Duration,
+    pub(crate) lines: usize,
+    pub(crate) policy: Policy,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            time_out: Duration::from_secs(1),
+            lines: 64,
+            policy: Policy {
+                key_retention: Duration::from_hours(23),
+                lease_margin: Duration::from_millis(200),
+                currencies: Vec::new(),
+            },
+        }
+    }
+}
+
+/// The simulated bank behind a door: what is called is written down, and chosen calls wait until the door opens.
+pub(crate) struct DooredBank {
+    bank: Simulated,
+    pays: Mutex<Vec<Uuid>>,
+    finds: Mutex<Vec<Uuid>>,
+    held: watch::Sender<HashSet<Uuid>>,
+    dumb: watch::Sender<bool>,
+}
+
+impl DooredBank {
+    fn new(pool: PgPool) -> Self {
+        Self {
+            bank: Simulated::new(pool),
+            pays: Mutex::default(),
+            finds: Mutex::default(),
+            held: watch::Sender::default(),
+            dumb: watch::Sender::default(),
+        }
+    }
+
+    /// Calls for this payment wait.
+    pub(crate) fn hold(&self, payment_id: PaymentId) {
+        self.held.send_modify(|held| {
+            held.insert(payment_id.as_uuid());
+        });
+    }
+
+    pub(crate) fn open(&self) {
+        self.held.send_replace(HashSet::new());
+    }
+
+    /// Look-ups fail from now on, or no longer.
+    pub(crate) fn answer_no_look_ups(&self, dumb: bool) {
+        self.dumb.send_replace(dumb);
+    }
+
+    pub(crate) fn pays(&self, payment_id: PaymentId) -> usize {
+        count(&self.pays, payment_id)
+    }
+
+    pub(crate) fn finds(&self, payment_id: PaymentId) -> usize {
+        count(&self.finds, payment_id)
+    }
+
+    /// Charges without a provider knowing: a call whose answer was lost.
+    pub(crate) async fn charge_unheard(&self, request: &PayRequestV1) -> Answer {
+        let order = Order {
+            amount: request.amount,
+            invoice_number: request.invoice_number.clone(),
+        };
+        self.bank.pay(request.payment_id.into(), &order).await.unwrap()
+    }
+}
+
+fn count(calls: &Mutex<Vec<Uuid>>, payment_id: PaymentId) -> usize {
+    calls
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|key| **key == payment_id.as_uuid())
+        .count()
+}
+
+impl Gateway for DooredBank {
+    fn pay<'a>(&'a self, key: IdempotencyKey, order: &'a Order) -> BoxFuture<'a, Result<Answer, CallError>> {
+        async move {
+            self.pays.lock().unwrap().push(key.as_uuid());
+            let mut held = self.held.subscribe();
+            held.wait_for(|held| !held.contains(&key.as_uuid()))
+                .await
+                .unwrap();
+            self.bank.pay(key, order).await
+        }
+        .boxed()
+    }
+
+    fn find(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Answer>, CallError>> {
+        async move {
+            self.finds.lock().unwrap().push(key.as_uuid());
+            if *self.dumb.borrow() {
+                return Err(CallError::Unknown("told to be dumb".to_owned()));
+            }
+            self.bank.find(key).await
+        }
+        .boxed()
+    }
+}
+
+/// A request to pay a new invoice.
+pub(crate) fn request(value: &str, currency: &str) -> PayRequestV1 {
+    let payment_id = PaymentId::generate();
+    PayRequestV1 {
+        payment_id,
+        invoice_id: payment_contract::InvoiceId::generate(),
+        invoice_number: format!("I-{payment_id}"),
+        amount: Money::parse(value, currency).unwrap(),
+        attempt: 1,
+        requested_at: OffsetDateTime::UNIX_EPOCH,
+    }
+}
+
+/// Hands requests to a provider as one batch; the decisions, by position.
+pub(crate) async fn decide_all(provider: &PayRequests, messages: &[PayRequestV1]) -> Vec<Decision> {
+    let requests = messages
+        .iter()
+        .map(|message| Request {
+            message: message.clone(),
+            trace: None,
+        })
+        .collect();
+    let decisions = Mutex::new(vec![None; messages.len()]);
+    let processed = provider.process(requests, |position, decision| {
+        let before = decisions.lock().unwrap()[position].replace(decision);
+        assert_eq!(before, None, "decided once");
+    });
+    timeout(LIMIT, processed).await.expect("decided in time");
+    decisions
+        .into_inner()
+        .unwrap()
+        .into_iter()
+        .map(|decision| decision.expect("every one is decided"))
+        .collect()
+}
+
+/// Hands one request to a provider.
+pub(crate) async fn decide(provider: &PayRequests, message: &PayRequestV1) -> Decision {
+    decide_all(provider, std::slice::from_ref(message))
+        .await
+        .remove(0)
+}
+
+/// Delivers a request again and again, at once instead of after the delay asked for, until it is done.
+pub(crate) async fn decide_until_done(provider: &PayRequests, message: &PayRequestV1) -> usize {
+    for deliveries in 1..10 {
+        match decide(provider, message).await {
+            Decision::Done => return deliveries,
+            Decision::Retry(_) => {}
+            Decision::Reject(reason) => panic!("rejected: {reason}"),
+        }
+    }
+    panic!("not done after nine deliveries")
+}
+
+/// Waits for a condition.
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LIMIT, waiting)
+        .await
+        .unwrap_or_else(|_| panic!("in time: {what}"));
+}
+
+async fn start_nats(directory: &Path) -> NatsServer {
+    local_stack::install_crypto_provider();
+    let keys = Keys::generate(&directory.join("keys"), &[]).expect("keys are made");
+    NatsServer::start(NatsOptions {
+        directory: directory.to_owned(),
+        log: directory.join("nats.log"),
+        port: free_port().unwrap(),
+        monitor_port: free_port().unwrap(),
+        keys,
+    })
+    .await
+    .expect("nats-server starts")
+}
+
+/// A connection of one of the services.
+pub(crate) async fn connect(nats: &NatsServer, user: User) -> Connection {
+    let settings = Settings {
+        name: user.as_str(),
+        url: nats.url(),
+        nkey_seed: nats.keys().seed(user).unwrap(),
+        ca_file: Some(nats.keys().ca_file()),
+    };
+    let connection = Connection::init(settings).await.unwrap();
+    let mut link = connection.link();
+    timeout(LIMIT, link.wait_for(|link| link.connected))
+        .await
+        .expect("connected in time")
+        .unwrap();
+    connection
+}
+
+async fn listen(nats: &NatsServer) -> Arc<Mutex<Vec<PaymentOutcomeV1>>> {
+    let client = nats.connect(User::Debug).await.unwrap();
+    let mut messages = client.subscribe("pay.v1.outcome.*").await.unwrap();
+    client.flush().await.unwrap();
+    let heard = Arc::new(Mutex::new(Vec::new()));
+    let writer = Arc::clone(&heard);
+    tokio::spawn(async move {
+        // The client must live as long as its subscription is read.
+        let _client = client;
+        while let Some(message) = messages.next().await {
+            let outcome = serde_json::from_slice(&message.payload).unwrap();
+            writer.lock().unwrap().push(outcome);
+        }
+    });
+    heard
+}

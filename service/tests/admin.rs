@@ -1,0 +1,66 @@
+//! The internal port.
+
+#![cfg(test)]
+
+use std::time::Duration;
+
+use service::{
+    admin::{Readiness, bind, serve, serve_on},
+    telemetry,
+};
+use tokio_util::sync::CancellationToken;
+
+async fn get(url: &str) -> (u16, String) {
+    local_stack::install_crypto_provider();
+    let answer = reqwest::get(url).await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn health_readiness_and_metrics_are_told() {
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "admin.listen")
+        .await
+        .unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let (readiness, stop) = (Readiness::new(), CancellationToken::new());
+    let serving = serve_on(
+        listener,
+        readiness.clone(),
+        telemetry::init_metrics(),
+        stop.clone(),
+    );
+    let serving = tokio::spawn(serving);
+    assert_eq!(get(&format!("{base}/livez")).await.0, 200);
+    assert_eq!(get(&format!("{base}/readyz")).await.0, 503);
+    readiness.set(true);
+    assert_eq!(get(&format!("{base}/readyz")).await.0, 200);
+    readiness.set(false);
+    assert_eq!(get(&format!("{base}/readyz")).await.0, 503);
+    metrics::counter!("test_total").increment(3);
+    let (status, text) = get(&format!("{base}/metrics")).await;
+    assert_eq!(status, 200);
+    assert!(text.contains("test_total 3"), "{text}");
+    assert_eq!(get(&format!("{base}/")).await.0, 404);
+    stop.cancel();
+    tokio::time::timeout(Duration::from_secs(5), serving)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_an_error_that_names_the_key() {
+    let taken = bind("127.0.0.1:0".parse().unwrap(), "admin.listen")
+        .await
+        .unwrap();
+    let address = taken.local_addr().unwrap();
+    let handle = metrics_exporter_prometheus::PrometheusBuilder::new()
+        .build_recorder()
+        .handle();
+    let error = serve(address, Readiness::new(), handle, CancellationToken::new())
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("admin.listen"), "{error}");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}

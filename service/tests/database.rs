@@ -1,0 +1,301 @@
+//! The pool, migrations and dead letters against a real Postgres.
+
+#![cfg(test)]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use local_stack::{TestPostgres, free_port};
+use payment_contract::delivery::{DeadLetter, Origin};
+use secrecy::SecretString;
+use service::{
+    config,
+    database::{self, Fault, fault, migrate, retry_conflicts, wait_for_schema},
+    dead_letters::{self, Command},
+};
+use sqlx::{PgPool, migrate::Migrator, query_scalar};
+
+static MIGRATOR: Migrator = sqlx::migrate!("tests/migrations");
+
+fn migrations() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrations")
+}
+
+fn config(url: &str) -> config::Database {
+    config::Database {
+        url: SecretString::from(url.to_owned()),
+        password_file: None,
+        max_connections: 4,
+        acquire_timeout: Duration::from_secs(2),
+    }
+}
+
+async fn new_database() -> PgPool {
+    let database = TestPostgres::shared()
+        .await
+        .unwrap()
+        .database(&migrations())
+        .await
+        .unwrap();
+    database::pool(&config(&database.url), "test").unwrap()
+}
+
+#[tokio::test]
+async fn a_connection_names_its_application_and_has_limits() {
+    let pool = new_database().await;
+    for (setting, expected) in [
+        ("application_name", "test"),
+        ("statement_timeout", "1min"),
+        ("lock_timeout", "20s"),
+        ("idle_in_transaction_session_timeout", "1min"),
+    ] {
+        let value: String = query_scalar("select current_setting($1)")
+            .bind(setting)
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(value, expected, "{setting}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_fails_within_the_time_to_acquire() {
+    let url = format!("postgres://nobody@127.0.0.1:{}/none", free_port().unwrap());
+    let pool = database::pool(&config(&url), "test").unwrap();
+    let began = Instant::now();
+    let error = sqlx::query("select 1").execute(&pool).await.unwrap_err();
+    assert_eq!(fault(&error), Fault::Away, "{error}");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn connections_cut_by_the_server_are_replaced_without_an_error() {
+    let pool = new_database().await;
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+    let killer = new_connection_to(&pool).await;
+    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test' and datname = current_database()")
+        .execute(&killer)
+        .await
+        .unwrap();
+    // Idle for long enough not to be trusted any more.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    sqlx::query("select 1").execute(&pool).await.unwrap();
+}
+
+async fn new_connection_to(pool: &PgPool) -> PgPool {
+    let options = (*pool.connect_options()).clone().application_name("killer");
+    PgPool::connect_with(options).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_password_file_wins_and_an_unreadable_one_is_an_error() {
+    let mut settings = config("postgres://app:wrong@127.0.0.1/x");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "right\n").unwrap();
+    settings.password_file = Some(file.path().to_owned());
+    let pool = database::pool(&settings, "test").unwrap();
+    assert!(format!("{:?}", pool.connect_options()).contains("right"));
+    settings.password_file = Some("/nowhere/password".into());
+    let error = database::pool(&settings, "test").unwrap_err();
+    assert!(error.to_string().contains("/nowhere/password"), "{error}");
+}
+
+#[tokio::test]
+async fn migrating_is_repeatable_concurrent_and_tolerates_a_newer_schema() {
+    let pool = new_database().await;
+    sqlx::raw_sql("drop table dead_letters; drop table if exists _sqlx_migrations")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let waiting = {
+        let pool = pool.clone();
+        tokio::spawn(async move { wait_for_schema(&pool, &MIGRATOR).await })
+    };
+    let (one, two) = tokio::join!(migrate(&pool, &MIGRATOR), migrate(&pool, &MIGRATOR));
+    one.unwrap();
+    two.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .unwrap()
+        .unwrap();
+    sqlx::query(
+        "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+         values (9999, 'of a newer binary', true, '\\x00', 0)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    migrate(&pool, &MIGRATOR).await.unwrap();
+    wait_for_schema(&pool, &MIGRATOR).await;
+}
+
+#[tokio::test]
+async fn migrating_waits_for_the_database() {
+    let url = format!("postgres://nobody@127.0.0.1:{}/none", free_port().unwrap());
+    let pool = database::pool(&config(&url), "test").unwrap();
+    let migrating = migrate(&pool, &MIGRATOR);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(4), migrating)
+            .await
+            .is_err(),
+        "it waits"
+    );
+}
+
+#[tokio::test]
+async fn deadlocks_are_run_again_and_both_sides_succeed() {
+    let pool = new_database().await;
+    sqlx::raw_sql("create table counters (id int primary key, value int not null); insert into counters values (1, 0), (2, 0)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let barrier = tokio::sync::Barrier::new(2);
+    let (pool, barrier) = (&pool, &barrier);
+    let add = |first: i32, second: i32| async move {
+        let mut tries = 0;
+        let result = retry_conflicts(|| {
+            tries += 1;
+            let meet = tries == 1;
+            async move {
+                let mut tx = pool.begin().await?;
+                sqlx::query("update counters set value = value + 1 where id = $1")
+                    .bind(first)
+                    .execute(&mut *tx)
+                    .await?;
+                if meet {
+                    barrier.wait().await;
+                }
+                sqlx::query("update counters set value = value + 1 where id = $1")
+                    .bind(second)
+                    .execute(&mut *tx)
+                    .await?;
+                tx.commit().await
+            }
+        })
+        .await;
+        (result, tries)
+    };
+    let ((one, tries_one), (two, tries_two)) = tokio::join!(add(1, 2), add(2, 1));
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(tries_one + tries_two, 3, "one of them was the victim, once");
+    let sum: i64 = query_scalar("select sum(value) from counters")
+        .fetch_one(pool)
+        .await
+        .unwrap();
+    assert_eq!(sum, 4);
+}
+
+fn letter(sequence: u64, body: &'static [u8]) -> DeadLetter {
+    DeadLetter {
+        reason: "bad \0 reason".to_owned(),
+        origin: Arc::new(Origin {
+            subject: "pay.v1.request.eur".to_owned(),
+            stream_sequence: sequence,
+            headers: b"NATS/1.0\r\nNats-Msg-Id: x\r\n\r\n".to_vec().into(),
+            body: body.into(),
+        }),
+    }
+}
+
+async fn refuse(_: Origin) -> Result<(), String> {
+    Err("still bad\u{1b}[2J".to_owned())
+}
+
+async fn count(pool: &PgPool, condition: &'static str) -> i64 {
+    query_scalar(sqlx::AssertSqlSafe(format!(
+        "select count(*) from dead_letters where {condition}"
+    )))
+    .fetch_one(pool)
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_letter_is_kept_once_whatever_bytes_it_has() {
+    let pool = new_database().await;
+    let letters = [
+        letter(1, b"\x00\xff{"),
+        letter(1, b"\x00\xff{"),
+        letter(2, b"\x00\xff{"),
+        letter(1, b""),
+    ];
+    for _ in 0..2 {
+        dead_letters::insert(&pool, &letters).await.unwrap();
+    }
+    assert_eq!(count(&pool, "true").await, 3);
+    assert_eq!(
+        count(&pool, r"body = '\x00ff7b' and reason = 'bad � reason'").await,
+        2
+    );
+    dead_letters::insert(&pool, &[]).await.unwrap();
+}
+
+#[tokio::test]
+async fn inserting_in_a_transaction_does_not_commit() {
+    let pool = new_database().await;
+    let mut tx = pool.begin().await.unwrap();
+    dead_letters::insert_in_tx(&mut tx, &[letter(1, b"x")])
+        .await
+        .unwrap();
+    tx.rollback().await.unwrap();
+    assert_eq!(count(&pool, "true").await, 0);
+}
+
+#[tokio::test]
+async fn a_letter_is_resolved_once_and_only_when_it_was_handled() {
+    let pool = new_database().await;
+    dead_letters::insert(&pool, &[letter(1, b"one"), letter(2, b"two")])
+        .await
+        .unwrap();
+
+    let error = dead_letters::run(&pool, Command::Replay { id: 1 }, refuse)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains(r"still bad\u{1b}[2J"), "{error}");
+    assert_eq!(count(&pool, "resolved_at is not null").await, 0);
+
+    let handle = async |origin: Origin| {
+        assert_eq!((origin.stream_sequence, &origin.body[..]), (1, &b"one"[..]));
+        Ok(())
+    };
+    dead_letters::run(&pool, Command::Replay { id: 1 }, handle)
+        .await
+        .unwrap();
+    assert_eq!(count(&pool, "id = 1 and resolution = 'replayed'").await, 1);
+    let again = async |_: Origin| -> Result<(), String> { panic!("a resolved letter is not handled again") };
+    let error = dead_letters::run(&pool, Command::Replay { id: 1 }, again)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("replayed already"), "{error}");
+
+    dead_letters::run(&pool, Command::Discard { id: 2 }, refuse)
+        .await
+        .unwrap();
+    assert_eq!(count(&pool, "id = 2 and resolution = 'discarded'").await, 1);
+    assert!(
+        dead_letters::run(&pool, Command::Discard { id: 2 }, refuse)
+            .await
+            .is_err()
+    );
+    assert!(
+        dead_letters::run(&pool, Command::Replay { id: 2 }, again)
+            .await
+            .is_err()
+    );
+    let error = dead_letters::run(&pool, Command::Show { id: 99 }, refuse)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("no dead letter 99"), "{error}");
+    for all in [false, true] {
+        dead_letters::run(&pool, Command::List { all }, refuse)
+            .await
+            .unwrap();
+    }
+    dead_letters::run(&pool, Command::Show { id: 1 }, refuse)
+        .await
+        .unwrap();
+}
