@@ -6,7 +6,9 @@ pub mod cli;
 pub mod client;
 pub mod cut_proxy;
 pub mod error;
+pub mod load;
 pub mod nats_admin;
+pub mod ports;
 pub mod raw_nats;
 pub mod system;
 pub mod wait;
@@ -17,6 +19,7 @@ pub use crate::{
     client::{Answer, Client},
     cut_proxy::CutProxy,
     error::{Error, Result},
+    load::Load,
     nats_admin::{NatsAdmin, StreamState, stream_state},
     raw_nats::RawNats,
     system::System,

@@ -71,6 +71,14 @@ impl Store {
     }
 }
 
+/// Lets the transaction be idle for as long as an import may take: it holds the import's key, and nothing else.
+pub async fn idle_in_tx(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("set local idle_in_transaction_session_timeout = '1h'")
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
 /// Makes the lines put aside into invoices, at most `most_taken` of the refused ones told. Does not commit.
 pub async fn import_in_tx(
     connection: &mut PgConnection,
@@ -79,7 +87,9 @@ pub async fn import_in_tx(
 ) -> Result<Imported, sqlx::Error> {
     let mut imported = create_numbered(connection, import, most_taken).await?;
     imported.created += create_unnumbered(connection, import).await?;
-    sqlx::query!("delete from import_lines where import_id = $1", import).execute(connection).await?;
+    sqlx::query!("delete from import_lines where import_id = $1", import)
+        .execute(connection)
+        .await?;
     Ok(imported)
 }
 
