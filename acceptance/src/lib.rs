@@ -1,5 +1,6 @@
 //! What the black-box tests stand on: a running system, a caller of its API, ways to hurt it, and the check afterwards.
 
+pub mod bank;
 pub mod chaos;
 pub mod check;
 pub mod cli;

@@ -100,7 +100,10 @@ impl Sender {
                     job = self.jobs.recv() => job,
                     () = stop.cancelled() => None,
                 };
-                let Some(job) = job else { return };
+                let Some(job) = job else {
+                    // Nobody is left to hand over: the calls have ended, and our turn to stop comes.
+                    return stop.cancelled().await;
+                };
                 self.step(Some(job)).await;
             } else {
                 self.step(None).await;

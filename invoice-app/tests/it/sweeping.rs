@@ -49,7 +49,7 @@ async fn requested(count: i64, nats: &Nats) -> (App, [Parts; 2]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn due_rows_are_taken_once_by_two_concurrent_sweepers() {
     let nats = Nats::start().await;
-    let (app, [mut one, mut other]) = requested(800, &nats).await;
+    let (app, [mut one, mut other]) = Box::pin(requested(800, &nats)).await;
     let before = sent(&one).await;
     execute(
         &app,
@@ -76,7 +76,7 @@ async fn due_rows_are_taken_once_by_two_concurrent_sweepers() {
 #[tokio::test]
 async fn a_slow_provider_is_given_time_instead_of_the_same_request_again() {
     let nats = Nats::start().await;
-    let (app, [mut replica, _]) = requested(1, &nats).await;
+    let (app, [mut replica, _]) = Box::pin(requested(1, &nats)).await;
     replica.store.set_patience(60_000.0).await.unwrap();
     let before = sent(&replica).await;
     execute(
@@ -104,7 +104,7 @@ async fn a_slow_provider_is_given_time_instead_of_the_same_request_again() {
 #[tokio::test]
 async fn each_send_doubles_the_wait_for_the_next_up_to_ten_minutes() {
     let nats = Nats::start().await;
-    let (app, [mut replica, _]) = requested(1, &nats).await;
+    let (app, [mut replica, _]) = Box::pin(requested(1, &nats)).await;
     for (sends, waits) in [(1, 60.0), (2, 120.0), (4, 480.0), (5, 600.0), (40, 600.0)] {
         sqlx::query("update payments set sends = $1, last_sent_at = null, next_send_at = now()")
             .bind(sends)
@@ -165,7 +165,7 @@ async fn what_cannot_be_sent_at_first_is_due_at_once() {
 #[tokio::test]
 async fn what_was_sent_just_before_a_disconnect_is_sent_again() {
     let nats = Nats::start().await;
-    let (app, [mut replica, _]) = requested(2, &nats).await;
+    let (app, [mut replica, _]) = Box::pin(requested(2, &nats)).await;
     let long_ago = "update payments set last_sent_at = now() - interval '1 hour', next_send_at = now() + interval '1 hour'
                     where id = (select id from payments order by id limit 1)";
     execute(
@@ -189,7 +189,7 @@ async fn what_was_sent_just_before_a_disconnect_is_sent_again() {
 async fn a_nats_that_forgot_makes_everything_due_exactly_once_across_replicas() {
     let nats = Nats::start().await;
     let provider = Provider::silent(&nats.url).await;
-    let (app, mut replicas) = requested(20, &nats).await;
+    let (app, mut replicas) = Box::pin(requested(20, &nats)).await;
     let again = async |replicas: &mut [Parts; 2]| {
         let mut forgot = Vec::new();
         for replica in replicas {

@@ -134,3 +134,14 @@ async fn waiting_calls_hold_neither_a_place_among_those_in_flight_nor_a_connecti
         assert_eq!(call.await.unwrap().0, StatusCode::ACCEPTED);
     }
 }
+
+#[tokio::test]
+async fn the_sender_outlives_those_who_hand_over_to_it() {
+    let parts = crate::harness::parts(&crate::harness::database().await, None).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut sender = std::pin::pin!(parts.sender.run(stop.clone()));
+    drop(parts.paying);
+    assert!(futures_util::poll!(sender.as_mut()).is_pending());
+    stop.cancel();
+    sender.await;
+}
