@@ -137,7 +137,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn pay(State(bank): State<Arc<Shared>>, headers: HeaderMap, Json(order): Json<Value>) -> Response {
+/// What has reached a bank is worked off, whether or not the caller still listens.
+async fn pay(bank: State<Arc<Shared>>, headers: HeaderMap, order: Json<Value>) -> Response {
+    let worked_off = tokio::spawn(work_off(bank, headers, order)).await;
+    worked_off.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+}
+
+async fn work_off(State(bank): State<Arc<Shared>>, headers: HeaderMap, Json(order): Json<Value>) -> Response {
     let text = |name: &str| {
         order
             .get(name)

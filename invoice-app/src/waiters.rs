@@ -147,6 +147,8 @@ pub async fn run(waiters: Waiters, connection: Connection, stop: CancellationTok
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -163,9 +165,9 @@ mod tests {
         };
 
         wake(other);
-        assert!(futures_util::poll!(std::pin::pin!(waiter.changed())).is_pending());
+        assert!(waiter.changed().now_or_never().is_none());
         wake(mine);
-        assert!(futures_util::poll!(std::pin::pin!(waiter.changed())).is_ready());
+        assert!(waiter.changed().now_or_never().is_some());
 
         drop(second);
         assert_eq!(waiters.waiting.lock().unwrap().len(), 1);

@@ -2,8 +2,16 @@
 
 use acceptance::{Load, NatsAdmin, System, eventually, stream_state};
 
+/// Where nothing is sent again because time has passed: only noticing that NATS has forgotten helps.
+async fn system_that_must_notice() -> System {
+    let resend_after = ("sender.resend_after_s".to_owned(), "3600".to_owned());
+    System::start_with(|options| options.invoice_app.extend([resend_after]))
+        .await
+        .unwrap()
+}
+
 async fn wiped_while_paying(name: &str, wipes: u32, wave: u32, minutes: u64) {
-    let system = System::start().await.unwrap();
+    let system = system_that_must_notice().await;
     let mut load = Load::try_new(name, &system).unwrap();
     let nats = system.stack().nats();
     for _ in 0..wipes {
@@ -28,7 +36,7 @@ async fn a_store_wiped_three_times_under_fifty_thousand_loses_no_invoice_and_cha
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_durables_and_streams_come_back_and_nothing_is_lost() {
-    let system = System::start().await.unwrap();
+    let system = system_that_must_notice().await;
     // The services may delete nothing, so the server gets a user who may.
     let admin = NatsAdmin::take_over(system.stack().nats()).await.unwrap();
     let mut load = Load::try_new("deleted durables and streams", &system).unwrap();

@@ -85,6 +85,10 @@ pub async fn import_in_tx(
     import: Uuid,
     most_taken: i64,
 ) -> Result<Imported, sqlx::Error> {
+    // Millions of lines are one statement.
+    sqlx::query!("set local statement_timeout = '5min'")
+        .execute(&mut *connection)
+        .await?;
     let mut imported = create_numbered(connection, import, most_taken).await?;
     imported.created += create_unnumbered(connection, import).await?;
     sqlx::query!("delete from import_lines where import_id = $1", import)

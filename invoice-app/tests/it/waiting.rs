@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use invoice_app::config::Limits;
 use reqwest::{Method, RequestBuilder, StatusCode};
 
@@ -141,7 +142,7 @@ async fn the_sender_outlives_those_who_hand_over_to_it() {
     let stop = tokio_util::sync::CancellationToken::new();
     let mut sender = std::pin::pin!(parts.sender.run(stop.clone()));
     drop(parts.paying);
-    assert!(futures_util::poll!(sender.as_mut()).is_pending());
+    assert!(sender.as_mut().now_or_never().is_none());
     stop.cancel();
     sender.await;
 }
