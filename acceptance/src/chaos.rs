@@ -20,14 +20,10 @@ impl Chaos {
         Self(StdRng::seed_from_u64(seed))
     }
 
-    /// When to strike, as numbers of paid invoices in ascending order: `faults` of them, each in a stretch of its own of
-    /// the first three quarters, so that work is certainly under way.
+    /// A number below `end`, which is above zero.
     #[must_use]
-    pub fn thresholds(&mut self, invoices: u64, faults: u64) -> Vec<u64> {
-        let stretch = invoices * 3 / 4 / faults.max(1);
-        (0..faults)
-            .map(|i| i * stretch + self.0.random_range(0..stretch.max(1)))
-            .collect()
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0.random_range(0..end.max(1))
     }
 
     /// A moment, to strike at any point of a step and not only after one.

@@ -1,10 +1,12 @@
 //! A whole system for one test: all four processes on free ports, thrown away afterwards.
 
-use local_stack::{Service, ServiceKind, Stack, StackOptions};
+use std::path::Path;
+
+use local_stack::{Ports, Service, ServiceKind, ServiceOptions, Stack, StackOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::{Client, Error, Report, Result, check, eventually, wait};
+use crate::{Client, Error, Report, Result, check, eventually, ports, wait};
 
 /// A running system.
 #[derive(Debug)]
@@ -24,6 +26,7 @@ impl System {
     pub async fn start_with(configure: impl FnOnce(&mut StackOptions)) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("acceptance-").tempdir()?;
         let mut options = StackOptions::for_tests(directory.path())?;
+        options.ports = Ports::from_base(ports::free_block());
         configure(&mut options);
         let stack = Stack::start(options).await?;
         Ok(Self {
@@ -48,11 +51,20 @@ impl System {
         &self,
         kind: ServiceKind,
         name: &str,
-        configure: impl FnOnce(&mut local_stack::ServiceOptions),
+        configure: impl FnOnce(&mut ServiceOptions),
     ) -> Result<Service> {
-        let mut options = self.stack.another(kind, name)?;
+        let mut options = self.another(kind, name)?;
         configure(&mut options);
         Ok(Service::start(options).await?)
+    }
+
+    /// How another replica would be run.
+    pub fn another(&self, kind: ServiceKind, name: &str) -> Result<ServiceOptions> {
+        let mut options = self.stack.another(kind, name)?;
+        let ports = Ports::from_base(ports::free_block());
+        options.http_port = ports.http;
+        options.admin_port = ports.invoice_app_admin;
+        Ok(options)
     }
 
     /// The check, once nothing is open any more.
@@ -126,9 +138,7 @@ impl Drop for System {
     fn drop(&mut self) {
         let failed = std::thread::panicking();
         if failed {
-            for program in self.stack.programs() {
-                eprintln!("--- {} ---\n{}", program.spec().name, tail(&program.spec().log));
-            }
+            print_logs(&self.stack.directory().join("logs"));
         }
         if failed
             && std::env::var_os("ACCEPTANCE_KEEP").is_some()
@@ -139,15 +149,28 @@ impl Drop for System {
     }
 }
 
-/// The last lines of a log, as much as helps.
-fn tail(log: &std::path::Path) -> String {
-    let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines
-        .get(lines.len().saturating_sub(25)..)
-        .unwrap_or_default()
-        .join("\n")
+/// Of each log the last lines that tell of trouble, and the last lines of any kind.
+fn print_logs(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let text = std::fs::read(entry.path()).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let trouble = |line: &&str| {
+            ["WARN", "ERROR", "FATAL", "PANIC", "panicked"]
+                .iter()
+                .any(|word| line.contains(word))
+        };
+        let (trouble, any): (Vec<&str>, Vec<&str>) = text.lines().partition(trouble);
+        eprintln!("--- {} ---", entry.path().display());
+        for (lines, shown) in [(trouble, 15), (any, 8)] {
+            eprintln!(
+                "{}\n",
+                lines
+                    .get(lines.len().saturating_sub(shown)..)
+                    .unwrap_or_default()
+                    .join("\n")
+            );
+        }
+    }
 }
 
 /// The single number a query returns.

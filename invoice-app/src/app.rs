@@ -22,8 +22,8 @@ use crate::{
     config::{Auth, Config},
     http::{self, Api, access::Access},
     metrics,
-    payment_outcomes::PaymentOutcomes,
     paying::Paying,
+    payment_outcomes::PaymentOutcomes,
     sender::{self, Sender},
     store::{MIGRATOR, Store},
     streams_guard::StreamsGuard,
@@ -45,7 +45,7 @@ const AFTER_DRAIN: Duration = Duration::from_secs(2);
 /// How often open payments are counted.
 const SAMPLE: Duration = Duration::from_secs(10);
 /// How often what is no longer needed is deleted.
-const PRUNE: Duration = Duration::from_secs(600);
+const PRUNE: Duration = Duration::from_mins(10);
 
 /// Why something could not be set up.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -78,12 +78,19 @@ impl Parts {
         let waiters = Waiters::default();
         let publisher = Publisher::new(connection.clone());
         let (handle, sender) = sender::channel(store.clone(), publisher, Arc::clone(&wake));
-        let options = Options { replicas, ack_wait: ACK_WAIT };
+        let options = Options {
+            replicas,
+            ack_wait: ACK_WAIT,
+        };
         Self {
             paying: Paying::new(store.clone(), handle, waiters.clone(), resend_after),
             sender,
             sweep: Sweep::new(store.clone(), connection.clone(), resend_after, Arc::clone(&wake)),
-            outcomes: Arc::new(PaymentOutcomes::new(store.clone(), waiters.clone(), Some(connection.clone()))),
+            outcomes: Arc::new(PaymentOutcomes::new(
+                store.clone(),
+                waiters.clone(),
+                Some(connection.clone()),
+            )),
             guard: StreamsGuard::new(store.clone(), connection.clone(), options, wake),
             store,
             connection,
@@ -103,17 +110,35 @@ pub async fn serve(config: Config) -> Result<ExitCode, Error> {
 
     let readiness = Readiness::new();
     let listen = config.common.admin_listen;
-    admin.spawn("admin", admin::serve(listen, readiness.clone(), recorder, admin.stop()));
+    admin.spawn(
+        "admin",
+        admin::serve(listen, readiness.clone(), recorder, admin.stop()),
+    );
     let connection = config.nats.connect(NAME).await?;
     let store = Store::new(database::pool(&config.database, NAME)?);
     let access = access(&config.auth, &background)?;
-    let parts = Parts::new(store.clone(), connection.clone(), config.resend_after, config.nats.replicas);
+    let parts = Parts::new(
+        store.clone(),
+        connection.clone(),
+        config.resend_after,
+        config.nats.replicas,
+    );
     let paying = parts.paying.clone();
 
     let schema = CancellationToken::new();
     let drain = config.common.shutdown_grace.saturating_sub(AFTER_DRAIN);
     spawn_background(parts, &background, &schema, drain);
-    let calls = take_calls(config, store, paying, access, Start { schema, readiness: readiness.clone() }, api.stop());
+    let calls = take_calls(
+        config,
+        store,
+        paying,
+        access,
+        Start {
+            schema,
+            readiness: readiness.clone(),
+        },
+        api.stop(),
+    );
     api.spawn("http", calls);
 
     info!(version = env!("CARGO_PKG_VERSION"), "invoice-app started");
@@ -164,17 +189,47 @@ async fn prepare_schema(config: &Config, store: &Store) -> Result<(), sqlx::migr
 
 /// Everything but the API. It begins when the schema is there.
 fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, drain: Duration) {
-    let Parts { store, connection, waiters, sender, sweep, outcomes, guard, .. } = parts;
-    let settings =
-        delivery::Settings { slots: SLOTS, max_batch: BATCH, ack_wait: ACK_WAIT, retry_delay: RETRY_DELAY, drain };
+    let Parts {
+        store,
+        connection,
+        waiters,
+        sender,
+        sweep,
+        outcomes,
+        guard,
+        ..
+    } = parts;
+    let settings = delivery::Settings {
+        slots: SLOTS,
+        max_batch: BATCH,
+        ack_wait: ACK_WAIT,
+        retry_delay: RETRY_DELAY,
+        drain,
+    };
     let stop = || group.stop();
-    let consumer = Box::pin(delivery::run(connection.clone(), PAY_OUTCOMES, settings, outcomes, stop()));
+    let consumer = Box::pin(delivery::run(
+        connection.clone(),
+        PAY_OUTCOMES,
+        settings,
+        outcomes,
+        stop(),
+    ));
     group.spawn("sender", after(schema.clone(), stop(), sender.run(stop())));
     group.spawn("sweep", after(schema.clone(), stop(), sweep.run(stop())));
     group.spawn("payment_outcomes", after(schema.clone(), stop(), consumer));
     group.spawn("streams_guard", after(schema.clone(), stop(), guard.run(stop())));
-    group.spawn("hints", after(schema.clone(), stop(), waiters::run(waiters, connection.clone(), stop())));
-    group.spawn("gauges", after(schema.clone(), stop(), sample(store.clone(), connection, stop())));
+    group.spawn(
+        "hints",
+        after(
+            schema.clone(),
+            stop(),
+            waiters::run(waiters, connection.clone(), stop()),
+        ),
+    );
+    group.spawn(
+        "gauges",
+        after(schema.clone(), stop(), sample(store.clone(), connection, stop())),
+    );
     group.spawn("prune", after(schema.clone(), stop(), prune(store, stop())));
 }
 
@@ -201,7 +256,10 @@ fn access(auth: &Auth, group: &Group) -> Result<Access, Error> {
             let file = TokensFile::open(path)?;
             let tokens = file.tokens();
             let stop = group.stop();
-            group.spawn("tokens", async move { Ok::<_, Infallible>(file.run(stop).await) });
+            group.spawn("tokens", async move {
+                file.run(stop).await;
+                Ok::<_, Infallible>(())
+            });
             Ok(Access::Tokens(tokens))
         }
     }
@@ -215,7 +273,11 @@ async fn sample(store: Store, connection: Connection, stop: CancellationToken) {
             Ok(open) => metrics::open(open),
             Err(error) => warn!(error = chain(&error), "open payments could not be counted"),
         }
-        if stop.run_until_cancelled(tokio::time::sleep(SAMPLE)).await.is_none() {
+        if stop
+            .run_until_cancelled(tokio::time::sleep(SAMPLE))
+            .await
+            .is_none()
+        {
             return;
         }
     }
@@ -229,11 +291,14 @@ async fn prune(store: Store, stop: CancellationToken) {
             while store.prune_keys().await? > 0 {}
             Ok::<_, sqlx::Error>(())
         };
-        match stop.run_until_cancelled(pruned).await {
-            Some(Err(error)) => warn!(error = chain(&error), "old keys and lines could not be deleted"),
-            Some(Ok(())) | None => {}
+        if let Some(Err(error)) = stop.run_until_cancelled(pruned).await {
+            warn!(error = chain(&error), "old keys and lines could not be deleted");
         }
-        if stop.run_until_cancelled(tokio::time::sleep(PRUNE)).await.is_none() {
+        if stop
+            .run_until_cancelled(tokio::time::sleep(PRUNE))
+            .await
+            .is_none()
+        {
             return;
         }
     }
@@ -252,7 +317,11 @@ pub async fn dead_letters(
     command: service::dead_letters::Command,
 ) -> Result<ExitCode, Error> {
     let pool = database::pool(&config.database, NAME)?;
-    let outcomes = Arc::new(PaymentOutcomes::new(Store::new(pool.clone()), Waiters::default(), None));
+    let outcomes = Arc::new(PaymentOutcomes::new(
+        Store::new(pool.clone()),
+        Waiters::default(),
+        None,
+    ));
     service::dead_letters::run(&pool, command, async |origin| replay(&outcomes, origin).await).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -71,8 +71,7 @@ pub struct Limits {
 impl Config {
     /// Reads the defaults, then `file`, then the environment.
     pub fn load(file: Option<&Path>) -> Result<Self, Mistakes> {
-        let mut reader =
-            Reader::new(include_str!("../config.default.toml"), file, "INVOICE_APP__");
+        let mut reader = Reader::new(include_str!("../config.default.toml"), file, "INVOICE_APP__");
         let common = Common::read(&mut reader);
         let database = Database::read(&mut reader);
         let migrate_on_start = reader.get("database.migrate_on_start");
@@ -120,9 +119,7 @@ impl Auth {
 impl Http {
     fn read(reader: &mut Reader) -> Option<Self> {
         let listen = reader.get("http.listen");
-        let mut count = |key, most| {
-            reader.number(key, 1..=most).and_then(|n| usize::try_from(n).ok())
-        };
+        let mut count = |key, most| reader.number(key, 1..=most).and_then(|n| usize::try_from(n).ok());
         let max_connections = count("http.max_connections", 1_000_000);
         let max_in_flight = count("http.max_in_flight", 100_000);
         let max_waiting = count("http.max_waiting", 1_000_000);
@@ -157,7 +154,7 @@ impl Default for Limits {
             max_imports: 4,
             import_bytes: 256 * 1024 * 1024,
             request: Duration::from_secs(30),
-            import: Duration::from_secs(300),
+            import: Duration::from_mins(5),
             body_stall: Duration::from_secs(10),
         }
     }

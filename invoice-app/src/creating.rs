@@ -13,7 +13,7 @@ use crate::{
     store::{
         Store,
         idempotency::{check_in_tx, claim_in_tx, keep_in_tx},
-        imports::{Imported, Line, import_in_tx},
+        imports::{Imported, Line, idle_in_tx, import_in_tx},
         invoices::create_in_tx,
         numbers,
     },
@@ -45,12 +45,16 @@ pub async fn create(
     let called = retry_conflicts(async || {
         let mut tx = store.begin().await?;
         if let Some(called) = check_in_tx(&mut tx, call).await? {
+            // Not left to the drop: that would hold the key for a moment longer than the answer takes.
+            tx.rollback().await?;
             return Ok(called);
         }
         let created = try_create(&mut tx, new).await?;
         if let Created::Invoice(invoice) = &created {
             keep_in_tx(&mut tx, call, &answer(invoice)).await?;
             tx.commit().await?;
+        } else {
+            tx.rollback().await?;
         }
         Ok(Called::Ran(created))
     })
@@ -124,8 +128,10 @@ impl Import {
                 let mut tx = store.begin().await?;
                 let claim = claim_in_tx(&mut tx, &key).await?;
                 if claim == Claim::InUse {
+                    tx.rollback().await?;
                     return Ok(None);
                 }
+                idle_in_tx(&mut tx).await?;
                 Some(Keyed { key, claim, tx })
             }
         };
@@ -146,7 +152,10 @@ impl Import {
         self.line += 1;
         match parsed {
             None => {}
-            Some(Ok(invoice)) => self.page.push(Line { line: self.line, invoice }),
+            Some(Ok(invoice)) => self.page.push(Line {
+                line: self.line,
+                invoice,
+            }),
             Some(Err(why)) => {
                 self.rejected_total += 1;
                 if self.rejected.len() < TOLD {
@@ -154,11 +163,18 @@ impl Import {
                 }
             }
         }
-        if self.page.len() >= PAGE { self.put_aside().await } else { Ok(()) }
+        if self.page.len() >= PAGE {
+            self.put_aside().await
+        } else {
+            Ok(())
+        }
     }
 
     async fn put_aside(&mut self) -> Result<(), sqlx::Error> {
-        let repeat = self.keyed.as_ref().is_some_and(|keyed| keyed.claim != Claim::Fresh);
+        let repeat = self
+            .keyed
+            .as_ref()
+            .is_some_and(|keyed| keyed.claim != Claim::Fresh);
         let page = std::mem::replace(&mut self.page, Vec::with_capacity(PAGE));
         if repeat || page.is_empty() {
             return Ok(());
@@ -177,6 +193,7 @@ impl Import {
         let (mut tx, call) = match self.keyed.take() {
             Some(Keyed { key, claim, tx }) => {
                 if let Some(called) = claim.check(&fingerprint) {
+                    tx.rollback().await?;
                     return Ok(called);
                 }
                 (tx, Some(Call { key, fingerprint }))

@@ -82,14 +82,31 @@ pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route(
             "/invoices",
-            get(list_invoices::list_invoices).post(create_invoice::create_invoice).layer(plain.clone()),
+            get(list_invoices::list_invoices)
+                .post(create_invoice::create_invoice)
+                .layer(plain.clone()),
         )
-        .route("/invoices/import", post(import_invoices::import_invoices).layer(import))
-        .route("/invoices/pay", post(pay_invoices::pay_invoices).layer(pay.clone()))
-        .route("/invoices/{id}", get(get_invoice::get_invoice).layer(plain.clone()))
+        .route(
+            "/invoices/import",
+            post(import_invoices::import_invoices).layer(import),
+        )
+        .route(
+            "/invoices/pay",
+            post(pay_invoices::pay_invoices).layer(pay.clone()),
+        )
+        .route(
+            "/invoices/{id}",
+            get(get_invoice::get_invoice).layer(plain.clone()),
+        )
         .route("/invoices/{id}/pay", post(pay_invoice::pay_invoice).layer(pay))
-        .route("/invoices/{id}/void", post(void_invoice::void_invoice).layer(plain.clone()))
-        .route("/payment-batches/{id}", get(get_payment_batch::get_payment_batch).layer(plain))
+        .route(
+            "/invoices/{id}/void",
+            post(void_invoice::void_invoice).layer(plain.clone()),
+        )
+        .route(
+            "/payment-batches/{id}",
+            get(get_payment_batch::get_payment_batch).layer(plain),
+        )
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), limits::in_flight))

@@ -85,19 +85,26 @@ pub enum Answer {
 
 /// The header cannot be a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("Idempotency-Key must be sent once, as 1 to 255 visible ASCII characters, with or without double quotes")]
+#[error(
+    "Idempotency-Key must be sent once, as 1 to 255 visible ASCII characters, with or without double quotes"
+)]
 pub struct BadKey;
 
 impl Key {
     /// The key of a call, if it has one. The quoted form is the standard draft's; the bare one is what people send.
     pub fn from_headers(headers: &HeaderMap, principal: &str) -> Result<Option<Self>, BadKey> {
         let mut values = headers.get_all("idempotency-key").iter();
-        let Some(value) = values.next() else { return Ok(None) };
+        let Some(value) = values.next() else {
+            return Ok(None);
+        };
         if values.next().is_some() {
             return Err(BadKey);
         }
         let text = Self::parse(value).ok_or(BadKey)?;
-        Ok(Some(Self { principal: principal.to_owned(), text }))
+        Ok(Some(Self {
+            principal: principal.to_owned(),
+            text,
+        }))
     }
 
     fn parse(value: &HeaderValue) -> Option<String> {
@@ -132,14 +139,21 @@ impl Key {
             .chain_update(b"\0")
             .chain_update(self.text.as_bytes())
             .finalize();
-        digest.iter().take(8).fold(0, |lock, byte| (lock << 8) | i64::from(*byte))
+        digest
+            .iter()
+            .take(8)
+            .fold(0, |lock, byte| (lock << 8) | i64::from(*byte))
     }
 }
 
 /// Begins the fingerprint of a call; the body is fed into it.
 #[must_use]
 pub fn fingerprint(method: &str, path: &str) -> Sha256 {
-    Sha256::new().chain_update(method.as_bytes()).chain_update(b"\n").chain_update(path.as_bytes()).chain_update(b"\n")
+    Sha256::new()
+        .chain_update(method.as_bytes())
+        .chain_update(b"\n")
+        .chain_update(path.as_bytes())
+        .chain_update(b"\n")
 }
 
 #[cfg(test)]
@@ -148,7 +162,10 @@ mod tests {
 
     fn key(value: &str) -> Result<Option<String>, BadKey> {
         let mut headers = HeaderMap::new();
-        headers.insert("idempotency-key", HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        headers.insert(
+            "idempotency-key",
+            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+        );
         Key::from_headers(&headers, "ci").map(|key| key.map(|key| key.text))
     }
 
@@ -176,7 +193,10 @@ mod tests {
 
     #[test]
     fn the_same_key_of_two_callers_is_two_keys() {
-        let of = |principal: &str| Key { principal: principal.to_owned(), text: "k".to_owned() };
+        let of = |principal: &str| Key {
+            principal: principal.to_owned(),
+            text: "k".to_owned(),
+        };
         assert_ne!(of("a").lock(), of("b").lock());
     }
 }

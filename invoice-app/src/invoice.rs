@@ -145,7 +145,11 @@ mod tests {
     #[test]
     fn numbers_are_one_to_64_visible_characters() {
         for good in ["I1", "2026/0815", "Ré-№7", "x".repeat(64).as_str(), "発票1"] {
-            assert_eq!(Number::try_new(good).map(Number::into_string), Ok(good.to_owned()), "{good:?}");
+            assert_eq!(
+                Number::try_new(good).map(Number::into_string),
+                Ok(good.to_owned()),
+                "{good:?}"
+            );
         }
         for (bad, why) in [
             ("", NumberError::Length),

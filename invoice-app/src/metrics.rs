@@ -28,33 +28,54 @@ const RELOAD_FAILED: &str = "invoice_app_tokens_reload_failed";
 /// Tells the recorder what the metrics mean.
 pub fn describe() {
     describe_counter!(REQUESTS, "HTTP requests answered, by method, route and status.");
-    describe_histogram!(REQUEST_SECONDS, "How long HTTP requests took, waiting for outcomes included.");
+    describe_histogram!(
+        REQUEST_SECONDS,
+        "How long HTTP requests took, waiting for outcomes included."
+    );
     describe_counter!(CREATED, "Invoices created, imported ones included.");
     describe_counter!(REQUESTED, "Payments requested.");
     describe_counter!(SENT, "Pay requests handed to NATS, repeats included.");
-    describe_counter!(CLAIMED, "Pay requests taken by the sweep: sent again, or not sent at first.");
-    describe_counter!(OVERFLOW, "Calls whose requests were left to the sweep because the sender was behind.");
+    describe_counter!(
+        CLAIMED,
+        "Pay requests taken by the sweep: sent again, or not sent at first."
+    );
+    describe_counter!(
+        OVERFLOW,
+        "Calls whose requests were left to the sweep because the sender was behind."
+    );
     describe_counter!(SETTLED, "Payments settled, by outcome.");
     describe_counter!(REPEATED, "Outcomes that said what was known.");
-    describe_counter!(CONFLICTS, "Outcomes that contradict what is known. Any at all needs an operator.");
+    describe_counter!(
+        CONFLICTS,
+        "Outcomes that contradict what is known. Any at all needs an operator."
+    );
     describe_counter!(DEAD, "Messages put among the dead letters.");
     describe_gauge!(DEAD_OPEN, "Dead letters nobody has ended.");
-    describe_counter!(FORGOT, "Times NATS was found to have forgotten a stream or durable.");
+    describe_counter!(
+        FORGOT,
+        "Times NATS was found to have forgotten a stream or durable."
+    );
     describe_gauge!(OPEN, "Payments without an outcome.");
     describe_gauge!(OLDEST, "Age of the oldest payment without an outcome.");
     describe_gauge!(CONNECTED, "1 while connected to NATS.");
-    describe_gauge!(RELOAD_FAILED, "1 while the tokens file cannot be used and the former tokens stay in force.");
+    describe_gauge!(
+        RELOAD_FAILED,
+        "1 while the tokens file cannot be used and the former tokens stay in force."
+    );
     for outcome in ["succeeded", "declined"] {
         counter!(SETTLED, "outcome" => outcome).absolute(0);
     }
-    for name in [CREATED, REQUESTED, SENT, CLAIMED, OVERFLOW, REPEATED, CONFLICTS, DEAD, FORGOT] {
+    for name in [
+        CREATED, REQUESTED, SENT, CLAIMED, OVERFLOW, REPEATED, CONFLICTS, DEAD, FORGOT,
+    ] {
         counter!(name).absolute(0);
     }
     gauge!(RELOAD_FAILED).set(0.0);
 }
 
 pub(crate) fn request(method: &'static str, route: String, status: u16, took: Duration) {
-    counter!(REQUESTS, "method" => method, "route" => route.clone(), "status" => status.to_string()).increment(1);
+    counter!(REQUESTS, "method" => method, "route" => route.clone(), "status" => status.to_string())
+        .increment(1);
     histogram!(REQUEST_SECONDS, "method" => method, "route" => route).record(took.as_secs_f64());
 }
 
@@ -102,7 +123,10 @@ pub(crate) fn tokens_reload_failed(failed: bool) {
     gauge!(RELOAD_FAILED).set(if failed { 1.0 } else { 0.0 });
 }
 
-#[expect(clippy::cast_precision_loss, reason = "gauges are floats; counts this large do not occur")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floats; counts this large do not occur"
+)]
 pub(crate) fn open(open: Open) {
     gauge!(OPEN).set(open.count as f64);
     gauge!(OLDEST).set(open.oldest_s);

@@ -1,24 +1,17 @@
 //! Paying: asks for payments in one transaction, hands them to the sender, and waits for their outcome.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use payment_contract::{BatchId, InvoiceId, PaymentId, trace::TraceParent};
-use serde::Serialize;
 use service::database::retry_conflicts;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
-use uuid::Uuid;
 
 use crate::{
     idempotency::{Answer, Call, Called},
-    invoice,
-    metrics,
-    payment::{Batch, Payment, Skipped, Status},
+    invoice, metrics,
+    payment::{Batch, Payment, Request, Status},
     sender::{self, Job, ROWS_HANDED_OVER},
     store::{
         Store,
@@ -29,6 +22,10 @@ use crate::{
     },
     waiters::{Waiter, Waiters},
 };
+
+mod asked_ids;
+
+use asked_ids::AskedIds;
 
 /// Calls for more invoices than this take turns: each holds a connection for seconds.
 const LARGE: usize = 500;
@@ -78,17 +75,17 @@ pub struct Patience {
     pub stop: CancellationToken,
 }
 
-#[derive(Serialize)]
-struct SkippedId<'a> {
-    id: &'a str,
-    reason: &'static str,
-}
-
 impl Paying {
     /// Leases what it asks for to this process for `lease`.
     #[must_use]
     pub fn new(store: Store, sender: sender::Handle, waiters: Waiters, lease: Duration) -> Self {
-        Self { store, sender, waiters, lease, large: Arc::new(Semaphore::new(LARGE_AT_ONCE)) }
+        Self {
+            store,
+            sender,
+            waiters,
+            lease,
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+        }
     }
 
     /// Requests the payment of one invoice. Runs to its end whatever becomes of the caller.
@@ -100,8 +97,7 @@ impl Paying {
     ) -> Result<Called<PaidOne>, sqlx::Error> {
         let this = self.clone();
         finish(async move {
-            let called =
-                retry_conflicts(|| this.pay_one_in_tx(id, call.as_ref(), trace.as_str())).await?;
+            let called = retry_conflicts(|| this.pay_one_in_tx(id, call.as_ref(), trace.as_str())).await?;
             Ok(match called {
                 Called::Ran(Ok(asked)) => Called::Ran(this.hand_over_one(asked).await),
                 Called::Ran(Err(Some(status))) => Called::Ran(PaidOne::NotPayable(status)),
@@ -120,15 +116,23 @@ impl Paying {
         id: InvoiceId,
         call: Option<&Call>,
         trace: &str,
-    ) -> Result<Called<Result<crate::payment::Request, Option<invoice::Status>>>, sqlx::Error> {
+    ) -> Result<Called<Result<Request, Option<invoice::Status>>>, sqlx::Error> {
         let mut tx = self.store.begin().await?;
         if let Some(called) = check_in_tx(&mut tx, call).await? {
+            // Not left to the drop: that would hold the key for a moment longer than the answer takes.
+            tx.rollback().await?;
             return Ok(called);
         }
-        let terms = Terms { batch_id: None, traceparent: Some(trace), lease: self.lease, most: 1 };
+        let terms = Terms {
+            batch_id: None,
+            traceparent: Some(trace),
+            lease: self.lease,
+            most: 1,
+        };
         let asked = pay_in_tx(&mut tx, &Selection::These(vec![id.as_uuid()]), &terms).await?;
         let Some(request) = asked.requests.into_iter().next() else {
             let status = status_in_tx(&mut tx, id).await?;
+            tx.rollback().await?;
             // Unpaid by now: its payment was under way when we asked and has been declined since.
             let status = status.map(|status| match status {
                 invoice::Status::Unpaid => invoice::Status::Pending,
@@ -141,7 +145,7 @@ impl Paying {
         Ok(Called::Ran(Ok(request)))
     }
 
-    async fn hand_over_one(&self, request: crate::payment::Request) -> PaidOne {
+    async fn hand_over_one(&self, request: Request) -> PaidOne {
         metrics::requested(1);
         let payment = just_made(&request);
         // Before the request goes out, so that its outcome cannot be missed.
@@ -185,6 +189,8 @@ impl Paying {
     ) -> Result<Called<(Asked, Batch)>, sqlx::Error> {
         let mut tx = self.store.begin().await?;
         if let Some(called) = check_in_tx(&mut tx, call).await? {
+            // Not left to the drop: that would hold the key for a moment longer than the answer takes.
+            tx.rollback().await?;
             return Ok(called);
         }
         let id = BatchId::generate();
@@ -203,7 +209,14 @@ impl Paying {
         insert_batch_in_tx(&mut tx, id, asked.total, &skipped).await?;
         keep_in_tx(&mut tx, call, &Answer::Batch(id)).await?;
         tx.commit().await?;
-        let batch = Batch { id, requested: asked.total, paid: 0, declined: 0, pending: asked.total, skipped };
+        let batch = Batch {
+            id,
+            requested: asked.total,
+            paid: 0,
+            declined: 0,
+            pending: asked.total,
+            skipped,
+        };
         Ok(Called::Ran((asked, batch)))
     }
 
@@ -212,7 +225,11 @@ impl Paying {
         let waiter = self.waiters.batch(batch.id);
         let few = usize::try_from(asked.total).is_ok_and(|total| total <= ROWS_HANDED_OVER);
         if asked.total > 0 {
-            let job = if few { Job::Requests(asked.requests) } else { Job::Batch(batch.id) };
+            let job = if few {
+                Job::Requests(asked.requests)
+            } else {
+                Job::Batch(batch.id)
+            };
             self.sender.hand_over(job).await;
         }
         PaidMany { batch, waiter }
@@ -232,13 +249,20 @@ impl Paying {
 
     /// Waits until the payment is settled or patience ends; the payment as it is then. The request is committed: should
     /// the database go away meanwhile, the last known state is still a true answer.
-    pub async fn wait_for_payment(&self, mut payment: Payment, mut waiter: Waiter, patience: Patience) -> Payment {
+    pub async fn wait_for_payment(
+        &self,
+        mut payment: Payment,
+        mut waiter: Waiter,
+        patience: Patience,
+    ) -> Payment {
         while payment.status == Status::Requested && patience.lasts() {
             patience.pause(&mut waiter, Duration::ZERO).await;
             match self.store.payment(payment.id).await {
                 Ok(Some(now)) => payment = now,
                 Ok(None) => {}
-                Err(error) => debug!(error = %service::telemetry::chain(&error), "could not look at a payment"),
+                Err(error) => {
+                    debug!(error = %service::telemetry::chain(&error), "could not look at a payment");
+                }
             }
         }
         payment
@@ -284,71 +308,5 @@ async fn finish<T: Send + 'static>(
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(_) => Err(sqlx::Error::WorkerCrashed),
         },
-    }
-}
-
-/// The ids of a call, in the order asked: any text, each judged once.
-#[derive(Debug)]
-struct AskedIds {
-    asked: Vec<(String, Option<Uuid>)>,
-    distinct: Vec<Uuid>,
-}
-
-impl AskedIds {
-    fn new(ids: Vec<String>) -> Self {
-        let asked: Vec<_> = ids.into_iter().map(|id| {
-            let uuid = Uuid::try_parse(&id).ok();
-            (id, uuid)
-        }).collect();
-        let mut distinct: Vec<Uuid> = asked.iter().filter_map(|(_, uuid)| *uuid).collect();
-        distinct.sort_unstable();
-        distinct.dedup();
-        Self { asked, distinct }
-    }
-
-    /// Those skipped, as the JSON array they are answered and kept as.
-    fn skipped(&self, reasons: Vec<(Uuid, Skipped)>) -> String {
-        let reasons: HashMap<Uuid, Skipped> = reasons.into_iter().collect();
-        let (mut ids, mut texts) = (HashSet::new(), HashSet::new());
-        let skipped: Vec<SkippedId<'_>> = self.asked.iter().filter_map(|(text, uuid)| {
-            let first = uuid.map_or_else(|| texts.insert(text.as_str()), |uuid| ids.insert(uuid));
-            let reason = match uuid {
-                _ if !first => Some(Skipped::Duplicate),
-                None => Some(Skipped::Unknown),
-                Some(uuid) => reasons.get(uuid).copied(),
-            };
-            reason.map(|reason| SkippedId { id: text, reason: reason.as_str() })
-        }).collect();
-        // Strings always serialize.
-        serde_json::to_string(&skipped).unwrap_or_else(|_| "[]".to_owned())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn skipped_ids_come_back_in_the_order_asked_each_with_its_reason() {
-        let [paid, fine, void] = [1, 2, 3].map(Uuid::from_u128);
-        let asked = AskedIds::new(vec![
-            void.to_string(),
-            "no\u{0}uuid".to_owned(),
-            fine.to_string(),
-            paid.to_string(),
-            fine.simple().to_string(),
-            "no\u{0}uuid".to_owned(),
-        ]);
-        assert_eq!(asked.distinct, [paid, fine, void]);
-        let skipped = asked.skipped(vec![(paid, Skipped::Paid), (void, Skipped::Void)]);
-        let skipped: serde_json::Value = serde_json::from_str(&skipped).unwrap();
-        let expected = serde_json::json!([
-            {"id": void.to_string(), "reason": "void"},
-            {"id": "no\u{0}uuid", "reason": "unknown"},
-            {"id": paid.to_string(), "reason": "paid"},
-            {"id": fine.simple().to_string(), "reason": "duplicate"},
-            {"id": "no\u{0}uuid", "reason": "duplicate"},
-        ]);
-        assert_eq!(skipped, expected);
     }
 }

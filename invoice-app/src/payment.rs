@@ -136,7 +136,11 @@ impl Request {
     /// The message that asks for it.
     pub fn outgoing(self) -> Result<Outgoing, money::Error> {
         let amount = Money::try_from_minor_units(self.amount_minor, Currency::try_new(&self.currency)?)?;
-        let trace = self.traceparent.as_deref().and_then(TraceParent::parse).map(|trace| trace.child());
+        let trace = self
+            .traceparent
+            .as_deref()
+            .and_then(TraceParent::parse)
+            .map(|trace| trace.child());
         let message = PayRequestV1 {
             payment_id: self.payment_id,
             invoice_id: self.invoice_id,
@@ -199,7 +203,9 @@ impl Conflict {
 /// follows the same rule; this says it in words the rest can act on.
 #[must_use]
 pub fn settle(outcome: &PaymentOutcomeV1, former: Option<&Former>) -> Settlement {
-    let Some(former) = former else { return Settlement::Conflict(Conflict::UnknownPayment) };
+    let Some(former) = former else {
+        return Settlement::Conflict(Conflict::UnknownPayment);
+    };
     if former.invoice_id != outcome.invoice_id {
         return Settlement::Conflict(Conflict::OtherInvoice);
     }
@@ -236,11 +242,22 @@ mod tests {
             (Status::Requested, Declined, Settlement::Applied),
             (Status::Succeeded, Succeeded, Settlement::AlreadyApplied),
             (Status::Declined, Declined, Settlement::AlreadyApplied),
-            (Status::Succeeded, Declined, Settlement::Conflict(Conflict::DeclinedAfterSuccess)),
-            (Status::Declined, Succeeded, Settlement::Conflict(Conflict::SucceededAfterDecline)),
+            (
+                Status::Succeeded,
+                Declined,
+                Settlement::Conflict(Conflict::DeclinedAfterSuccess),
+            ),
+            (
+                Status::Declined,
+                Succeeded,
+                Settlement::Conflict(Conflict::SucceededAfterDecline),
+            ),
         ] {
             let outcome = outcome(says);
-            let former = Former { invoice_id: outcome.invoice_id, status: was };
+            let former = Former {
+                invoice_id: outcome.invoice_id,
+                status: was,
+            };
             assert_eq!(settle(&outcome, Some(&former)), then, "{was:?} {says:?}");
         }
     }
@@ -248,8 +265,17 @@ mod tests {
     #[test]
     fn an_outcome_for_an_unknown_payment_or_another_invoice_is_a_conflict() {
         let outcome = outcome(OutcomeStatus::Succeeded);
-        assert_eq!(settle(&outcome, None), Settlement::Conflict(Conflict::UnknownPayment));
-        let former = Former { invoice_id: InvoiceId::generate(), status: Status::Requested };
-        assert_eq!(settle(&outcome, Some(&former)), Settlement::Conflict(Conflict::OtherInvoice));
+        assert_eq!(
+            settle(&outcome, None),
+            Settlement::Conflict(Conflict::UnknownPayment)
+        );
+        let former = Former {
+            invoice_id: InvoiceId::generate(),
+            status: Status::Requested,
+        };
+        assert_eq!(
+            settle(&outcome, Some(&former)),
+            Settlement::Conflict(Conflict::OtherInvoice)
+        );
     }
 }

@@ -49,7 +49,12 @@ impl PaymentOutcomes {
     /// A handler that wakes `waiters`, and those of other replicas over `connection`.
     #[must_use]
     pub fn new(store: Store, waiters: Waiters, connection: Option<Connection>) -> Self {
-        Self { store, waiters, connection, waits: Mutex::default() }
+        Self {
+            store,
+            waiters,
+            connection,
+            waits: Mutex::default(),
+        }
     }
 
     /// Settles outcomes and says what each came to, in order. Usually one statement; several outcomes for one payment go
@@ -59,8 +64,9 @@ impl PaymentOutcomes {
         let mut left: Vec<(usize, &PaymentOutcomeV1)> = outcomes.iter().enumerate().collect();
         while !left.is_empty() {
             let mut seen = HashSet::with_capacity(left.len());
-            let (round, later): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(_, outcome)| seen.insert(outcome.payment_id));
+            let (round, later): (Vec<_>, Vec<_>) = left
+                .into_iter()
+                .partition(|(_, outcome)| seen.insert(outcome.payment_id));
             let (places, round): (Vec<usize>, Vec<&PaymentOutcomeV1>) = round.into_iter().unzip();
             for (place, settlement) in places.into_iter().zip(self.settle_round(&round).await?) {
                 if let Some(slot) = settlements.get_mut(place) {
@@ -117,10 +123,13 @@ impl PaymentOutcomes {
     async fn settle_each(&self, batch: &[(Token, PaymentOutcomeV1)], decisions: &Decisions) {
         for (token, outcome) in batch {
             let decision = match self.settle_all(std::slice::from_ref(outcome)).await {
-                Ok(settlements) => settlements.first().map_or(Decision::Retry(RETRY), |s| decide(outcome, *s)),
-                Err(error) if fault(&error) == Fault::Data => {
-                    Decision::Reject(format!("refused by the database: {}", service::telemetry::chain(&error)))
-                }
+                Ok(settlements) => settlements
+                    .first()
+                    .map_or(Decision::Retry(RETRY), |s| decide(outcome, *s)),
+                Err(error) if fault(&error) == Fault::Data => Decision::Reject(format!(
+                    "refused by the database: {}",
+                    service::telemetry::chain(&error)
+                )),
                 Err(error) => retry(&error, 1),
             };
             decisions.decide(*token, decision);
@@ -138,7 +147,10 @@ impl Waits {
         }
         let surplus = self.latest_ms.len().saturating_sub(LATEST);
         self.latest_ms.drain(..surplus);
-        if self.written.is_some_and(|written| now.duration_since(written) < WRITE_MEDIAN_EVERY) {
+        if self
+            .written
+            .is_some_and(|written| now.duration_since(written) < WRITE_MEDIAN_EVERY)
+        {
             return None;
         }
         self.written = Some(now);
@@ -152,8 +164,10 @@ impl Handler for PaymentOutcomes {
     type Message = PaymentOutcomeV1;
 
     async fn handle(&self, batch: Vec<Received<PaymentOutcomeV1>>, decisions: Decisions) {
-        let (tokens, outcomes): (Vec<Token>, Vec<PaymentOutcomeV1>) =
-            batch.into_iter().map(|received| (received.token, received.message)).unzip();
+        let (tokens, outcomes): (Vec<Token>, Vec<PaymentOutcomeV1>) = batch
+            .into_iter()
+            .map(|received| (received.token, received.message))
+            .unzip();
         match self.settle_all(&outcomes).await {
             Ok(settlements) => {
                 for ((token, outcome), settlement) in tokens.iter().zip(&outcomes).zip(settlements) {
@@ -183,7 +197,9 @@ impl Handler for PaymentOutcomes {
                 "an outcome could not be applied and is now a dead letter; see `invoice-app dead-letters list`"
             );
         }
-        service::dead_letters::insert(self.store.pool(), &letters).await.map_err(Into::into)
+        service::dead_letters::insert(self.store.pool(), &letters)
+            .await
+            .map_err(Into::into)
     }
 }
 
@@ -229,7 +245,10 @@ mod tests {
         assert_eq!(waits.note(std::iter::empty(), start), None);
         assert_eq!(waits.note([30.0, 10.0, 20.0].into_iter(), start), Some(20.0));
         assert_eq!(waits.note(std::iter::repeat_n(7.0, LATEST), start), None);
-        assert_eq!(waits.note([7.0].into_iter(), start + WRITE_MEDIAN_EVERY), Some(7.0));
+        assert_eq!(
+            waits.note([7.0].into_iter(), start + WRITE_MEDIAN_EVERY),
+            Some(7.0)
+        );
         assert_eq!(waits.latest_ms.len(), LATEST);
     }
 }

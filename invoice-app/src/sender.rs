@@ -53,14 +53,28 @@ struct Progress {
 #[must_use]
 pub fn channel(store: Store, publisher: Publisher, sweep: std::sync::Arc<Notify>) -> (Handle, Sender) {
     let (sender, jobs) = mpsc::channel(QUEUE);
-    let handle = Handle { jobs: sender, store: store.clone() };
-    (handle, Sender { store, publisher, jobs, batches: VecDeque::new(), sweep })
+    let handle = Handle {
+        jobs: sender,
+        store: store.clone(),
+    };
+    (
+        handle,
+        Sender {
+            store,
+            publisher,
+            jobs,
+            batches: VecDeque::new(),
+            sweep,
+        },
+    )
 }
 
 impl Handle {
     /// Hands over a job; never waits for the sender. When its queue is full the rows are made due, for the sweep.
     pub async fn hand_over(&self, job: Job) {
-        let Err(refused) = self.jobs.try_send(job) else { return };
+        let Err(refused) = self.jobs.try_send(job) else {
+            return;
+        };
         metrics::sender_overflow();
         let released = match refused.into_inner() {
             Job::Requests(requests) => {
@@ -86,7 +100,10 @@ impl Sender {
                     job = self.jobs.recv() => job,
                     () = stop.cancelled() => None,
                 };
-                let Some(job) = job else { return };
+                let Some(job) = job else {
+                    // Nobody is left to hand over: the calls have ended, and our turn to stop comes.
+                    return stop.cancelled().await;
+                };
                 self.step(Some(job)).await;
             } else {
                 self.step(None).await;
@@ -125,23 +142,37 @@ impl Sender {
     }
 
     async fn send_page(&mut self) {
-        let Some(progress) = self.batches.pop_front() else { return };
-        let page =
-            match self.store.batch_page(progress.batch, progress.after, GROUP.try_into().unwrap_or(i64::MAX)).await {
-                Ok(page) => page,
-                Err(error) => {
-                    let error = service::telemetry::chain(&error);
-                    warn!(batch.id = %progress.batch, %error, "could not read a batch back; the rest is sent when its lease ends");
-                    return;
-                }
-            };
-        let Some(last) = page.last().map(|request| request.payment_id) else { return };
+        let Some(progress) = self.batches.pop_front() else {
+            return;
+        };
+        let page = match self
+            .store
+            .batch_page(
+                progress.batch,
+                progress.after,
+                GROUP.try_into().unwrap_or(i64::MAX),
+            )
+            .await
+        {
+            Ok(page) => page,
+            Err(error) => {
+                let error = service::telemetry::chain(&error);
+                warn!(batch.id = %progress.batch, %error, "could not read a batch back; the rest is sent when its lease ends");
+                return;
+            }
+        };
+        let Some(last) = page.last().map(|request| request.payment_id) else {
+            return;
+        };
         let whole = page.len() == GROUP;
         if !send(&self.publisher, page).await {
             self.released(self.store.release_batch(progress.batch, progress.after).await);
         } else if whole {
             // To the back: several large calls share the way out.
-            self.batches.push_back(Progress { after: Some(last), ..progress });
+            self.batches.push_back(Progress {
+                after: Some(last),
+                ..progress
+            });
         }
     }
 

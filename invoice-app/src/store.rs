@@ -42,5 +42,8 @@ impl Store {
 
 /// A row that cannot be what the schema promises.
 fn corrupt(what: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::ColumnDecode { index: what.to_owned(), source: Box::new(error) }
+    sqlx::Error::ColumnDecode {
+        index: what.to_owned(),
+        source: Box::new(error),
+    }
 }

@@ -60,7 +60,13 @@ impl StreamsGuard {
         options: streams::Options,
         sweep: Arc<Notify>,
     ) -> Self {
-        Self { store, connection, options, sweep, known: None }
+        Self {
+            store,
+            connection,
+            options,
+            sweep,
+            known: None,
+        }
     }
 
     /// Looks until `stop`, at once after every reconnect.
@@ -97,10 +103,17 @@ impl StreamsGuard {
 
     /// Makes what is missing, and compares creation times once all three are there.
     pub async fn step(&mut self) -> Result<Looked, Error> {
-        let own = streams::ensure(&self.connection.own_jetstream(), streams::PAY_REQUESTS, self.options).await?;
+        let own = streams::ensure(
+            &self.connection.own_jetstream(),
+            streams::PAY_REQUESTS,
+            self.options,
+        )
+        .await?;
         let peer =
             streams::peer_durable_created(&self.connection.peer_jetstream(), streams::PAY_OUTCOMES).await?;
-        let Some(peer) = peer else { return Ok(Looked::PeerMissing) };
+        let Some(peer) = peer else {
+            return Ok(Looked::PeerMissing);
+        };
         let seen = [
             ("PAY_REQUESTS", own.stream),
             ("PAY_REQUESTS/payment-provider", own.durable),
@@ -116,7 +129,10 @@ impl StreamsGuard {
             Remembered::FirstSeen(_) => self.sweep.notify_one(),
             Remembered::Forgot(payments) => {
                 metrics::nats_forgot();
-                warn!(payments, "NATS has forgotten; every request without an outcome is sent again");
+                warn!(
+                    payments,
+                    "NATS has forgotten; every request without an outcome is sent again"
+                );
                 self.sweep.notify_one();
             }
         }

@@ -43,7 +43,15 @@ impl Sweep {
     pub fn new(store: Store, connection: Connection, resend_after: Duration, wake: Arc<Notify>) -> Self {
         let publisher = Publisher::new(connection.clone());
         let epoch = connection.link().borrow().epoch;
-        Self { store, connection, publisher, resend_after, wake, epoch, gone_since: None }
+        Self {
+            store,
+            connection,
+            publisher,
+            resend_after,
+            wake,
+            epoch,
+            gone_since: None,
+        }
     }
 
     /// Sweeps until `stop`.
@@ -74,10 +82,17 @@ impl Sweep {
         if !self.follow_link().await? {
             return Ok(Swept::Disconnected);
         }
-        let claimed = self.store.claim_due(PAGE.try_into().unwrap_or(i64::MAX), self.resend_after).await?;
+        let claimed = self
+            .store
+            .claim_due(PAGE.try_into().unwrap_or(i64::MAX), self.resend_after)
+            .await?;
         if !claimed.requests.is_empty() {
             metrics::requests_claimed(claimed.requests.len());
-            let ids: Vec<_> = claimed.requests.iter().map(|request| request.payment_id).collect();
+            let ids: Vec<_> = claimed
+                .requests
+                .iter()
+                .map(|request| request.payment_id)
+                .collect();
             if !sender::send(&self.publisher, claimed.requests).await {
                 self.store.release(&ids).await?;
                 return Ok(Swept::Disconnected);
@@ -98,7 +113,10 @@ impl Sweep {
             let away = self.gone_since.map_or(EVERY, |since| since.elapsed());
             let due = self.store.release_sent_within(away + UNNOTICED).await?;
             self.epoch = link.epoch;
-            info!(payments = due, "connected to NATS again; what was sent just before is sent again");
+            info!(
+                payments = due,
+                "connected to NATS again; what was sent just before is sent again"
+            );
         }
         self.gone_since = None;
         Ok(true)

@@ -88,7 +88,11 @@ struct FileEntry {
     name: String,
     sha256: String,
     scopes: Vec<Scope>,
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     expires_at: Option<OffsetDateTime>,
 }
 
@@ -124,7 +128,10 @@ impl Caller {
     /// Everybody, when access is not restricted.
     #[must_use]
     pub fn anybody() -> Self {
-        Self { name: "anybody".into(), scopes: Arc::new(Scope::ALL.into()) }
+        Self {
+            name: "anybody".into(),
+            scopes: Arc::new(Scope::ALL.into()),
+        }
     }
 
     /// Whether it may.
@@ -171,7 +178,10 @@ impl Tokens {
         }
         let entry = found?;
         let valid = entry.expires_at.is_none_or(|end| now < end);
-        valid.then(|| Caller { name: Arc::clone(&entry.name), scopes: Arc::new(entry.scopes.clone()) })
+        valid.then(|| Caller {
+            name: Arc::clone(&entry.name),
+            scopes: Arc::new(entry.scopes.clone()),
+        })
     }
 }
 
@@ -189,7 +199,12 @@ impl TokensFile {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let content = read(path)?;
         let tokens = Arc::new(RwLock::new(Arc::new(Tokens::parse(&content)?)));
-        Ok(Self { path: path.to_owned(), tokens, content, failed: false })
+        Ok(Self {
+            path: path.to_owned(),
+            tokens,
+            content,
+            failed: false,
+        })
     }
 
     /// The tokens, always the latest good ones.
@@ -217,7 +232,11 @@ impl TokensFile {
 
     /// Looks every second until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
+        while stop
+            .run_until_cancelled(tokio::time::sleep(EVERY))
+            .await
+            .is_some()
+        {
             self.step();
         }
     }
@@ -241,16 +260,27 @@ fn read(path: &Path) -> Result<String, Error> {
 }
 
 /// A new token, and the entry that lets it in.
+#[must_use]
 pub fn generate(name: &str, scopes: &[Scope]) -> (String, String) {
     use base64::Engine as _;
     use std::fmt::Write as _;
     let bytes: [u8; TOKEN_BYTES] = rand::random();
-    let token = format!("inv_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes));
-    let scopes: Vec<String> = scopes.iter().map(|scope| format!("{:?}", scope.as_str())).collect();
+    let token = format!(
+        "inv_{}",
+        base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes)
+    );
+    let scopes: Vec<String> = scopes
+        .iter()
+        .map(|scope| format!("{:?}", scope.as_str()))
+        .collect();
     let mut entry = String::from("[[tokens]]\n");
     let hash = hex::encode(Sha256::digest(token.as_bytes()));
     // Writing to a string cannot fail.
-    let _ = write!(entry, "name = {name:?}\nsha256 = \"{hash}\"\nscopes = [{}]\n", scopes.join(", "));
+    let _ = write!(
+        entry,
+        "name = {name:?}\nsha256 = \"{hash}\"\nscopes = [{}]\n",
+        scopes.join(", ")
+    );
     (token, entry)
 }
 
@@ -312,10 +342,22 @@ mod tests {
     #[test]
     fn a_file_with_a_mistake_is_refused_whole() {
         let (_, entry) = one("ci", &[Scope::Read]);
-        assert!(matches!(Tokens::parse(&format!("{entry}{entry}")), Err(Error::Twice(_))));
-        assert!(matches!(Tokens::parse("[[tokens]]\nname='a'\nsha256='ab'\nscopes=[]"), Err(Error::Hash(_))));
-        assert!(matches!(Tokens::parse(&format!("{entry}colour = 1\n")), Err(Error::Parse(_))));
-        assert!(matches!(Tokens::parse(&entry.replace("invoices:read", "all")), Err(Error::Parse(_))));
+        assert!(matches!(
+            Tokens::parse(&format!("{entry}{entry}")),
+            Err(Error::Twice(_))
+        ));
+        assert!(matches!(
+            Tokens::parse("[[tokens]]\nname='a'\nsha256='ab'\nscopes=[]"),
+            Err(Error::Hash(_))
+        ));
+        assert!(matches!(
+            Tokens::parse(&format!("{entry}colour = 1\n")),
+            Err(Error::Parse(_))
+        ));
+        assert!(matches!(
+            Tokens::parse(&entry.replace("invoices:read", "all")),
+            Err(Error::Parse(_))
+        ));
         assert!(Tokens::parse("").unwrap().entries.is_empty());
     }
 
@@ -326,7 +368,13 @@ mod tests {
         std::fs::write(&path, entry).unwrap();
         let mut file = TokensFile::open(&path).unwrap();
         let current = file.tokens();
-        let knows = |token: &str| current.read().unwrap().find(token, OffsetDateTime::UNIX_EPOCH).is_some();
+        let knows = |token: &str| {
+            current
+                .read()
+                .unwrap()
+                .find(token, OffsetDateTime::UNIX_EPOCH)
+                .is_some()
+        };
         assert!(knows(&first));
 
         std::fs::write(&path, "[[tokens]").unwrap();

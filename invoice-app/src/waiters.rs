@@ -58,7 +58,11 @@ impl Waiters {
     fn register(&self, id: Uuid) -> Waiter {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = waiting.entry(id).or_default().subscribe();
-        Waiter { id, changes, of: self.clone() }
+        Waiter {
+            id,
+            changes,
+            of: self.clone(),
+        }
     }
 
     /// Wakes whoever waits for any of these.
@@ -87,7 +91,10 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let mut waiting = self.of.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // Ours is still counted: nobody else waits for it.
-        if waiting.get(&self.id).is_some_and(|change| change.receiver_count() == 1) {
+        if waiting
+            .get(&self.id)
+            .is_some_and(|change| change.receiver_count() == 1)
+        {
             waiting.remove(&self.id);
         }
     }
@@ -100,9 +107,19 @@ pub async fn hint(connection: &Connection, changed: &Changed) {
     }
     let batches = std::iter::once(&changed.batches[..]).chain(std::iter::repeat(&[][..]));
     for (payments, batches) in changed.payments.chunks(HINT_IDS).zip(batches) {
-        let part = Changed { payments: payments.to_vec(), batches: batches.to_vec() };
-        let Ok(body) = serde_json::to_vec(&part) else { return };
-        if connection.client().publish(subjects::INVOICE_CHANGED, body.into()).await.is_err() {
+        let part = Changed {
+            payments: payments.to_vec(),
+            batches: batches.to_vec(),
+        };
+        let Ok(body) = serde_json::to_vec(&part) else {
+            return;
+        };
+        if connection
+            .client()
+            .publish(subjects::INVOICE_CHANGED, body.into())
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -123,12 +140,15 @@ pub async fn run(waiters: Waiters, connection: Connection, stop: CancellationTok
             }
         }
         // A subscription outlives reconnects; one that could not be made or ended is worth another try.
-        stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await;
+        stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1)))
+            .await;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -137,12 +157,17 @@ mod tests {
         let (mine, other) = (PaymentId::generate(), PaymentId::generate());
         let mut waiter = waiters.payment(mine);
         let second = waiters.payment(mine);
-        let wake = |id| waiters.wake(&Changed { payments: vec![id], batches: vec![] });
+        let wake = |id| {
+            waiters.wake(&Changed {
+                payments: vec![id],
+                batches: vec![],
+            });
+        };
 
         wake(other);
-        assert!(futures_util::poll!(std::pin::pin!(waiter.changed())).is_pending());
+        assert!(waiter.changed().now_or_never().is_none());
         wake(mine);
-        assert!(futures_util::poll!(std::pin::pin!(waiter.changed())).is_ready());
+        assert!(waiter.changed().now_or_never().is_some());
 
         drop(second);
         assert_eq!(waiters.waiting.lock().unwrap().len(), 1);

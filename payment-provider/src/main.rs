@@ -8,7 +8,11 @@ use payment_provider::{
     commands::{dead_letters, ledger},
     config::Config,
 };
-use service::{config, shutdown::EXIT_CONFIG, telemetry};
+use service::{
+    config::{self, LogFormat},
+    shutdown::EXIT_CONFIG,
+    telemetry,
+};
 
 /// Owns payments: takes pay requests from NATS, pays them through a bank, and answers with outcomes.
 #[derive(Parser)]
@@ -58,14 +62,34 @@ async fn main() -> ExitCode {
         (Ok(settings), _) => settings,
         (Err(mistakes), _) => return config::refuse(&mistakes),
     };
-    telemetry::init_logs(settings.common.log_format, &settings.common.log_filter);
     telemetry::install_crypto();
-    let ended = match cli.command {
-        Command::Serve => app::serve(settings).await,
-        Command::Migrate => app::migrate(&settings).await,
+    Box::pin(run(settings, cli.command)).await
+}
+
+async fn run(settings: Config, command: Command) -> ExitCode {
+    let (format, filter) = (settings.common.log_format, settings.common.log_filter.clone());
+    let ended = match command {
+        Command::Serve => {
+            telemetry::init_logs(format, &filter);
+            app::serve(settings).await.inspect_err(app::log_end)
+        }
+        Command::Migrate => {
+            telemetry::init_logs(format, &filter);
+            app::migrate(&settings).await.inspect_err(app::log_end)
+        }
         Command::CheckConfig => Ok(ExitCode::SUCCESS),
-        Command::Ledger(command) => ledger::run(&settings, command).await,
-        Command::DeadLetters(command) => dead_letters::run(&settings, command).await,
+        Command::Ledger(command) => for_people(Box::pin(ledger::run(&settings, command))).await,
+        Command::DeadLetters(command) => for_people(Box::pin(dead_letters::run(&settings, command))).await,
     };
-    ended.unwrap_or_else(|error| app::report(&error))
+    ended.unwrap_or(ExitCode::FAILURE)
+}
+
+/// Operators read answers, not logs: only what is worth a warning is logged beside them.
+async fn for_people(
+    command: impl Future<Output = Result<ExitCode, app::Error>>,
+) -> Result<ExitCode, app::Error> {
+    telemetry::init_logs(LogFormat::Text, "warn");
+    command
+        .await
+        .inspect_err(|error| eprintln!("error: {}", telemetry::chain(error.as_ref())))
 }

@@ -10,7 +10,8 @@ use payment_contract::{
     messages::PayRequestV1,
     trace::TraceParent,
 };
-use tracing::error;
+use service::telemetry::chain;
+use tracing::{error, warn};
 
 use crate::{
     gateway::Bank,
@@ -71,7 +72,18 @@ impl PayRequests {
         let ledger = store.clone();
         let results = Grouped::new(LARGEST_GROUP, GROUPS, move |results: Vec<ResultToRecord>| {
             let ledger = ledger.clone();
-            async move { ledger.record(&results).await }.boxed()
+            async move {
+                let recorded = ledger.record(&results).await;
+                if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
+                    warn!(
+                        results = results.len(),
+                        error = chain(error),
+                        "results could not be written; they will be looked up"
+                    );
+                }
+                recorded
+            }
+            .boxed()
         });
         let renewals = lease::renewals(store.clone());
         let releases = lease::releases(store.clone());

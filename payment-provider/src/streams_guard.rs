@@ -42,7 +42,6 @@ pub async fn run(connection: Connection, options: Options, stop: CancellationTok
 /// Remembers what was told, so that each change is told once.
 #[derive(Default)]
 struct Guard {
-    created: Option<Created>,
     trouble: Option<String>,
     failures: u32,
 }
@@ -51,30 +50,21 @@ impl Guard {
     /// Tells what changed; how long to wait now.
     fn observe(&mut self, ensured: Result<Created, streams::Error>) -> Duration {
         match ensured {
-            Ok(created) => {
-                if self.created != Some(created) {
+            Ok(_) => {
+                if self.trouble.is_some() {
                     info!(
-                        stream = PAY_OUTCOMES.stream,
-                        durable = PAY_OUTCOMES.durable,
-                        "the stream of outcomes and its durable are there"
-                    );
-                } else if self.trouble.is_some() {
-                    info!(
-                        stream = PAY_OUTCOMES.stream,
-                        "the stream of outcomes is reachable again"
+                        nats.stream = PAY_OUTCOMES.stream,
+                        "the stream of outcomes and its durable are there again"
                     );
                 }
-                *self = Self {
-                    created: Some(created),
-                    ..Self::default()
-                };
+                *self = Self::default();
                 PERIOD
             }
             Err(error) => {
                 let trouble = chain(&error);
                 if self.trouble.as_ref() != Some(&trouble) {
                     warn!(
-                        stream = PAY_OUTCOMES.stream,
+                        nats.stream = PAY_OUTCOMES.stream,
                         error = trouble,
                         "the stream of outcomes could not be made sure of; trying on"
                     );

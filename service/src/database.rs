@@ -29,6 +29,8 @@ const PASSWORD_CHECK: Duration = Duration::from_secs(10);
 const AWAY_PAUSE: Duration = Duration::from_millis(500);
 /// Deadlocks end with one victim at a time: after this many the contention is not accidental.
 const CONFLICT_ATTEMPTS: u32 = 6;
+/// Longest wait for one attempt's answer; more than any statement may take.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(300);
 
 /// A pool that connects lazily: a process may start before its database. `application_name` shows in `pg_stat_activity`.
 /// The password file, when there is one, wins over the URL, and is read again every ten seconds.
@@ -232,7 +234,7 @@ where
 {
     let mut longest = Duration::from_millis(5);
     for _ in 1..CONFLICT_ATTEMPTS {
-        match attempt().await {
+        match within_limit(attempt()).await {
             Err(error) if fault(&error) == Fault::Conflict => {
                 tracing::debug!(error = %error, "transaction conflict; running it again");
                 let pause = longest.mul_f64(rand::rng().random_range(0.2..=1.0));
@@ -242,7 +244,18 @@ where
             result => return result,
         }
     }
-    attempt().await
+    within_limit(attempt()).await
+}
+
+/// Gives up on a server that has gone silent: TCP alone would wait for a quarter of an hour.
+async fn within_limit<T>(attempt: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(ATTEMPT_LIMIT, attempt).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::Io(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the database has not answered for minutes",
+        ))),
+    }
 }
 
 /// Text that Postgres can hold: it has no NUL.

@@ -44,7 +44,8 @@ struct Signals {
 }
 
 impl Process {
-    /// `grace` bounds the whole shutdown. From here on signals do not end the process by themselves.
+    /// `grace` bounds the whole shutdown. From here on signals do not end the process by themselves. Must run inside a
+    /// tokio runtime.
     #[must_use]
     pub fn new(grace: Duration) -> Self {
         Self {

@@ -34,7 +34,7 @@ async fn fifty_pay_calls_at_once_make_one_payment_and_one_ledger_entry() {
 
     // With a common key they are all the same call.
     let id = client.create("12.15", "EUR").await.unwrap();
-    let answers = fifty_pay_calls(&client, &id, Some("one call, fifty times")).await;
+    let answers = fifty_pay_calls(&client, &id, Some("one-call-fifty-times")).await;
     let payments: BTreeSet<_> = answers
         .iter()
         .filter(|a| a.status == 200)

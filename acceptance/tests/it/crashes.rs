@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use acceptance::{
-    Chaos, System,
-    client::{NO_WAIT, import_lines},
-};
+use acceptance::{Load, System};
 
 #[derive(Clone, Copy, Debug)]
 enum Victim {
@@ -40,56 +37,45 @@ impl Victim {
     }
 }
 
-async fn crashed_while_paying(victims: &[Victim], invoices: u32, crashes: u64, minutes: u64) {
-    let name = format!("crashes of {victims:?}");
-    let mut chaos = Chaos::new(&name);
+async fn crashed_while_paying(victims: &[Victim], crashes: usize, wave: u32, minutes: u64) {
     let postgres_dies = victims.iter().any(|victim| matches!(victim, Victim::Postgres));
     let system = System::start_with(|options| options.durable = postgres_dies)
         .await
         .unwrap();
-    let client = system.client().unwrap();
-    client.import(import_lines("K", invoices, 4)).await.unwrap();
-    client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
-    let strikes = chaos.thresholds(u64::from(invoices), crashes);
-    for (paid, victim) in strikes.into_iter().zip(victims.iter().cycle()) {
-        system.at_least_paid(paid).await.unwrap();
-        let open = system.count_payments("requested").await.unwrap();
-        assert!(open > 0, "the crash came too late to prove anything");
-        tokio::time::sleep(chaos.moment(Duration::from_millis(100))).await;
-        eprintln!("{name}: {victim:?} dies with {open} of {invoices} payments open");
+    let mut load = Load::try_new(&format!("crashes of {victims:?}"), &system).unwrap();
+    for victim in victims.iter().cycle().take(crashes) {
+        load.wave(wave).await.unwrap();
+        load.moment(Duration::from_millis(50)).await;
         victim.crash_and_start_again(&system).await.unwrap();
     }
-    system
-        .expect_all_paid(u64::from(invoices), minutes)
-        .await
-        .unwrap();
+    load.expect_all_paid(minutes).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_invoice_app_loses_nothing_and_pays_nothing_twice() {
-    crashed_while_paying(&[Victim::InvoiceApp], 2000, 3, 3).await;
+    crashed_while_paying(&[Victim::InvoiceApp], 3, 2500, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_payment_provider_loses_nothing_and_charges_nothing_twice() {
-    crashed_while_paying(&[Victim::PaymentProvider], 2000, 3, 3).await;
+    crashed_while_paying(&[Victim::PaymentProvider], 3, 2500, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_nats_loses_nothing_and_pays_nothing_twice() {
-    crashed_while_paying(&[Victim::Nats], 2000, 3, 3).await;
+    crashed_while_paying(&[Victim::Nats], 3, 2500, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_postgres_loses_nothing_and_pays_nothing_twice() {
-    crashed_while_paying(&[Victim::Postgres], 2000, 2, 3).await;
+    crashed_while_paying(&[Victim::Postgres], 2, 2500, 4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; run with `-- --ignored`"]
 async fn both_services_killed_ten_times_each_under_fifty_thousand_lose_nothing() {
     let victims = [Victim::InvoiceApp, Victim::PaymentProvider];
-    crashed_while_paying(&victims, 50_000, 20, 20).await;
+    crashed_while_paying(&victims, 20, 2500, 20).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,5 +87,5 @@ async fn every_process_killed_ten_times_under_fifty_thousand_loses_nothing() {
         Victim::Postgres,
         Victim::PaymentProvider,
     ];
-    crashed_while_paying(&victims, 50_000, 40, 30).await;
+    crashed_while_paying(&victims, 40, 1250, 20).await;
 }

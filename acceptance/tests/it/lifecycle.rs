@@ -3,8 +3,8 @@
 use std::{process::Output, time::Duration};
 
 use acceptance::{
-    Chaos, Client, System, cli,
-    client::{NO_WAIT, WAIT, import_lines},
+    Client, Load, System, cli,
+    client::{NO_WAIT, WAIT},
     eventually,
     nats_admin::existing_stream,
 };
@@ -20,22 +20,16 @@ fn service(system: &System, kind: ServiceKind) -> &Service {
 }
 
 async fn stopped_while_paying(kind: ServiceKind, stream: &str) {
-    const INVOICES: u32 = 2000;
-    let name = format!("{} is stopped", kind.as_str());
-    let mut chaos = Chaos::new(&name);
     let system = System::start().await.unwrap();
-    let client = system.client().unwrap();
-    client.import(import_lines("T", INVOICES, 0)).await.unwrap();
-    client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
-    for paid in chaos.thresholds(u64::from(INVOICES), 3) {
-        system.at_least_paid(paid).await.unwrap();
-        let open = system.count_payments("requested").await.unwrap();
-        assert!(open > 0, "the signal came too late to prove anything");
+    let name = format!("{} is stopped", kind.as_str());
+    let mut load = Load::try_new(&name, &system).unwrap().without_trouble();
+    for _ in 0..3 {
+        load.wave(2500).await.unwrap();
         let status = service(&system, kind).stop(Duration::from_mins(1)).await.unwrap();
         assert_eq!(status.code(), Some(0));
         service(&system, kind).start_again().await.unwrap();
     }
-    system.expect_all_paid(u64::from(INVOICES), 3).await.unwrap();
+    load.expect_all_paid(4).await.unwrap();
     let state = existing_stream(system.stack().nats(), stream).await.unwrap();
     let again = state.deliveries.saturating_sub(state.last_sequence);
     eprintln!(
@@ -43,7 +37,7 @@ async fn stopped_while_paying(kind: ServiceKind, stream: &str) {
         state.last_sequence
     );
     assert!(
-        again < u64::from(INVOICES) / 2,
+        again < load.asked() / 2,
         "what was finished should not be delivered again: {state:?}"
     );
 }
@@ -135,7 +129,7 @@ async fn readiness_waits_until_somebody_has_migrated() {
     for kind in KINDS {
         let database = format!("empty_{}", kind.as_str().replace('-', "_"));
         postgres.create_database(&database).await.unwrap();
-        let mut options = system.stack().another(kind, "unmigrated").unwrap();
+        let mut options = system.another(kind, "unmigrated").unwrap();
         options
             .settings
             .insert("database.url".to_owned(), postgres.url(&database));
@@ -178,9 +172,9 @@ async fn a_wrong_configuration_ends_with_64_and_names_every_mistake() {
         let several = with(
             good,
             &[
-                ("database.url", "mysql://nobody:verysecret@nowhere/x"),
+                ("database.url", "host=nowhere password=verysecret"),
                 ("nats.url", "http://nowhere"),
-                ("nats.nkey_seed_file", "/nonexistent/seed"),
+                ("nats.nkey_seed_file", ""),
                 ("nats.replicas", "many"),
                 ("shutdown.grace_s", "-1"),
             ],

@@ -14,6 +14,7 @@ mod bulk;
 mod concurrency;
 mod crashes;
 mod dead_letters;
+mod http_bank;
 mod idempotency;
 mod lifecycle;
 mod local_stack_command;

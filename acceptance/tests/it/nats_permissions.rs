@@ -2,9 +2,9 @@
 //!
 //! No service runs here, so nothing but the test changes what the streams hold, and the server's own monitoring counts it.
 
-use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream};
+use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream, ports::free_block};
 use async_nats::jetstream;
-use local_stack::{Keys, NatsOptions, NatsServer, User, free_port};
+use local_stack::{Keys, NatsOptions, NatsServer, Ports, User};
 use payment_contract::streams::{self, ACK_WAIT, Definition, PAY_OUTCOMES, PAY_REQUESTS};
 use tempfile::TempDir;
 
@@ -50,11 +50,12 @@ impl Server {
     /// With both streams as their owners make them, and three messages in each, none delivered.
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let ports = Ports::from_base(free_block());
         let nats = NatsServer::start(NatsOptions {
             directory: directory.path().to_owned(),
             log: directory.path().join("nats.log"),
-            port: free_port().unwrap(),
-            monitor_port: free_port().unwrap(),
+            port: ports.nats,
+            monitor_port: ports.nats_monitor,
             keys: Keys::generate(&directory.path().join("keys"), &[]).unwrap(),
         })
         .await

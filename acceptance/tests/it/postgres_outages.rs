@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use acceptance::{
-    Answer, Chaos, Client, CutProxy, System,
-    client::{NO_WAIT, WAIT, import_lines, text},
+    Answer, Client, CutProxy, Load, System,
+    client::{NO_WAIT, WAIT, text},
     eventually,
 };
 use local_stack::ServiceKind;
@@ -60,7 +60,6 @@ async fn while_postgres_is_away_calls_are_answered_503_and_afterwards_everything
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cut_and_silent_links_to_postgres_lose_nothing() {
-    const INVOICES: u32 = 2000;
     let system = System::start().await.unwrap();
     let stack = system.stack();
     let port = stack.postgres().port();
@@ -85,26 +84,23 @@ async fn cut_and_silent_links_to_postgres_lose_nothing() {
         services.push(service.await.unwrap());
     }
     let client = Client::try_new(&services[0].url()).unwrap();
-    let mut chaos = Chaos::new("cut_and_silent_links_to_postgres_lose_nothing");
-    client.import(import_lines("Q", INVOICES, 5)).await.unwrap();
-    client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
+    let mut load = Load::through("links to Postgres", &system, client);
+    for (service, proxy) in services.iter().zip(&proxies) {
+        let admin = Client::try_new(&service.admin_url()).unwrap();
+        load.wave(2000).await.unwrap();
+        proxy.cut();
+        load.moment(Duration::from_secs(2)).await;
+        proxy.restore();
 
-    let strikes = chaos.thresholds(u64::from(INVOICES), 4);
-    for (i, paid) in strikes.into_iter().enumerate() {
-        system.at_least_paid(paid).await.unwrap();
-        let proxy = &proxies[i % 2];
-        if i < 2 {
-            proxy.cut();
-            tokio::time::sleep(chaos.moment(Duration::from_secs(2))).await;
-        } else {
-            proxy.swallow();
-            tokio::time::sleep(chaos.moment(Duration::from_secs(10))).await;
+        load.wave(2000).await.unwrap();
+        proxy.swallow();
+        load.moment(Duration::from_secs(10)).await;
+        for probe in ["/livez", "/readyz"] {
+            assert_eq!(admin.get(probe).await.unwrap().status, 200, "{probe}");
         }
-        let admin = Client::try_new(&services[i % 2].admin_url()).unwrap();
-        assert_eq!(admin.get("/livez").await.unwrap().status, 200);
         proxy.restore();
     }
-    system.expect_all_paid(u64::from(INVOICES), 3).await.unwrap();
+    load.expect_all_paid(4).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,8 +39,14 @@ impl Access {
             Self::Tokens(tokens) => Arc::clone(&tokens.read().unwrap_or_else(PoisonError::into_inner)),
         };
         let token = bearer(parts).ok_or(Error::Unauthorized)?;
-        let caller = tokens.find(token, OffsetDateTime::now_utc()).ok_or(Error::Unauthorized)?;
-        if caller.may(scope) { Ok(caller) } else { Err(Error::Forbidden(scope)) }
+        let caller = tokens
+            .find(token, OffsetDateTime::now_utc())
+            .ok_or(Error::Unauthorized)?;
+        if caller.may(scope) {
+            Ok(caller)
+        } else {
+            Err(Error::Forbidden(scope))
+        }
     }
 }
 

@@ -12,9 +12,16 @@ use crate::idempotency::Answer;
 
 /// 202 while something is open, else 200.
 pub(super) fn settled_or_not(view: impl Serialize, open: bool, prefer: &Prefer, repeated: bool) -> Response {
-    let status = if open { StatusCode::ACCEPTED } else { StatusCode::OK };
+    let status = if open {
+        StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
+    };
     let mut response = (status, Json(view)).into_response();
-    let applied = prefer.applied.as_deref().and_then(|applied| HeaderValue::from_str(applied).ok());
+    let applied = prefer
+        .applied
+        .as_deref()
+        .and_then(|applied| HeaderValue::from_str(applied).ok());
     if let Some(applied) = applied {
         response.headers_mut().insert("preference-applied", applied);
     }
@@ -24,7 +31,12 @@ pub(super) fn settled_or_not(view: impl Serialize, open: bool, prefer: &Prefer, 
 
 /// An answer as it was kept.
 pub(super) fn stored(answer: Answer, repeated: bool) -> Response {
-    let Answer::Stored { status, location, body } = answer else {
+    let Answer::Stored {
+        status,
+        location,
+        body,
+    } = answer
+    else {
         return Error::KeyReused.into_response();
     };
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
@@ -39,6 +51,8 @@ pub(super) fn stored(answer: Answer, repeated: bool) -> Response {
 
 fn mark(response: &mut Response, repeated: bool) {
     if repeated {
-        response.headers_mut().insert("idempotent-replayed", HeaderValue::from_static("true"));
+        response
+            .headers_mut()
+            .insert("idempotent-replayed", HeaderValue::from_static("true"));
     }
 }

@@ -27,19 +27,31 @@ pub struct Incoming {
 impl Incoming {
     /// Refuses at once what says that it is too large.
     pub fn try_new(headers: &HeaderMap, body: Body, limit: usize, stall: Duration) -> Result<Self, Error> {
-        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+        let announced = headers
+            .get(header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(Error::TooLarge(limit));
         }
-        Ok(Self { chunks: body.into_data_stream(), left: limit, limit, stall })
+        Ok(Self {
+            chunks: body.into_data_stream(),
+            left: limit,
+            limit,
+            stall,
+        })
     }
 
     /// The next piece; nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let next = tokio::time::timeout(self.stall, self.chunks.next()).await;
-        let Some(chunk) = next.map_err(|_| Error::BodyTimeout)? else { return Ok(None) };
+        let Some(chunk) = next.map_err(|_| Error::BodyTimeout)? else {
+            return Ok(None);
+        };
         let chunk = chunk.map_err(|_| Error::Malformed("the body broke off".to_owned()))?;
-        self.left = self.left.checked_sub(chunk.len()).ok_or(Error::TooLarge(self.limit))?;
+        self.left = self
+            .left
+            .checked_sub(chunk.len())
+            .ok_or(Error::TooLarge(self.limit))?;
         Ok(Some(chunk))
     }
 
@@ -55,8 +67,20 @@ impl Incoming {
 
 /// Refuses a body that says it is of another type. One that says nothing is taken for what it should be.
 pub fn check_type(headers: &HeaderMap, types: &[&str], wanted: &'static str) -> Result<(), Error> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let essence = value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    let Some(value) = headers.get(header::CONTENT_TYPE) else {
+        return Ok(());
+    };
+    let essence = value
+        .to_str()
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
     let fits = types.iter().any(|fit| essence.eq_ignore_ascii_case(fit));
-    if fits { Ok(()) } else { Err(Error::UnsupportedMediaType(wanted)) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Error::UnsupportedMediaType(wanted))
+    }
 }

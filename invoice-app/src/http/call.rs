@@ -74,8 +74,14 @@ impl Post {
     pub async fn read(self, caller: &Caller, limit: usize, api: &Api) -> Result<Read, Error> {
         let key = self.key(caller)?;
         let fingerprint = self.fingerprint();
-        let Parts { headers, mut extensions, .. } = self.parts;
-        let body = Incoming::try_new(&headers, self.body, limit, api.limits.body_stall)?.whole().await?;
+        let Parts {
+            headers,
+            mut extensions,
+            ..
+        } = self.parts;
+        let body = Incoming::try_new(&headers, self.body, limit, api.limits.body_stall)?
+            .whole()
+            .await?;
         if !body.is_empty() {
             check_type(&headers, &["application/json"], "application/json")?;
         }
@@ -85,7 +91,13 @@ impl Post {
         });
         let trace = extensions.remove().unwrap_or_else(TraceParent::generate);
         let slot = extensions.remove().unwrap_or_default();
-        Ok(Read { body, call, trace, headers, slot })
+        Ok(Read {
+            body,
+            call,
+            trace,
+            headers,
+            slot,
+        })
     }
 }
 
@@ -103,5 +115,9 @@ pub(super) fn no_fields(body: &[u8]) -> Result<(), Error> {
         return Ok(());
     }
     let errors = Fields::parse(body)?.finish();
-    if errors.is_empty() { Ok(()) } else { Err(Error::Invalid(errors)) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Invalid(errors))
+    }
 }

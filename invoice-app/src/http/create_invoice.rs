@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::StatusCode,
-    response::Response,
-};
+use axum::{extract::State, http::StatusCode, response::Response};
 
-use super::{Api, Error, access::Writer, answer::stored, body, call::Post, fields::Fields, representation::InvoiceView};
+use super::{
+    Api, Error, access::Writer, answer::stored, body, call::Post, fields::Fields, representation::InvoiceView,
+};
 use crate::{
     creating::{self, Created},
     idempotency::{Answer, Called},
@@ -22,7 +20,9 @@ pub async fn create_invoice(
     post: Post,
 ) -> Result<Response, Error> {
     let read = post.read(&caller, body::PLAIN, &api).await?;
-    let new = Fields::parse(&read.body)?.into_invoice().map_err(Error::Invalid)?;
+    let new = Fields::parse(&read.body)?
+        .into_invoice()
+        .map_err(Error::Invalid)?;
     match creating::create(&api.store, &new, read.call.as_ref(), answer).await? {
         Called::Ran(Created::Invoice(invoice)) => Ok(stored(answer(&invoice), false)),
         Called::Ran(Created::NumberTaken(number)) => Err(Error::NumberTaken(number)),

@@ -15,7 +15,7 @@ use crate::invoice::{New, Number};
 #[derive(Debug)]
 pub struct Fields {
     within: &'static str,
-    fields: Vec<(String, Box<RawValue>)>,
+    left: Vec<(String, Box<RawValue>)>,
     errors: Vec<FieldError>,
 }
 
@@ -26,17 +26,24 @@ struct Body(Result<Vec<(String, Box<RawValue>)>, &'static str>);
 impl Fields {
     /// Parses a body. An error when it is not JSON at all; what is no object is noted as invalid.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
-        let text = std::str::from_utf8(body).map_err(|_| Error::Malformed("the body is not UTF-8".to_owned()))?;
+        let text =
+            std::str::from_utf8(body).map_err(|_| Error::Malformed("the body is not UTF-8".to_owned()))?;
         let Body(parsed) = serde_json::from_str(text)
             .map_err(|error| Error::Malformed(format!("the body is not JSON: {error}")))?;
         Ok(Self::new("", parsed))
     }
 
     fn new(within: &'static str, parsed: Result<Vec<(String, Box<RawValue>)>, &'static str>) -> Self {
-        let mut this = Self { within, fields: Vec::new(), errors: Vec::new() };
+        let mut this = Self {
+            within,
+            left: Vec::new(),
+            errors: Vec::new(),
+        };
         match parsed {
-            Ok(fields) => this.fields = fields,
-            Err(what) => this.errors.push(FieldError::new(within, format!("must be an object, not {what}"))),
+            Ok(fields) => this.left = fields,
+            Err(what) => this
+                .errors
+                .push(FieldError::new(within, format!("must be an object, not {what}"))),
         }
         this
     }
@@ -49,8 +56,8 @@ impl Fields {
     /// Takes a field's value, `null` included.
     pub fn take_even_null(&mut self, name: &'static str) -> Option<Box<RawValue>> {
         let mut found = None;
-        while let Some(place) = self.fields.iter().position(|(field, _)| field == name) {
-            let (_, value) = self.fields.swap_remove(place);
+        while let Some(place) = self.left.iter().position(|(field, _)| field == name) {
+            let (_, value) = self.left.swap_remove(place);
             if found.is_some() {
                 self.wrong(name, "is given twice");
             }
@@ -91,12 +98,17 @@ impl Fields {
     }
 
     fn path(&self, name: &str) -> String {
-        if self.within.is_empty() { name.to_owned() } else { format!("{}.{name}", self.within) }
+        if self.within.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.within)
+        }
     }
 
     /// Everything wrong, fields nobody took included.
+    #[must_use]
     pub fn finish(mut self) -> Vec<FieldError> {
-        for (field, _) in std::mem::take(&mut self.fields) {
+        for (field, _) in std::mem::take(&mut self.left) {
             // What is echoed stays short, however long the name sent.
             let field: String = field.chars().take(64).collect();
             self.wrong(&field, "is not known");
@@ -136,7 +148,11 @@ impl Fields {
             (Some(value), Some(currency)) => match Money::parse(&value, &currency) {
                 Ok(money) => Some(money),
                 Err(error) => {
-                    let field = if error.is_about_currency() { "currency" } else { "value" };
+                    let field = if error.is_about_currency() {
+                        "currency"
+                    } else {
+                        "value"
+                    };
                     fields.wrong(field, error.to_string());
                     None
                 }
@@ -232,20 +248,29 @@ mod tests {
     use super::*;
 
     fn wrong(body: &str) -> Vec<(String, String)> {
-        let errors = Fields::parse(body.as_bytes()).unwrap().into_invoice().unwrap_err();
-        errors.into_iter().map(|error| (error.field, error.problem)).collect()
+        let errors = Fields::parse(body.as_bytes())
+            .unwrap()
+            .into_invoice()
+            .unwrap_err();
+        errors
+            .into_iter()
+            .map(|error| (error.field, error.problem))
+            .collect()
     }
 
     #[test]
     fn everything_wrong_is_told_at_once_with_its_field() {
-        let errors = wrong(r#"{"numbr": "I1", "number": 7, "amount": {"value": 12.15, "currency": "eur", "unit": 1}}"#);
+        let errors = wrong(
+            r#"{"numbr": "I1", "number": 7, "amount": {"value": 12.15, "currency": "eur", "unit": 1}}"#,
+        );
         let fields: Vec<&str> = errors.iter().map(|(field, _)| field.as_str()).collect();
         assert_eq!(fields, ["number", "amount.value", "amount.unit", "numbr"]);
     }
 
     #[test]
     fn fields_given_twice_are_refused() {
-        let errors = wrong(r#"{"number": "A", "number": "B", "amount": {"value": "1.00", "currency": "EUR"}}"#);
+        let errors =
+            wrong(r#"{"number": "A", "number": "B", "amount": {"value": "1.00", "currency": "EUR"}}"#);
         assert_eq!(errors, [("number".to_owned(), "is given twice".to_owned())]);
         let errors = wrong(r#"{"amount": {"value": "1.00", "value": "2.00", "currency": "EUR"}}"#);
         assert_eq!(errors, [("amount.value".to_owned(), "is given twice".to_owned())]);
@@ -253,9 +278,18 @@ mod tests {
 
     #[test]
     fn what_is_no_object_says_what_it_is() {
-        for (body, what) in [("[]", "an array"), ("\"x\"", "a string"), ("1.5", "a number"), ("null", "null")] {
+        for (body, what) in [
+            ("[]", "an array"),
+            ("\"x\"", "a string"),
+            ("1.5", "a number"),
+            ("null", "null"),
+        ] {
             let errors = wrong(body);
-            assert_eq!(errors[0], (String::new(), format!("must be an object, not {what}")), "{body}");
+            assert_eq!(
+                errors[0],
+                (String::new(), format!("must be an object, not {what}")),
+                "{body}"
+            );
         }
     }
 
@@ -263,9 +297,15 @@ mod tests {
     fn what_is_no_json_is_malformed() {
         let deep = "[".repeat(100_000);
         for body in ["", "{", "{\"a\":1,}", "\u{0}", deep.as_str(), "{\"a\": 1}}"] {
-            assert!(matches!(Fields::parse(body.as_bytes()), Err(Error::Malformed(_))), "{body:.10}");
+            assert!(
+                matches!(Fields::parse(body.as_bytes()), Err(Error::Malformed(_))),
+                "{body:.10}"
+            );
         }
-        assert!(matches!(Fields::parse(b"{\"number\":\"\xff\"}"), Err(Error::Malformed(_))));
+        assert!(matches!(
+            Fields::parse(b"{\"number\":\"\xff\"}"),
+            Err(Error::Malformed(_))
+        ));
     }
 
     #[test]
@@ -275,14 +315,17 @@ mod tests {
             ("123456789012345678901234567890", "must be a string, not a number"),
             ("\"\\ud800\"", "is not valid Unicode"),
         ] {
-            let body = format!("{{\"number\": {value}, \"amount\": {{\"value\": \"1.00\", \"currency\": \"EUR\"}}}}");
+            let body = format!(
+                "{{\"number\": {value}, \"amount\": {{\"value\": \"1.00\", \"currency\": \"EUR\"}}}}"
+            );
             assert_eq!(wrong(&body), [("number".to_owned(), problem.to_owned())]);
         }
     }
 
     #[test]
     fn null_counts_as_absent() {
-        let new = Fields::parse(br#"{"number": null, "amount": {"value": "12.15", "currency": "EUR"}}"#).unwrap();
+        let new =
+            Fields::parse(br#"{"number": null, "amount": {"value": "12.15", "currency": "EUR"}}"#).unwrap();
         assert_eq!(new.into_invoice().unwrap().number, None);
     }
 }

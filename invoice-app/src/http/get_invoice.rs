@@ -22,12 +22,17 @@ pub async fn get_invoice(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<InvoiceWithPayments>, Error> {
     let id = path_id(path)?;
-    let Ok(parsed) = id.parse::<InvoiceId>() else { return Err(Error::NoInvoice(id)) };
+    let Ok(parsed) = id.parse::<InvoiceId>() else {
+        return Err(Error::NoInvoice(id));
+    };
     let invoice = api.store.invoice(parsed).await?.ok_or(Error::NoInvoice(id))?;
     let payments = match invoice.last_payment {
         None => Vec::new(),
         Some(_) => api.store.payments_of(parsed).await?,
     };
     let payments = payments.into_iter().map(PaymentView::from).collect();
-    Ok(Json(InvoiceWithPayments { invoice: invoice.into(), payments }))
+    Ok(Json(InvoiceWithPayments {
+        invoice: invoice.into(),
+        payments,
+    }))
 }

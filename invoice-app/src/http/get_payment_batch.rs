@@ -17,7 +17,9 @@ pub async fn get_payment_batch(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<BatchView>, Error> {
     let id = path_id(path)?;
-    let Ok(parsed) = id.parse::<BatchId>() else { return Err(Error::NoBatch(id)) };
+    let Ok(parsed) = id.parse::<BatchId>() else {
+        return Err(Error::NoBatch(id));
+    };
     let batch = api.store.batch(parsed).await?.ok_or(Error::NoBatch(id))?;
     Ok(Json(batch.into()))
 }

@@ -21,8 +21,13 @@ use crate::{
     invoice::New,
 };
 
-const TYPES: [&str; 5] =
-    ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines", "application/json"];
+const TYPES: [&str; 5] = [
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonlines",
+    "application/json",
+];
 
 #[derive(Serialize)]
 struct SummaryView<'a> {
@@ -48,7 +53,9 @@ pub async fn import_invoices(
     check_type(post.headers(), &TYPES, "application/x-ndjson")?;
     let mut fingerprint = post.fingerprint();
     let mut incoming = post.incoming(api.limits.import_bytes, &api)?;
-    let Some(mut import) = Import::init(&api.store, key).await? else { return Err(Error::KeyInUse) };
+    let Some(mut import) = Import::init(&api.store, key).await? else {
+        return Err(Error::KeyInUse);
+    };
     take_lines(&mut import, &mut incoming, &mut fingerprint).await?;
     match import.finish(fingerprint.finalize().to_vec(), answer).await? {
         Called::Ran(summary) => Ok(stored(answer(&summary), false)),
@@ -58,24 +65,28 @@ pub async fn import_invoices(
     }
 }
 
-async fn take_lines(import: &mut Import, incoming: &mut Incoming, fingerprint: &mut Sha256) -> Result<(), Error> {
+async fn take_lines(
+    import: &mut Import,
+    incoming: &mut Incoming,
+    fingerprint: &mut Sha256,
+) -> Result<(), Error> {
     let mut lines = Lines::default();
     while let Some(mut piece) = incoming.next().await? {
         fingerprint.update(&piece);
         while !piece.is_empty() {
             if lines.feed(&mut piece) {
-                import.take(lines.line(parse)).await?;
+                import.take(lines.line(|line| parse(&line))).await?;
             }
         }
     }
     if lines.has_rest() {
-        import.take(lines.line(parse)).await?;
+        import.take(lines.line(|line| parse(&line))).await?;
     }
     Ok(())
 }
 
 /// An invoice, or why it is none; nothing for a blank line.
-fn parse(line: Line<'_>) -> Option<Result<New, String>> {
+fn parse(line: &Line<'_>) -> Option<Result<New, String>> {
     let text = match line {
         Line::TooLong => return Some(Err(format!("the line is longer than {MAX_LINE} bytes"))),
         Line::Whole(text) => text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text),
@@ -88,7 +99,13 @@ fn parse(line: Line<'_>) -> Option<Result<New, String>> {
         Ok(fields) => fields.into_invoice().map_err(|errors| {
             let told: Vec<String> = errors
                 .into_iter()
-                .map(|error| if error.field.is_empty() { error.problem } else { format!("{} {}", error.field, error.problem) })
+                .map(|error| {
+                    if error.field.is_empty() {
+                        error.problem
+                    } else {
+                        format!("{} {}", error.field, error.problem)
+                    }
+                })
                 .collect();
             told.join("; ")
         }),
@@ -96,7 +113,10 @@ fn parse(line: Line<'_>) -> Option<Result<New, String>> {
 }
 
 fn answer(summary: &Summary) -> Answer {
-    let rejected = summary.rejected.iter().map(|(line, error)| RejectedView { line: *line, error });
+    let rejected = summary
+        .rejected
+        .iter()
+        .map(|(line, error)| RejectedView { line: *line, error });
     let view = SummaryView {
         created: summary.created,
         rejected: rejected.collect(),
@@ -104,5 +124,9 @@ fn answer(summary: &Summary) -> Answer {
     };
     // Strings and numbers always serialize.
     let body = serde_json::to_string(&view).unwrap_or_default();
-    Answer::Stored { status: StatusCode::OK.as_u16(), location: None, body }
+    Answer::Stored {
+        status: StatusCode::OK.as_u16(),
+        location: None,
+        body,
+    }
 }

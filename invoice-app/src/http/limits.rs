@@ -25,7 +25,9 @@ impl Slot {
 
     /// Changes over to waiting; false when too many wait already.
     pub fn wait(&self, waiting: &Arc<Semaphore>) -> bool {
-        let Ok(permit) = Arc::clone(waiting).try_acquire_owned() else { return false };
+        let Ok(permit) = Arc::clone(waiting).try_acquire_owned() else {
+            return false;
+        };
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
         true
     }
@@ -45,5 +47,7 @@ pub async fn in_flight(State(api): State<Arc<Api>>, mut request: Request, next: 
 
 /// Gives a request up after `limit`.
 pub async fn within(State(limit): State<Duration>, request: Request, next: Next) -> Response {
-    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(|_| Error::TimedOut.into_response())
+    tokio::time::timeout(limit, next.run(request))
+        .await
+        .unwrap_or_else(|_| Error::TimedOut.into_response())
 }

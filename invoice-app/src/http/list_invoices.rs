@@ -51,7 +51,10 @@ pub async fn list_invoices(
     let is_last = invoices.len() <= limit;
     invoices.truncate(limit);
     let next_cursor = invoices.last().filter(|_| !is_last).map(|last| cursor(last.id));
-    Ok(Json(Page { invoices: invoices.into_iter().map(InvoiceView::from).collect(), next_cursor }))
+    Ok(Json(Page {
+        invoices: invoices.into_iter().map(InvoiceView::from).collect(),
+        next_cursor,
+    }))
 }
 
 impl Asked {
@@ -60,9 +63,16 @@ impl Asked {
     fn parse(pairs: Pairs) -> Result<Self, Vec<FieldError>> {
         let (mut asked, mut errors, mut seen) = (Self::default(), Vec::new(), Vec::new());
         for (name, value) in pairs {
-            let problem = if seen.contains(&name) { Some("is given twice".to_owned()) } else { asked.set(&name, &value).err() };
+            let problem = if seen.contains(&name) {
+                Some("is given twice".to_owned())
+            } else {
+                asked.set(&name, &value).err()
+            };
             if let Some(problem) = problem {
-                errors.push(FieldError::new(name.chars().take(64).collect::<String>(), problem));
+                errors.push(FieldError::new(
+                    name.chars().take(64).collect::<String>(),
+                    problem,
+                ));
             }
             seen.push(name);
         }
@@ -82,7 +92,8 @@ impl Asked {
             "number" => self.filter.number = Some(value.replace('\0', "\u{FFFD}")),
             "limit" => {
                 let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                self.limit = Some(limit.ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))?);
+                self.limit =
+                    Some(limit.ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))?);
             }
             "cursor" => {
                 self.after = Some(parse_cursor(value).ok_or("must be a next_cursor as it was answered")?);
@@ -107,7 +118,12 @@ mod tests {
     use super::*;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Asked, Vec<FieldError>> {
-        Asked::parse(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        Asked::parse(
+            pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+        )
     }
 
     #[test]
@@ -122,11 +138,19 @@ mod tests {
     #[test]
     fn every_bad_parameter_is_named() {
         let errors = parse(&[
-            ("status", "Paid"), ("currency", "eur"), ("limit", "0"), ("cursor", "?"), ("stauts", "paid"),
-            ("number", "1"), ("number", "2"),
+            ("status", "Paid"),
+            ("currency", "eur"),
+            ("limit", "0"),
+            ("cursor", "?"),
+            ("stauts", "paid"),
+            ("number", "1"),
+            ("number", "2"),
         ]);
         let fields: Vec<String> = errors.unwrap_err().into_iter().map(|error| error.field).collect();
-        assert_eq!(fields, ["status", "currency", "limit", "cursor", "stauts", "number"]);
+        assert_eq!(
+            fields,
+            ["status", "currency", "limit", "cursor", "stauts", "number"]
+        );
         for limit in ["1001", "-1", "1.5", "", "99999999999999999999"] {
             assert!(parse(&[("limit", limit)]).is_err(), "{limit}");
         }

@@ -102,7 +102,10 @@ mod tests {
     #[test]
     fn a_line_too_long_is_told_without_being_held() {
         let long = vec![b'x'; MAX_LINE];
-        assert_eq!(split(&[&long, b"\nnext\n"]), [String::from_utf8(long.clone()).unwrap(), "next".to_owned()]);
+        assert_eq!(
+            split(&[&long, b"\nnext\n"]),
+            [String::from_utf8(long.clone()).unwrap(), "next".to_owned()]
+        );
         assert_eq!(split(&[&long, b"y", b"z\nnext\n"]), ["too long", "next"]);
         assert_eq!(split(&[&long, b"y"]), ["too long"]);
     }

@@ -15,18 +15,33 @@ use crate::metrics;
 
 /// Follows a request: with the caller's trace if it sent one, else with a new one.
 pub async fn observe(mut request: Request, next: Next) -> Response {
-    let sent = request.headers().get("traceparent").and_then(|value| TraceParent::parse(value.to_str().ok()?));
+    let sent = request
+        .headers()
+        .get("traceparent")
+        .and_then(|value| TraceParent::parse(value.to_str().ok()?));
     let trace = sent.map_or_else(TraceParent::generate, |trace| trace.child());
     let method = known(request.method());
-    let route = request.extensions().get::<MatchedPath>().map_or("none", |path| path.as_str()).to_owned();
-    let span = info_span!("request", trace_id = trace.trace_id(), http.method = method, http.route = route);
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", |path| path.as_str())
+        .to_owned();
+    let span = info_span!(
+        "request",
+        trace_id = trace.trace_id(),
+        http.method = method,
+        http.route = route
+    );
     request.extensions_mut().insert(trace);
     async move {
         let start = Instant::now();
         let response = next.run(request).await;
         let (took, status) = (start.elapsed(), response.status().as_u16());
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        debug!(http.status = status, duration_ms, "answered {method} {route} with {status}");
+        debug!(
+            http.status = status,
+            duration_ms, "answered {method} {route} with {status}"
+        );
         metrics::request(method, route, status, took);
         response
     }

@@ -32,9 +32,17 @@ pub async fn pay_invoice(
     post: Post,
 ) -> Result<Response, Error> {
     let id = path_id(path)?;
-    let Read { body, call, trace, headers, slot } = post.read(&caller, body::PLAIN, &api).await?;
+    let Read {
+        body,
+        call,
+        trace,
+        headers,
+        slot,
+    } = post.read(&caller, body::PLAIN, &api).await?;
     no_fields(&body)?;
-    let Ok(parsed) = id.parse::<InvoiceId>() else { return Err(Error::NoInvoice(id)) };
+    let Ok(parsed) = id.parse::<InvoiceId>() else {
+        return Err(Error::NoInvoice(id));
+    };
     let (payment, waiter, repeated) = match api.paying.pay_one(parsed, call, trace).await? {
         Called::Ran(PaidOne::Asked(payment, waiter)) => (payment, waiter, false),
         Called::Ran(PaidOne::NotPayable(status)) => return Err(Error::NotPayable(status)),
@@ -44,15 +52,29 @@ pub async fn pay_invoice(
         Called::OtherCall => return Err(Error::KeyReused),
     };
     let prefer = Prefer::from_headers(&headers);
-    let payment = api.paying.wait_for_payment(payment, waiter, prefer.patience(&api, &slot)).await;
+    let payment = api
+        .paying
+        .wait_for_payment(payment, waiter, prefer.patience(&api, &slot))
+        .await;
     let open = payment.status == Status::Requested;
-    Ok(settled_or_not(PaymentView::from(payment), open, &prefer, repeated))
+    Ok(settled_or_not(
+        PaymentView::from(payment),
+        open,
+        &prefer,
+        repeated,
+    ))
 }
 
 /// The payment a repeated call made.
 async fn repeat(api: &Api, answer: Answer) -> Result<(Payment, Waiter, bool), Error> {
-    let Answer::Payment(id) = answer else { return Err(Error::KeyReused) };
+    let Answer::Payment(id) = answer else {
+        return Err(Error::KeyReused);
+    };
     let waiter = api.paying.payment_waiter(id);
-    let payment = api.store.payment(id).await?.ok_or(Error::Database(sqlx::Error::RowNotFound))?;
+    let payment = api
+        .store
+        .payment(id)
+        .await?
+        .ok_or(Error::Database(sqlx::Error::RowNotFound))?;
     Ok((payment, waiter, true))
 }

@@ -30,7 +30,13 @@ pub async fn pay_invoices(
     Payer(caller): Payer,
     post: Post,
 ) -> Result<Response, Error> {
-    let Read { body, call, trace, headers, slot } = post.read(&caller, body::MANY_IDS, &api).await?;
+    let Read {
+        body,
+        call,
+        trace,
+        headers,
+        slot,
+    } = post.read(&caller, body::MANY_IDS, &api).await?;
     let ids = ids(&body)?;
     drop(body);
     let (batch, waiter, repeated) = match api.paying.pay_many(ids, call, trace).await? {
@@ -40,16 +46,25 @@ pub async fn pay_invoices(
         Called::OtherCall => return Err(Error::KeyReused),
     };
     let prefer = Prefer::from_headers(&headers);
-    let batch = api.paying.wait_for_batch(batch, waiter, prefer.patience(&api, &slot)).await;
+    let batch = api
+        .paying
+        .wait_for_batch(batch, waiter, prefer.patience(&api, &slot))
+        .await;
     let open = batch.pending > 0;
     Ok(settled_or_not(BatchView::from(batch), open, &prefer, repeated))
 }
 
 /// The batch a repeated call made.
 async fn repeat(api: &Api, answer: Answer) -> Result<(Batch, Waiter, bool), Error> {
-    let Answer::Batch(id) = answer else { return Err(Error::KeyReused) };
+    let Answer::Batch(id) = answer else {
+        return Err(Error::KeyReused);
+    };
     let waiter = api.paying.batch_waiter(id);
-    let batch = api.store.batch(id).await?.ok_or(Error::Database(sqlx::Error::RowNotFound))?;
+    let batch = api
+        .store
+        .batch(id)
+        .await?
+        .ok_or(Error::Database(sqlx::Error::RowNotFound))?;
     Ok((batch, waiter, true))
 }
 
@@ -60,12 +75,17 @@ fn ids(body: &[u8]) -> Result<Option<Vec<String>>, Error> {
         return Ok(None);
     }
     let mut fields = Fields::parse(body)?;
-    let ids = fields.take_even_null("ids").map(|raw| serde_json::from_str::<Vec<String>>(raw.get()));
+    let ids = fields
+        .take_even_null("ids")
+        .map(|raw| serde_json::from_str::<Vec<String>>(raw.get()));
     let mut errors = fields.finish();
     match ids {
         Some(Err(_)) => errors.push(FieldError::new("ids", "must be an array of strings")),
         Some(Ok(ids)) if ids.len() > MAX_IDS => {
-            errors.push(FieldError::new("ids", format!("must have at most {MAX_IDS} entries")));
+            errors.push(FieldError::new(
+                "ids",
+                format!("must have at most {MAX_IDS} entries"),
+            ));
         }
         Some(Ok(ids)) if errors.is_empty() => return Ok(Some(ids)),
         None if errors.is_empty() => return Ok(None),
@@ -84,12 +104,23 @@ mod tests {
             assert_eq!(ids(everything.as_bytes()).unwrap(), None, "{everything:?}");
         }
         assert_eq!(ids(br#"{"ids": []}"#).unwrap(), Some(vec![]));
-        assert_eq!(ids(br#"{"ids": ["a", "\u0000"]}"#).unwrap(), Some(vec!["a".to_owned(), "\0".to_owned()]));
+        assert_eq!(
+            ids(br#"{"ids": ["a", "\u0000"]}"#).unwrap(),
+            Some(vec!["a".to_owned(), "\0".to_owned()])
+        );
         for mistake in [
-            r#"{"ids": null}"#, r#"{"ids": "a"}"#, r#"{"ids": [1]}"#, r#"{"id": ["a"]}"#, "[]", "null",
+            r#"{"ids": null}"#,
+            r#"{"ids": "a"}"#,
+            r#"{"ids": [1]}"#,
+            r#"{"id": ["a"]}"#,
+            "[]",
+            "null",
             r#"{"ids": ["a"], "ids": ["b"]}"#,
         ] {
-            assert!(matches!(ids(mistake.as_bytes()), Err(Error::Invalid(_))), "{mistake}");
+            assert!(
+                matches!(ids(mistake.as_bytes()), Err(Error::Invalid(_))),
+                "{mistake}"
+            );
         }
     }
 }

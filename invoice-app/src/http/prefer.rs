@@ -27,7 +27,11 @@ impl Prefer {
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let (mut wait, mut respond_async) = (None, false);
-        for value in headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok()) {
+        for value in headers
+            .get_all("prefer")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+        {
             for preference in value.split(',') {
                 let preference = preference.split(';').next().unwrap_or_default();
                 let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
@@ -41,10 +45,19 @@ impl Prefer {
         match (wait, respond_async) {
             (Some(seconds), _) => {
                 let wait = Duration::from_secs(seconds).min(LONGEST_WAIT);
-                Self { wait, applied: Some(format!("wait={}", wait.as_secs())) }
+                Self {
+                    wait,
+                    applied: Some(format!("wait={}", wait.as_secs())),
+                }
             }
-            (None, true) => Self { wait: Duration::ZERO, applied: Some("respond-async".to_owned()) },
-            (None, false) => Self { wait: DEFAULT_WAIT, applied: None },
+            (None, true) => Self {
+                wait: Duration::ZERO,
+                applied: Some("respond-async".to_owned()),
+            },
+            (None, false) => Self {
+                wait: DEFAULT_WAIT,
+                applied: None,
+            },
         }
     }
 
@@ -53,7 +66,10 @@ impl Prefer {
     pub fn patience(&self, api: &Arc<Api>, slot: &Slot) -> Patience {
         let waits = !self.wait.is_zero() && slot.wait(&api.waiting);
         let wait = if waits { self.wait } else { Duration::ZERO };
-        Patience { until: Instant::now() + wait, stop: api.stop.clone() }
+        Patience {
+            until: Instant::now() + wait,
+            stop: api.stop.clone(),
+        }
     }
 }
 

@@ -95,7 +95,9 @@ pub enum Error {
     #[error("too many calls are being handled; send it again in a moment")]
     TooManyRequests,
     /// It took too long.
-    #[error("the call took too long and was given up; what it did so far may or may not stay: look before sending it again")]
+    #[error(
+        "the call took too long and was given up; what it did so far may or may not stay: look before sending it again"
+    )]
     TimedOut,
     /// The database failed.
     #[error("the database failed")]
@@ -117,7 +119,10 @@ pub struct FieldError {
 impl FieldError {
     /// This is wrong with that field.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self {
+            field: field.into(),
+            problem: problem.into(),
+        }
     }
 }
 
@@ -148,51 +153,93 @@ struct Document<'a> {
 
 impl Error {
     fn kind(&self) -> Kind {
-        let kind = |status, slug, title| Kind { status, slug, title, header: None };
+        let kind = |status, slug, title| Kind {
+            status,
+            slug,
+            title,
+            header: None,
+        };
         match self {
-            Self::Malformed(_) => kind(StatusCode::BAD_REQUEST, "malformed-request", "The request cannot be read"),
+            Self::Malformed(_) => kind(
+                StatusCode::BAD_REQUEST,
+                "malformed-request",
+                "The request cannot be read",
+            ),
             Self::Unauthorized => kind(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed")
                 .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-            Self::Forbidden(_) => kind(StatusCode::FORBIDDEN, "forbidden", "The token does not allow this"),
+            Self::Forbidden(_) => kind(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "The token does not allow this",
+            ),
             Self::NoRoute => kind(StatusCode::NOT_FOUND, "not-found", "Not found"),
             Self::NoInvoice(_) => kind(StatusCode::NOT_FOUND, "invoice-not-found", "No such invoice"),
-            Self::NoBatch(_) => kind(StatusCode::NOT_FOUND, "payment-batch-not-found", "No such payment batch"),
-            Self::MethodNotAllowed => {
-                kind(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed")
-            }
-            Self::BodyTimeout => kind(StatusCode::REQUEST_TIMEOUT, "request-timeout", "The body came too slowly").closing(),
-            Self::NotPayable(_) => {
-                kind(StatusCode::CONFLICT, "invoice-not-payable", "The invoice cannot be paid")
-            }
-            Self::NotVoidable(_) => {
-                kind(StatusCode::CONFLICT, "invoice-not-voidable", "The invoice cannot be voided")
-            }
+            Self::NoBatch(_) => kind(
+                StatusCode::NOT_FOUND,
+                "payment-batch-not-found",
+                "No such payment batch",
+            ),
+            Self::MethodNotAllowed => kind(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "Method not allowed",
+            ),
+            Self::BodyTimeout => kind(
+                StatusCode::REQUEST_TIMEOUT,
+                "request-timeout",
+                "The body came too slowly",
+            )
+            .closing(),
+            Self::NotPayable(_) => kind(
+                StatusCode::CONFLICT,
+                "invoice-not-payable",
+                "The invoice cannot be paid",
+            ),
+            Self::NotVoidable(_) => kind(
+                StatusCode::CONFLICT,
+                "invoice-not-voidable",
+                "The invoice cannot be voided",
+            ),
             Self::NumberTaken(_) => kind(StatusCode::CONFLICT, "number-taken", "The number is taken"),
-            Self::KeyInUse => {
-                kind(StatusCode::CONFLICT, "idempotency-key-in-use", "The call is still running").retry(1)
-            }
+            Self::KeyInUse => kind(
+                StatusCode::CONFLICT,
+                "idempotency-key-in-use",
+                "The call is still running",
+            )
+            .retry(1),
             Self::KeyReused => kind(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
                 "The Idempotency-Key belongs to another call",
             ),
-            Self::TooLarge(_) => {
-                kind(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large").closing()
-            }
+            Self::TooLarge(_) => kind(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "body-too-large",
+                "The body is too large",
+            )
+            .closing(),
             Self::UnsupportedMediaType(_) => kind(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
                 "The body has another type",
             ),
-            Self::Invalid(_) => {
-                kind(StatusCode::UNPROCESSABLE_ENTITY, "invalid-request", "The request is not valid")
-            }
-            Self::TooManyRequests => {
-                kind(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests").retry(1)
-            }
-            Self::TimedOut => {
-                kind(StatusCode::SERVICE_UNAVAILABLE, "timed-out", "The call took too long").retry(5)
-            }
+            Self::Invalid(_) => kind(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-request",
+                "The request is not valid",
+            ),
+            Self::TooManyRequests => kind(
+                StatusCode::TOO_MANY_REQUESTS,
+                "too-many-requests",
+                "Too many requests",
+            )
+            .retry(1),
+            Self::TimedOut => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "timed-out",
+                "The call took too long",
+            )
+            .retry(5),
             Self::Database(error) => match fault(error) {
                 Fault::Away | Fault::Conflict => kind(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -211,7 +258,8 @@ impl Error {
         match status {
             StatusCode::INTERNAL_SERVER_ERROR => "something went wrong on our side and was logged".to_owned(),
             StatusCode::SERVICE_UNAVAILABLE if matches!(self, Self::Database(_)) => {
-                "the database is not available; nothing was done, or it will be visible once it is back".to_owned()
+                "the database is not available; nothing was done, or it will be visible once it is back"
+                    .to_owned()
             }
             _ => self.to_string(),
         }
@@ -220,7 +268,10 @@ impl Error {
 
 impl Kind {
     fn with(self, name: HeaderName, value: HeaderValue) -> Self {
-        Self { header: Some((name, value)), ..self }
+        Self {
+            header: Some((name, value)),
+            ..self
+        }
     }
 
     fn retry(self, seconds: u16) -> Self {
@@ -244,7 +295,12 @@ fn internal() -> Kind {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let Kind { status, slug, title, header } = self.kind();
+        let Kind {
+            status,
+            slug,
+            title,
+            header,
+        } = self.kind();
         let chain = || service::telemetry::chain(&self);
         match &self {
             Self::Database(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
@@ -269,7 +325,10 @@ impl IntoResponse for Error {
         let body = serde_json::to_vec(&document).unwrap_or_default();
         let mut response = (status, Body::from(body)).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some((name, value)) = header {
             headers.insert(name, value);
         }

@@ -29,13 +29,17 @@ pub async fn serve(
     let connections = Arc::new(Semaphore::new(max_connections));
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES);
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = accept(&listener, &connections) => accepted,
         };
-        let Some((stream, permit)) = accepted else { continue };
+        let Some((stream, permit)) = accepted else {
+            continue;
+        };
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {

@@ -26,7 +26,9 @@ pub async fn void_invoice(
 ) -> Result<Json<InvoiceView>, Error> {
     let id = path_id(path)?;
     no_fields(&post.read(&caller, body::PLAIN, &api).await?.body)?;
-    let Ok(parsed) = id.parse::<InvoiceId>() else { return Err(Error::NoInvoice(id)) };
+    let Ok(parsed) = id.parse::<InvoiceId>() else {
+        return Err(Error::NoInvoice(id));
+    };
     match api.store.void_invoice(parsed).await? {
         Voided::Void(invoice) => Ok(Json(invoice.into())),
         Voided::Refused(status) => Err(Error::NotVoidable(status)),

@@ -56,7 +56,10 @@ pub async fn claim_in_tx(connection: &mut PgConnection, key: &Key) -> Result<Cla
         None => Claim::Fresh,
         Some(row) => {
             let fingerprint = row.fingerprint.clone();
-            Claim::Known { fingerprint, answer: row.answer() }
+            Claim::Known {
+                fingerprint,
+                answer: row.answer(),
+            }
         }
     })
 }
@@ -76,10 +79,16 @@ pub async fn keep_in_tx(
     call: Option<&Call>,
     answer: &Answer,
 ) -> Result<(), sqlx::Error> {
-    let Some(Call { key, fingerprint }) = call else { return Ok(()) };
+    let Some(Call { key, fingerprint }) = call else {
+        return Ok(());
+    };
     let (mut status, mut location, mut body, mut payment, mut batch) = (None, None, None, None, None);
     match answer {
-        Answer::Stored { status: s, location: l, body: b } => {
+        Answer::Stored {
+            status: s,
+            location: l,
+            body: b,
+        } => {
             status = i16::try_from(*s).ok();
             location = l.as_deref();
             body = Some(b.as_str());

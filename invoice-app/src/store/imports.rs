@@ -71,15 +71,29 @@ impl Store {
     }
 }
 
+/// Lets the transaction be idle for as long as an import may take: it holds the import's key, and nothing else.
+pub async fn idle_in_tx(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("set local idle_in_transaction_session_timeout = '1h'")
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
 /// Makes the lines put aside into invoices, at most `most_taken` of the refused ones told. Does not commit.
 pub async fn import_in_tx(
     connection: &mut PgConnection,
     import: Uuid,
     most_taken: i64,
 ) -> Result<Imported, sqlx::Error> {
+    // Millions of lines are one statement.
+    sqlx::query!("set local statement_timeout = '5min'")
+        .execute(&mut *connection)
+        .await?;
     let mut imported = create_numbered(connection, import, most_taken).await?;
     imported.created += create_unnumbered(connection, import).await?;
-    sqlx::query!("delete from import_lines where import_id = $1", import).execute(connection).await?;
+    sqlx::query!("delete from import_lines where import_id = $1", import)
+        .execute(connection)
+        .await?;
     Ok(imported)
 }
 

@@ -54,11 +54,14 @@ impl TryFrom<Row> for Invoice {
         let amount = Currency::try_new(&row.currency)
             .and_then(|currency| Money::try_from_minor_units(row.amount_minor, currency))
             .map_err(|error| corrupt("amount", error))?;
-        let last_payment = row.payment_id.zip(row.payment_status).map(|(id, status)| LastPayment {
-            id: id.into(),
-            status,
-            reason: row.payment_reason,
-        });
+        let last_payment = row
+            .payment_id
+            .zip(row.payment_status)
+            .map(|(id, status)| LastPayment {
+                id: id.into(),
+                status,
+                reason: row.payment_reason,
+            });
         Ok(Self {
             id: row.id.into(),
             number: row.number,
@@ -110,18 +113,30 @@ impl Store {
         let currency = filter.currency.map(Currency::code);
         let rows = match (&filter.number, filter.status) {
             (Some(number), status) => self.by_number(number, status, currency, after, limit).await?,
-            (None, None) => page!("true", after, currency, limit).fetch_all(&self.pool).await?,
+            (None, None) => {
+                page!("true", after, currency, limit)
+                    .fetch_all(&self.pool)
+                    .await?
+            }
             (None, Some(Status::Unpaid)) => {
-                page!("i.status = 'unpaid'", after, currency, limit).fetch_all(&self.pool).await?
+                page!("i.status = 'unpaid'", after, currency, limit)
+                    .fetch_all(&self.pool)
+                    .await?
             }
             (None, Some(Status::Pending)) => {
-                page!("i.status = 'pending'", after, currency, limit).fetch_all(&self.pool).await?
+                page!("i.status = 'pending'", after, currency, limit)
+                    .fetch_all(&self.pool)
+                    .await?
             }
             (None, Some(Status::Paid)) => {
-                page!("i.status = 'paid'", after, currency, limit).fetch_all(&self.pool).await?
+                page!("i.status = 'paid'", after, currency, limit)
+                    .fetch_all(&self.pool)
+                    .await?
             }
             (None, Some(Status::Void)) => {
-                page!("i.status = 'void'", after, currency, limit).fetch_all(&self.pool).await?
+                page!("i.status = 'void'", after, currency, limit)
+                    .fetch_all(&self.pool)
+                    .await?
             }
         };
         rows.into_iter().map(Invoice::try_from).collect()

@@ -9,7 +9,9 @@ const LAST_WINDOW: i64 = 1 << 20;
 
 /// The next number by the counter alone. It may be taken.
 pub async fn next_in_tx(connection: &mut PgConnection) -> Result<String, sqlx::Error> {
-    sqlx::query_scalar!(r#"select 'I' || nextval('invoice_numbers') as "number!""#).fetch_one(connection).await
+    sqlx::query_scalar!(r#"select 'I' || nextval('invoice_numbers') as "number!""#)
+        .fetch_one(connection)
+        .await
 }
 
 /// Moves the counter before the next free number, looking at whole ranges at once: an import of `I1` to `I100000` costs

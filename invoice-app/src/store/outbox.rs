@@ -149,11 +149,7 @@ impl Store {
     }
 
     /// Makes what is left of a batch's first send due at once.
-    pub async fn release_batch(
-        &self,
-        batch: BatchId,
-        after: Option<PaymentId>,
-    ) -> Result<u64, sqlx::Error> {
+    pub async fn release_batch(&self, batch: BatchId, after: Option<PaymentId>) -> Result<u64, sqlx::Error> {
         sqlx::query!(
             "with locked as (
                  select id from payments where batch_id = $1 and status = 'requested' and id > $2

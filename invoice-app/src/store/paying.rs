@@ -116,7 +116,10 @@ pub async fn pay_in_tx(
         traceparent: terms.traceparent.map(str::to_owned),
         requested_at: row.requested_at,
     };
-    Ok(Asked { total, requests: rows.into_iter().map(request).collect() })
+    Ok(Asked {
+        total,
+        requests: rows.into_iter().map(request).collect(),
+    })
 }
 
 /// Those of `ids` that `batch` did not pay, and why. Does not commit.

@@ -115,6 +115,10 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await?;
-        Ok(Open { count: row.count, oldest_s: row.oldest_s, dead_letters: row.dead_letters })
+        Ok(Open {
+            count: row.count,
+            oldest_s: row.oldest_s,
+            dead_letters: row.dead_letters,
+        })
     }
 }

@@ -69,7 +69,10 @@ impl Store {
         .await?;
         let found = rows.into_iter().map(|row| Found {
             id: row.id.into(),
-            former: Former { invoice_id: row.invoice_id.into(), status: row.status },
+            former: Former {
+                invoice_id: row.invoice_id.into(),
+                status: row.status,
+            },
             batch_id: row.batch_id.map(BatchId::from),
             since_send_ms: row.since_send_ms,
         });

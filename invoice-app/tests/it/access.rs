@@ -1,1 +1,123 @@
-//! placeholder
+//! Who may do what.
+
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
+
+use invoice_app::{
+    http::access::Access,
+    tokens::{Scope, Tokens, TokensFile, add, generate},
+};
+use reqwest::Method;
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{App, Options, eventually};
+
+#[tokio::test]
+async fn every_endpoint_asks_for_its_scope_and_no_other_will_do() {
+    let tokens: Vec<(Scope, String, String)> = Scope::ALL
+        .into_iter()
+        .map(|scope| {
+            let (token, entry) = generate(scope.as_str().strip_prefix("invoices:").unwrap(), &[scope]);
+            (scope, token, entry)
+        })
+        .collect();
+    let file: String = tokens.iter().map(|(_, _, entry)| entry.as_str()).collect();
+    let access = Access::Tokens(Arc::new(RwLock::new(Arc::new(Tokens::parse(&file).unwrap()))));
+    let app = App::with(Options {
+        access,
+        ..Options::default()
+    })
+    .await;
+    for (method, path, needs) in [
+        (Method::GET, "/invoices", Scope::Read),
+        (Method::HEAD, "/invoices", Scope::Read),
+        (Method::GET, "/invoices/x", Scope::Read),
+        (Method::GET, "/payment-batches/x", Scope::Read),
+        (Method::POST, "/invoices", Scope::Write),
+        (Method::POST, "/invoices/import", Scope::Write),
+        (Method::POST, "/invoices/x/void", Scope::Write),
+        (Method::POST, "/invoices/x/pay", Scope::Pay),
+        (Method::POST, "/invoices/pay", Scope::Pay),
+    ] {
+        let status = async |token: Option<&str>| {
+            let mut request = app.request(method.clone(), path);
+            if let Some(token) = token {
+                request = request.header("authorization", token);
+            }
+            request.send().await.unwrap().status().as_u16()
+        };
+        for refused in [
+            None,
+            Some("Bearer"),
+            Some("Bearer "),
+            Some("Bearer wrong"),
+            Some("Basic eDp5"),
+        ] {
+            assert_eq!(status(refused).await, 401, "{method} {path} {refused:?}");
+        }
+        for (scope, token, _) in &tokens {
+            let got = status(Some(&format!("bearer {token}"))).await;
+            assert_eq!(
+                got == 403,
+                *scope != needs,
+                "{method} {path} with {scope:?}: {got}"
+            );
+            assert_ne!(got, 401, "{method} {path} with {scope:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_tokens_file_is_in_force_within_seconds_and_a_broken_one_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.toml");
+    let (first, entry) = generate("first", &[Scope::Read]);
+    add(&path, &entry).unwrap();
+    let file = TokensFile::open(&path).unwrap();
+    let access = Access::Tokens(file.tokens());
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    tokio::spawn(file.run(stop));
+    let app = App::with(Options {
+        access,
+        ..Options::default()
+    })
+    .await;
+    let lets = async |token: &str| {
+        app.request(Method::GET, "/invoices")
+            .bearer_auth(token)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .is_success()
+    };
+    assert!(lets(&first).await);
+    let (second, entry) = generate("second", &[Scope::Read]);
+    add(&path, &entry).unwrap();
+    eventually("the second is let in", async || lets(&second).await.then_some(())).await;
+    assert!(lets(&first).await);
+
+    std::fs::write(&path, "not toml [").unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert!(lets(&first).await && lets(&second).await);
+    std::fs::write(&path, entry).unwrap();
+    eventually("the first is not let in any more", async || {
+        (!lets(&first).await).then_some(())
+    })
+    .await;
+    assert!(lets(&second).await);
+}
+
+#[test]
+fn a_name_or_token_cannot_be_added_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.toml");
+    let (_, entry) = generate("ci", &[Scope::Read]);
+    add(&path, &entry).unwrap();
+    assert!(add(&path, &entry).is_err());
+    assert!(add(&path, &generate("ci", &[Scope::Pay]).1).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), entry);
+}

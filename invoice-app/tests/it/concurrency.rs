@@ -1,1 +1,130 @@
-//! placeholder
+//! Many callers at once: every invoice gets at most one payment under way, and nobody is kept waiting by large calls.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use reqwest::{Method, StatusCode};
+use serde_json::json;
+
+use crate::harness::{App, answer};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_concurrent_pay_calls_on_one_invoice_make_one_payment() {
+    let app = App::start().await;
+    let invoice = app.invoice("A", "12.15").await;
+    let path = format!("/invoices/{invoice}/pay");
+    let calls = (0..50).map(|_| app.post_async(&path));
+    let mut statuses = BTreeMap::<u16, usize>::new();
+    for (status, _) in join_all(calls).await {
+        *statuses.entry(status.as_u16()).or_default() += 1;
+    }
+    assert_eq!(statuses, BTreeMap::from([(202, 1), (409, 49)]));
+    assert_eq!(app.count("select count(*) from payments").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_calls_that_pay_everything_at_once_pay_each_invoice_once() {
+    let app = App::start().await;
+    app.fill(3000).await;
+    let calls = (0..4).map(|_| app.post_async("/invoices/pay"));
+    let requested: i64 = join_all(calls)
+        .await
+        .iter()
+        .map(|(_, batch)| batch["requested"].as_i64().unwrap())
+        .sum();
+    assert_eq!(requested, 3000);
+    assert_eq!(
+        app.count("select count(distinct invoice_id) from payments").await,
+        3000
+    );
+    assert_eq!(app.count("select count(*) from payments").await, 3000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overlapping_lists_of_ids_in_opposite_orders_do_not_deadlock() {
+    let app = App::start().await;
+    app.fill(400).await;
+    let (_, page) = app.get("/invoices?limit=400").await;
+    let mut ids: Vec<String> = page["invoices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(crate::harness::id)
+        .collect();
+    let mut calls = Vec::new();
+    for _ in 0..6 {
+        let body = json!({"ids": ids});
+        calls.push(answer(
+            app.request(Method::POST, "/invoices/pay")
+                .header("prefer", "respond-async")
+                .json(&body),
+        ));
+        ids.reverse();
+    }
+    let requested: i64 = join_all(calls)
+        .await
+        .iter()
+        .map(|(_, batch)| batch["requested"].as_i64().unwrap())
+        .sum();
+    assert_eq!(requested, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoice_is_either_paid_or_voided_never_both() {
+    let app = App::start().await;
+    for number in 0..20 {
+        let invoice = app.invoice(&format!("R{number}"), "1.00").await;
+        let (pay, void) = (
+            format!("/invoices/{invoice}/pay"),
+            format!("/invoices/{invoice}/void"),
+        );
+        let (pay, void) = tokio::join!(app.post_async(&pay), app.post_async(&void));
+        let statuses = (pay.0.as_u16(), void.0.as_u16());
+        assert!(matches!(statuses, (202, 409) | (409, 200)), "{statuses:?}");
+    }
+    let both =
+        "select count(*) from invoices i join payments p on p.invoice_id = i.id where i.status = 'void'";
+    assert_eq!(app.count(both).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paying_a_hundred_thousand_invoices_keeps_nobody_waiting() {
+    let app = App::start().await;
+    app.fill(100_000).await;
+    let start = Instant::now();
+    let large = tokio::spawn({
+        let call = app
+            .request(Method::POST, "/invoices/pay")
+            .header("prefer", "respond-async");
+        async move { (answer(call).await, start.elapsed()) }
+    });
+    let (mut slowest, mut answered) = (Duration::ZERO, 0);
+    while !large.is_finished() {
+        let begun = Instant::now();
+        let (status, _) = app.get("/invoices?limit=10").await;
+        assert_eq!(status, StatusCode::OK);
+        let (status, _) = app
+            .post(
+                "/invoices",
+                json!({"amount": {"value": "1.00", "currency": "EUR"}}),
+            )
+            .await;
+        assert_eq!(status, StatusCode::CREATED);
+        slowest = slowest.max(begun.elapsed());
+        answered += 1;
+    }
+    let ((status, batch), took) = large.await.unwrap();
+    assert_eq!(status, StatusCode::ACCEPTED);
+    assert!(batch["requested"].as_i64().unwrap() >= 100_000);
+    assert_eq!(batch["requested"], batch["pending"]);
+    println!(
+        "100,000 invoices asked for in {took:?}; {answered} other pairs of calls meanwhile, slowest {slowest:?}"
+    );
+    assert!(
+        answered > 10 && slowest < Duration::from_secs(3),
+        "{answered} {slowest:?}"
+    );
+}

@@ -9,7 +9,12 @@ use crate::harness::{App, declined, id, new, read, succeeded};
 async fn a_created_invoice_is_answered_and_found_again() {
     let app = App::start().await;
     let body = json!({"number": "2026/1", "amount": {"value": "12.15", "currency": "EUR"}});
-    let response = app.request(Method::POST, "/invoices").json(&body).send().await.unwrap();
+    let response = app
+        .request(Method::POST, "/invoices")
+        .json(&body)
+        .send()
+        .await
+        .unwrap();
     let location = response.headers()[header::LOCATION].to_str().unwrap().to_owned();
     let (status, invoice) = read(response).await;
     assert_eq!(status, StatusCode::CREATED);
@@ -31,7 +36,12 @@ async fn a_created_invoice_is_answered_and_found_again() {
 #[tokio::test]
 async fn invoices_without_a_number_get_the_next_free_one() {
     let app = App::start().await;
-    let create = async |body| app.post("/invoices", body).await.1["number"].as_str().unwrap().to_owned();
+    let create = async |body| {
+        app.post("/invoices", body).await.1["number"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     let without = || json!({"amount": {"value": "1", "currency": "JPY"}});
     assert_eq!(create(without()).await, "I1");
     for taken in ["I2", "I3", "I5", "I9223372036854775807", "I0", "I04"] {
@@ -51,15 +61,29 @@ async fn a_long_run_of_taken_numbers_is_skipped_at_once() {
     .execute(&app.pool)
     .await
     .unwrap();
-    let (_, invoice) = app.post("/invoices", json!({"amount": {"value": "1.00", "currency": "EUR"}})).await;
+    let (_, invoice) = app
+        .post(
+            "/invoices",
+            json!({"amount": {"value": "1.00", "currency": "EUR"}}),
+        )
+        .await;
     assert_eq!(invoice["number"], "I50001");
 }
 
 #[tokio::test]
 async fn amounts_have_all_decimals_of_their_currency() {
     let app = App::start().await;
-    for (sent, currency, shown) in [("12.1", "EUR", "12.10"), ("7", "JPY", "7"), ("1.5", "KWD", "1.500")] {
-        let (_, invoice) = app.post("/invoices", json!({"amount": {"value": sent, "currency": currency}})).await;
+    for (sent, currency, shown) in [
+        ("12.1", "EUR", "12.10"),
+        ("7", "JPY", "7"),
+        ("1.5", "KWD", "1.500"),
+    ] {
+        let (_, invoice) = app
+            .post(
+                "/invoices",
+                json!({"amount": {"value": sent, "currency": currency}}),
+            )
+            .await;
         assert_eq!(invoice["amount"], json!({"value": shown, "currency": currency}));
     }
 }
@@ -70,15 +94,24 @@ async fn one_invoice_is_paid_and_shows_its_payment() {
     let invoice = app.invoice("A", "12.15").await;
     let (status, payment) = app.post_async(&format!("/invoices/{invoice}/pay")).await;
     assert_eq!(status, StatusCode::ACCEPTED);
-    assert_eq!((&payment["status"], &payment["attempt"]), (&json!("requested"), &json!(1)));
+    assert_eq!(
+        (&payment["status"], &payment["attempt"]),
+        (&json!("requested"), &json!(1))
+    );
     assert_eq!(payment["invoice_id"], invoice);
-    assert_eq!(app.get(&format!("/invoices/{invoice}")).await.1["status"], "pending");
+    assert_eq!(
+        app.get(&format!("/invoices/{invoice}")).await.1["status"],
+        "pending"
+    );
 
     app.settle(&[succeeded(&id(&payment), &invoice)]).await;
     let (_, paid) = app.get(&format!("/invoices/{invoice}")).await;
     assert_eq!(paid["status"], "paid");
     assert!(paid["paid_at"].is_string());
-    assert_eq!(paid["last_payment"], json!({"id": id(&payment), "status": "succeeded", "reason": null}));
+    assert_eq!(
+        paid["last_payment"],
+        json!({"id": id(&payment), "status": "succeeded", "reason": null})
+    );
     assert_eq!(paid["payments"].as_array().unwrap().len(), 1);
     assert_eq!(paid["payments"][0]["provider_reference"], "ref-1");
 }
@@ -98,8 +131,16 @@ async fn a_declined_invoice_is_unpaid_again_with_the_reason_and_can_be_paid() {
     app.settle(&[succeeded(&second, &invoice)]).await;
     let (_, shown) = app.get(&format!("/invoices/{invoice}")).await;
     assert_eq!(shown["status"], "paid");
-    let attempts: Vec<_> = shown["payments"].as_array().unwrap().iter().map(|p| (&p["attempt"], &p["status"])).collect();
-    assert_eq!(attempts, [(&json!(1), &json!("declined")), (&json!(2), &json!("succeeded"))]);
+    let attempts: Vec<_> = shown["payments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| (&p["attempt"], &p["status"]))
+        .collect();
+    assert_eq!(
+        attempts,
+        [(&json!(1), &json!("declined")), (&json!(2), &json!("succeeded"))]
+    );
 }
 
 #[tokio::test]
@@ -119,9 +160,16 @@ async fn paying_all_pays_the_unpaid_ones_alone() {
         json!({"batch_id": batch_id, "requested": 2, "paid": 0, "declined": 0, "pending": 2, "skipped": []})
     );
     let last = async |invoice: &str| {
-        app.get(&format!("/invoices/{invoice}")).await.1["last_payment"]["id"].as_str().unwrap().to_owned()
+        app.get(&format!("/invoices/{invoice}")).await.1["last_payment"]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
-    app.settle(&[succeeded(&last(&first).await, &first), declined(&last(&second).await, &second)]).await;
+    app.settle(&[
+        succeeded(&last(&first).await, &first),
+        declined(&last(&second).await, &second),
+    ])
+    .await;
     let (_, batch) = app.get(&format!("/payment-batches/{batch_id}")).await;
     assert_eq!([&batch["paid"], &batch["declined"], &batch["pending"]], [1, 1, 0]);
 }
@@ -140,7 +188,10 @@ async fn paying_some_tells_which_were_skipped_and_why_in_the_order_asked() {
     let unknown = "019a0000-0000-7000-8000-000000000000";
 
     let ids = json!({"ids": [void, "what?", fine, pending, unknown, paid, fine]});
-    let response = app.request(Method::POST, "/invoices/pay").header("prefer", "respond-async").json(&ids);
+    let response = app
+        .request(Method::POST, "/invoices/pay")
+        .header("prefer", "respond-async")
+        .json(&ids);
     let (status, batch) = crate::harness::answer(response).await;
     assert_eq!(status, StatusCode::ACCEPTED);
     assert_eq!(batch["requested"], 1);
@@ -184,7 +235,11 @@ async fn an_unpaid_invoice_is_voided_once_and_for_all() {
     let app = App::start().await;
     let invoice = app.invoice("A", "1.00").await;
     for _ in 0..2 {
-        let response = app.request(Method::POST, &format!("/invoices/{invoice}/void")).send().await.unwrap();
+        let response = app
+            .request(Method::POST, &format!("/invoices/{invoice}/void"))
+            .send()
+            .await
+            .unwrap();
         let (status, shown) = read(response).await;
         assert_eq!((status, &shown["status"]), (StatusCode::OK, &json!("void")));
     }

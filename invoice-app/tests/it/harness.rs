@@ -60,7 +60,13 @@ pub(crate) struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limits: Limits::default(), access: Access::Open, nats: None, database: None, background: true }
+        Self {
+            limits: Limits::default(),
+            access: Access::Open,
+            nats: None,
+            database: None,
+            background: true,
+        }
     }
 }
 
@@ -88,7 +94,10 @@ pub(crate) async fn connect(name: &'static str, user: User, url: Option<&str>) -
     };
     let connection = Connection::init(settings).await.unwrap();
     if url.is_some() {
-        eventually("connected to NATS", async || connection.is_connected().then_some(())).await;
+        eventually("connected to NATS", async || {
+            connection.is_connected().then_some(())
+        })
+        .await;
     }
     connection
 }
@@ -109,7 +118,9 @@ pub(crate) async fn eventually<T>(what: &str, check: impl AsyncFn() -> Option<T>
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(LIMIT, trying).await.unwrap_or_else(|_| panic!("did not happen: {what}"))
+    tokio::time::timeout(LIMIT, trying)
+        .await
+        .unwrap_or_else(|_| panic!("did not happen: {what}"))
 }
 
 impl App {
@@ -125,14 +136,25 @@ impl App {
         };
         let parts = parts(&pool, options.nats.as_deref()).await;
         let stop = CancellationToken::new();
-        let api = Api::new(parts.store.clone(), parts.paying.clone(), options.access, options.limits.clone(), stop.clone());
+        let api = Api::new(
+            parts.store.clone(),
+            parts.paying.clone(),
+            options.access,
+            options.limits.clone(),
+            stop.clone(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let router = http::router(Arc::new(api));
-        tokio::spawn(http::server::serve(listener, router, options.limits.max_connections, stop.clone()));
+        tokio::spawn(http::server::serve(
+            listener,
+            router,
+            options.limits.max_connections,
+            stop.clone(),
+        ));
         let app = Self {
             base,
-            client: local_stack::http_client(Duration::from_secs(60)).unwrap(),
+            client: local_stack::http_client(Duration::from_mins(1)).unwrap(),
             store: parts.store.clone(),
             pool,
             connection: parts.connection.clone(),
@@ -217,8 +239,18 @@ pub(crate) fn run(parts: Parts, stop: &CancellationToken) {
     tokio::spawn(parts.sender.run(stop.clone()));
     tokio::spawn(parts.sweep.run(stop.clone()));
     tokio::spawn(parts.guard.run(stop.clone()));
-    tokio::spawn(invoice_app::waiters::run(parts.waiters, connection.clone(), stop.clone()));
-    tokio::spawn(delivery::run(connection, PAY_OUTCOMES, settings, parts.outcomes, stop.clone()));
+    tokio::spawn(invoice_app::waiters::run(
+        parts.waiters,
+        connection.clone(),
+        stop.clone(),
+    ));
+    tokio::spawn(delivery::run(
+        connection,
+        PAY_OUTCOMES,
+        settings,
+        parts.outcomes,
+        stop.clone(),
+    ));
 }
 
 pub(crate) async fn answer(request: RequestBuilder) -> (StatusCode, Value) {
@@ -236,7 +268,10 @@ pub(crate) fn new(number: &str, value: &str) -> Value {
 }
 
 pub(crate) fn id(document: &Value) -> String {
-    document["id"].as_str().unwrap_or_else(|| panic!("no id in {document}")).to_owned()
+    document["id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("no id in {document}"))
+        .to_owned()
 }
 
 pub(crate) fn outcome(payment: &str, invoice: &str, status: OutcomeStatus) -> PaymentOutcomeV1 {

@@ -1,1 +1,168 @@
-//! placeholder
+//! Input from people who mean harm, or from their programs: refused in words, never a 500, and nothing changes.
+
+use reqwest::Method;
+
+use crate::harness::{App, answer};
+
+#[tokio::test]
+async fn hostile_bodies_are_refused_with_a_problem() {
+    let app = App::start().await;
+    let deep = format!("{{\"amount\": {}", "[".repeat(100_000));
+    let money = r#""amount":{"value":"1.00","currency":"EUR"}"#;
+    let cases: Vec<(u16, Vec<u8>)> = vec![
+        (400, b"".to_vec()),
+        (400, b"\0".to_vec()),
+        (400, b"\xff\xfe{}".to_vec()),
+        (400, deep.into_bytes()),
+        (400, format!("{{{money}}} trailing").into_bytes()),
+        (400, b"{\"amount\": NaN}".to_vec()),
+        (
+            422,
+            format!("{{\"number\": \"a\\u0000b\", {money}}}").into_bytes(),
+        ),
+        (422, format!("{{\"number\": \"\\ud800\", {money}}}").into_bytes()),
+        (
+            422,
+            format!("{{\"number\": \"{}\", {money}}}", "x".repeat(65)).into_bytes(),
+        ),
+        (422, format!("{{{money}, {money}}}").into_bytes()),
+        (422, format!("{{{money}, \"__proto__\": {{}}}}").into_bytes()),
+        (
+            422,
+            format!("{{{money}, \"{}\": 1}}", "k".repeat(10_000)).into_bytes(),
+        ),
+        (422, b"[]".to_vec()),
+        (400, b"1e999999".to_vec()),
+    ];
+    for (expected, body) in cases {
+        let shown = String::from_utf8_lossy(&body)
+            .chars()
+            .take(60)
+            .collect::<String>();
+        let (status, problem) = answer(app.request(Method::POST, "/invoices").body(body)).await;
+        assert_eq!(status.as_u16(), expected, "{shown}: {problem}");
+        assert!(problem["type"].is_string());
+    }
+    assert_eq!(app.count("select count(*) from invoices").await, 0);
+}
+
+#[tokio::test]
+async fn hostile_amounts_are_refused_with_their_field() {
+    let app = App::start().await;
+    for value in [
+        "1.00",
+        "1.00",
+        "\"-1.00\"",
+        "\"+1.00\"",
+        "\"0\"",
+        "\"0.00\"",
+        "\"01.00\"",
+        "\"1.\"",
+        "\".5\"",
+        "\"1.001\"",
+        "\"1e3\"",
+        "\"1,00\"",
+        "\" 1.00\"",
+        "\"NaN\"",
+        "\"Infinity\"",
+        "\"0x10\"",
+        "\"1_000\"",
+        "\"１.00\"",
+        "\"10000000000000.01\"",
+        "\"99999999999999999999999999999999\"",
+        "\"\"",
+        "null",
+        "true",
+        "{}",
+        "1e400",
+        "123456789012345678901234567890",
+    ] {
+        let body = format!("{{\"amount\": {{\"value\": {value}, \"currency\": \"EUR\"}}}}");
+        let (status, problem) = answer(app.request(Method::POST, "/invoices").body(body)).await;
+        assert_eq!(
+            (status.as_u16(), &problem["errors"][0]["field"]),
+            (422, &"amount.value".into()),
+            "{value}: {problem}"
+        );
+    }
+    for currency in [
+        "\"eur\"",
+        "\"EU\"",
+        "\"EURO\"",
+        "\"XYZ\"",
+        "\"€\"",
+        "\"E\\u0000R\"",
+        "5",
+        "null",
+        "\"\"",
+    ] {
+        let body = format!("{{\"amount\": {{\"value\": \"1.00\", \"currency\": {currency}}}}}");
+        let (status, problem) = answer(app.request(Method::POST, "/invoices").body(body)).await;
+        assert_eq!(
+            (status.as_u16(), &problem["errors"][0]["field"]),
+            (422, &"amount.currency".into()),
+            "{currency}: {problem}"
+        );
+    }
+    assert_eq!(app.count("select count(*) from invoices").await, 0);
+}
+
+#[tokio::test]
+async fn hostile_pay_calls_pay_nothing() {
+    let app = App::start().await;
+    app.invoice("A", "1.00").await;
+    for body in [
+        r#"{"id": []}"#,
+        r#"{"ids": null}"#,
+        r#"{"ids": [null]}"#,
+        r#"{"ids": {}}"#,
+        r#"{"ids": [], "all": true}"#,
+        "[]",
+        "null",
+        "true",
+        r#"{"ids": [], "ids": []}"#,
+    ] {
+        let (status, problem) = answer(app.request(Method::POST, "/invoices/pay").body(body)).await;
+        assert_eq!(status.as_u16(), 422, "{body}: {problem}");
+    }
+    let many = format!("{{\"ids\": [{}]}}", vec!["\"x\""; 100_001].join(","));
+    assert_eq!(
+        answer(app.request(Method::POST, "/invoices/pay").body(many))
+            .await
+            .0
+            .as_u16(),
+        422
+    );
+    let strange = r#"{"ids": ["\u0000", "'; drop table invoices; --", "", "💶"]}"#;
+    let (status, batch) = answer(app.request(Method::POST, "/invoices/pay").body(strange)).await;
+    assert_eq!(
+        (status.as_u16(), batch["skipped"].as_array().unwrap().len()),
+        (200, 4),
+        "{batch}"
+    );
+    let path = format!("/payment-batches/{}", batch["batch_id"].as_str().unwrap());
+    assert_eq!(app.get(&path).await.1, batch);
+    assert_eq!(app.count("select count(*) from payments").await, 0);
+}
+
+#[tokio::test]
+async fn hostile_paths_and_queries_are_refused() {
+    let app = App::start().await;
+    for (expected, path) in [
+        (400, "/invoices/%ff"),
+        (404, "/invoices/%00"),
+        (404, "/invoices/..%2f"),
+        (404, "/invoices/1'%20or%201=1"),
+        (422, "/invoices?limit=0"),
+        (422, "/invoices?limit=1001"),
+        (422, "/invoices?cursor=%00"),
+        (422, "/invoices?status=paid&status=paid"),
+        (422, "/invoices?stauts=paid"),
+        (200, "/invoices?number=%ff"),
+        (200, "/invoices?number=%00"),
+        (200, "/invoices?"),
+    ] {
+        let (status, answer) = app.get(path).await;
+        assert_eq!(status.as_u16(), expected, "{path}: {answer}");
+    }
+}

@@ -1,6 +1,13 @@
 //! The service in process, over HTTP, against a real Postgres (a database for each test) and, where it matters, a real
 //! nats-server.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that finds its surroundings broken fails the test, as in the tests themselves"
+)]
+
 mod access;
 mod concurrency;
 mod endpoints;

@@ -1,1 +1,99 @@
-//! placeholder
+//! Lists: filtered, in pages, each invoice once while others come and change.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::harness::{App, succeeded};
+
+fn numbers(page: &Value) -> Vec<String> {
+    let invoices = page["invoices"].as_array().unwrap();
+    invoices
+        .iter()
+        .map(|invoice| invoice["number"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn pages_show_each_invoice_once_while_others_come_and_change() {
+    let app = App::start().await;
+    app.fill(250).await;
+    let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let (_, page) = app.get(&format!("/invoices?limit=60{cursor}")).await;
+        seen.extend(numbers(&page));
+        pages += 1;
+        app.invoice(&format!("new-{pages}"), "1.00").await;
+        if pages == 2 {
+            app.post_async("/invoices/pay").await;
+        }
+        match &page["next_cursor"] {
+            Value::String(next) => cursor = format!("&cursor={next}"),
+            _ => break,
+        }
+    }
+    let old: Vec<_> = seen.iter().filter(|number| number.starts_with('N')).collect();
+    assert_eq!(
+        old,
+        (1..=250)
+            .map(|n| format!("N{n}"))
+            .collect::<Vec<_>>()
+            .iter()
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), seen.len());
+}
+
+#[tokio::test]
+async fn the_last_page_has_no_cursor_even_when_it_is_full() {
+    let app = App::start().await;
+    app.fill(4).await;
+    let (_, first) = app.get("/invoices?limit=2").await;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    assert!(
+        cursor
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    );
+    let (_, second) = app.get(&format!("/invoices?limit=2&cursor={cursor}")).await;
+    assert_eq!(
+        (numbers(&second), &second["next_cursor"]),
+        (vec!["N3".to_owned(), "N4".to_owned()], &Value::Null)
+    );
+}
+
+#[tokio::test]
+async fn filters_narrow_alone_and_together() {
+    let app = App::start().await;
+    let create = async |number: &str, currency: &str| {
+        let body = json!({"number": number, "amount": {"value": "1", "currency": currency}});
+        crate::harness::id(&app.post("/invoices", body).await.1)
+    };
+    create("unpaid", "EUR").await;
+    create("unpaid-yen", "JPY").await;
+    let (pending, paid, void) = (
+        create("pending", "EUR").await,
+        create("paid", "JPY").await,
+        create("void", "EUR").await,
+    );
+    app.pay(&pending).await;
+    let payment = app.pay(&paid).await;
+    app.settle(&[succeeded(&payment, &paid)]).await;
+    app.post_async(&format!("/invoices/{void}/void")).await;
+    for (query, expected) in [
+        ("", &["unpaid", "unpaid-yen", "pending", "paid", "void"][..]),
+        ("?status=unpaid", &["unpaid", "unpaid-yen"][..]),
+        ("?status=pending", &["pending"][..]),
+        ("?status=paid", &["paid"][..]),
+        ("?status=void", &["void"][..]),
+        ("?currency=JPY", &["unpaid-yen", "paid"][..]),
+        ("?currency=JPY&status=unpaid", &["unpaid-yen"][..]),
+        ("?number=paid", &["paid"][..]),
+        ("?number=paid&status=unpaid", &[][..]),
+        ("?number=paid&currency=EUR", &[][..]),
+        ("?number=nobody%00", &[][..]),
+    ] {
+        let (_, page) = app.get(&format!("/invoices{query}")).await;
+        assert_eq!(numbers(&page), expected, "{query}");
+    }
+}

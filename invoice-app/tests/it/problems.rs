@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use invoice_app::{
     config::Limits,
-    http::{access::Access, problem::{PREFIX, SLUGS}},
+    http::{
+        access::Access,
+        problem::{PREFIX, SLUGS},
+    },
     tokens::{Scope, Tokens, generate},
 };
 use reqwest::{Body, Method, RequestBuilder, header};
@@ -18,13 +21,26 @@ async fn expect(seen: &mut BTreeSet<String>, request: RequestBuilder, status: u1
     let response = request.send().await.unwrap();
     let headers = response.headers().clone();
     let (got, document) = crate::harness::read(response).await;
-    assert_eq!((got.as_u16(), &document["type"]), (status, &json!(format!("{PREFIX}{slug}"))), "{document}");
+    assert_eq!(
+        (got.as_u16(), &document["type"]),
+        (status, &json!(format!("{PREFIX}{slug}"))),
+        "{document}"
+    );
     assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
     assert_eq!(document["status"], status);
-    assert!(document["title"].is_string() && document["detail"].is_string(), "{document}");
-    let retry = matches!(slug, "too-many-requests" | "database-unavailable" | "timed-out" | "idempotency-key-in-use");
+    assert!(
+        document["title"].is_string() && document["detail"].is_string(),
+        "{document}"
+    );
+    let retry = matches!(
+        slug,
+        "too-many-requests" | "database-unavailable" | "timed-out" | "idempotency-key-in-use"
+    );
     assert_eq!(headers.contains_key(header::RETRY_AFTER), retry, "{slug}");
-    assert_eq!(headers.contains_key(header::WWW_AUTHENTICATE), slug == "unauthorized");
+    assert_eq!(
+        headers.contains_key(header::WWW_AUTHENTICATE),
+        slug == "unauthorized"
+    );
     assert_eq!(headers.contains_key(header::ALLOW), slug == "method-not-allowed");
     seen.insert(slug.to_owned());
 }
@@ -45,27 +61,88 @@ async fn plain(seen: &mut BTreeSet<String>) {
     let invoice = app.invoice("A", "1.00").await;
     let pay = format!("/invoices/{invoice}/pay");
     app.pay(&invoice).await;
-    expect(seen, post("/invoices").json(&new("A", "1.00")), 409, "number-taken").await;
+    expect(
+        seen,
+        post("/invoices").json(&new("A", "1.00")),
+        409,
+        "number-taken",
+    )
+    .await;
     expect(seen, post(&pay), 409, "invoice-not-payable").await;
-    expect(seen, post(&format!("/invoices/{invoice}/void")), 409, "invoice-not-voidable").await;
+    expect(
+        seen,
+        post(&format!("/invoices/{invoice}/void")),
+        409,
+        "invoice-not-voidable",
+    )
+    .await;
     expect(seen, post("/invoices").body("{"), 400, "malformed-request").await;
     expect(seen, post("/invoices").json(&json!({})), 422, "invalid-request").await;
-    expect(seen, post("/invoices").body("a=b").header("content-type", "text/plain"), 415, "unsupported-media-type").await;
-    expect(seen, post("/invoices").body(vec![b' '; 1024 * 1024 + 1]), 413, "body-too-large").await;
+    expect(
+        seen,
+        post("/invoices").body("a=b").header("content-type", "text/plain"),
+        415,
+        "unsupported-media-type",
+    )
+    .await;
+    expect(
+        seen,
+        post("/invoices").body(vec![b' '; 1024 * 1024 + 1]),
+        413,
+        "body-too-large",
+    )
+    .await;
     expect(seen, app.request(Method::GET, "/nothing"), 404, "not-found").await;
     for missing in ["019a0000-0000-7000-8000-000000000000", "I1"] {
-        expect(seen, app.request(Method::GET, &format!("/invoices/{missing}")), 404, "invoice-not-found").await;
-        expect(seen, post(&format!("/invoices/{missing}/pay")), 404, "invoice-not-found").await;
-        expect(seen, post(&format!("/invoices/{missing}/void")), 404, "invoice-not-found").await;
+        expect(
+            seen,
+            app.request(Method::GET, &format!("/invoices/{missing}")),
+            404,
+            "invoice-not-found",
+        )
+        .await;
+        expect(
+            seen,
+            post(&format!("/invoices/{missing}/pay")),
+            404,
+            "invoice-not-found",
+        )
+        .await;
+        expect(
+            seen,
+            post(&format!("/invoices/{missing}/void")),
+            404,
+            "invoice-not-found",
+        )
+        .await;
         let batch = format!("/payment-batches/{missing}");
-        expect(seen, app.request(Method::GET, &batch), 404, "payment-batch-not-found").await;
+        expect(
+            seen,
+            app.request(Method::GET, &batch),
+            404,
+            "payment-batch-not-found",
+        )
+        .await;
     }
-    expect(seen, app.request(Method::PATCH, "/invoices"), 405, "method-not-allowed").await;
-    let keyed = |number: &str| post("/invoices").header("idempotency-key", "k").json(&new(number, "1.00"));
+    expect(
+        seen,
+        app.request(Method::PATCH, "/invoices"),
+        405,
+        "method-not-allowed",
+    )
+    .await;
+    let keyed = |number: &str| {
+        post("/invoices")
+            .header("idempotency-key", "k")
+            .json(&new(number, "1.00"))
+    };
     keyed("B").send().await.unwrap();
     expect(seen, keyed("C"), 422, "idempotency-key-reused").await;
 
-    sqlx::query("alter table payment_batches rename to hidden").execute(&app.pool).await.unwrap();
+    sqlx::query("alter table payment_batches rename to hidden")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     let batch = "/payment-batches/019a0000-0000-7000-8000-000000000000";
     expect(seen, app.request(Method::GET, batch), 500, "internal").await;
 }
@@ -74,17 +151,34 @@ async fn plain(seen: &mut BTreeSet<String>) {
 async fn limited(seen: &mut BTreeSet<String>) {
     let limits = Limits {
         max_in_flight: 2,
-        request: Duration::from_secs(1),
+        request: Duration::from_secs(3),
         body_stall: Duration::from_millis(100),
         ..Limits::default()
     };
-    let app = App::with(Options { limits, ..Options::default() }).await;
+    let app = App::with(Options {
+        limits,
+        ..Options::default()
+    })
+    .await;
     let stalled = Body::wrap_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
-    expect(seen, app.request(Method::POST, "/invoices").body(stalled), 408, "request-timeout").await;
+    expect(
+        seen,
+        app.request(Method::POST, "/invoices").body(stalled),
+        408,
+        "request-timeout",
+    )
+    .await;
 
     let mut held = app.pool.begin().await.unwrap();
-    sqlx::query("lock table invoices in access exclusive mode").execute(&mut *held).await.unwrap();
-    let keyed = || app.request(Method::POST, "/invoices").header("idempotency-key", "k").json(&new("A", "1.00"));
+    sqlx::query("lock table invoices in access exclusive mode")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    let keyed = || {
+        app.request(Method::POST, "/invoices")
+            .header("idempotency-key", "k")
+            .json(&new("A", "1.00"))
+    };
     let first = tokio::spawn(keyed().send());
     eventually("the first call has its key", async || {
         let locks = "select count(*) from pg_locks where locktype = 'advisory' and granted";
@@ -94,11 +188,17 @@ async fn limited(seen: &mut BTreeSet<String>) {
     expect(seen, keyed(), 409, "idempotency-key-in-use").await;
     let second = tokio::spawn(app.request(Method::GET, "/invoices").send());
     let refused = async || {
-        let response = app.request(Method::GET, "/invoices").send().await.unwrap();
+        let response = app.request(Method::GET, "/nothing").send().await.unwrap();
         (response.status().as_u16() == 429).then_some(())
     };
     eventually("two calls are in flight", refused).await;
-    expect(seen, app.request(Method::GET, "/nothing"), 429, "too-many-requests").await;
+    expect(
+        seen,
+        app.request(Method::GET, "/nothing"),
+        429,
+        "too-many-requests",
+    )
+    .await;
     for call in [first, second] {
         assert_eq!(call.await.unwrap().unwrap().status(), 503);
     }
@@ -110,7 +210,11 @@ async fn guarded(seen: &mut BTreeSet<String>) {
     let (token, entry) = generate("reader", &[Scope::Read]);
     let tokens = std::sync::Arc::new(Tokens::parse(&entry).unwrap());
     let access = Access::Tokens(std::sync::Arc::new(std::sync::RwLock::new(tokens)));
-    let app = App::with(Options { access, ..Options::default() }).await;
+    let app = App::with(Options {
+        access,
+        ..Options::default()
+    })
+    .await;
     expect(seen, app.request(Method::GET, "/invoices"), 401, "unauthorized").await;
     let pay = app.request(Method::POST, "/invoices/pay").bearer_auth(token);
     expect(seen, pay, 403, "forbidden").await;
@@ -118,13 +222,21 @@ async fn guarded(seen: &mut BTreeSet<String>) {
 
 async fn broken(seen: &mut BTreeSet<String>) {
     let nowhere = PgPoolOptions::new().acquire_timeout(Duration::from_millis(300));
-    let pool = nowhere.connect_lazy("postgres://nobody@127.0.0.1:1/none").unwrap();
-    let app = App::with(Options { database: Some(pool), background: false, ..Options::default() }).await;
+    let pool = nowhere
+        .connect_lazy("postgres://nobody@127.0.0.1:1/none")
+        .unwrap();
+    let app = App::with(Options {
+        database: Some(pool),
+        background: false,
+        ..Options::default()
+    })
+    .await;
     for request in [
         app.request(Method::GET, "/invoices"),
         app.request(Method::POST, "/invoices").json(&new("A", "1.00")),
         app.request(Method::POST, "/invoices/pay"),
-        app.request(Method::POST, "/invoices/import").body("{\"amount\":{\"value\":\"1\",\"currency\":\"JPY\"}}"),
+        app.request(Method::POST, "/invoices/import")
+            .body("{\"amount\":{\"value\":\"1\",\"currency\":\"JPY\"}}"),
     ] {
         expect(seen, request, 503, "database-unavailable").await;
     }

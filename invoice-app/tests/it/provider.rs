@@ -34,7 +34,11 @@ impl Nats {
         })
         .await
         .unwrap();
-        Self { url: server.url(), server, _directory: directory }
+        Self {
+            url: server.url(),
+            server,
+            _directory: directory,
+        }
     }
 }
 
@@ -68,7 +72,11 @@ impl Provider {
         let connection = connect("payment-provider", User::PaymentProvider, Some(url)).await;
         let asked = Arc::new(Mutex::new(Vec::new()));
         let publisher = Publisher::new(connection.clone());
-        let handler = Arc::new(Answers { publisher, asked: Arc::clone(&asked), policy });
+        let handler = Arc::new(Answers {
+            publisher,
+            asked: Arc::clone(&asked),
+            policy,
+        });
         let settings = delivery::Settings {
             slots: 2000,
             max_batch: 500,
@@ -77,16 +85,31 @@ impl Provider {
             drain: std::time::Duration::from_secs(1),
         };
         let stop = CancellationToken::new();
-        tokio::spawn(delivery::run(connection.clone(), PAY_REQUESTS, settings, handler, stop.clone()));
+        tokio::spawn(delivery::run(
+            connection.clone(),
+            PAY_REQUESTS,
+            settings,
+            handler,
+            stop.clone(),
+        ));
         tokio::spawn(keep_stream(connection.clone(), stop.clone()));
-        let this = Self { connection, asked, _stop: stop.drop_guard() };
+        let this = Self {
+            connection,
+            asked,
+            _stop: stop.drop_guard(),
+        };
         this.wait_for_stream().await;
         this
     }
 
     async fn wait_for_stream(&self) {
         eventually("PAY_OUTCOMES is there", async || {
-            self.connection.own_jetstream().get_stream(PAY_OUTCOMES.stream).await.ok().map(|_| ())
+            self.connection
+                .own_jetstream()
+                .get_stream(PAY_OUTCOMES.stream)
+                .await
+                .ok()
+                .map(|_| ())
         })
         .await;
     }
@@ -99,24 +122,35 @@ impl Provider {
     /// Publishes bytes as an outcome.
     pub(crate) async fn publish_raw(&self, body: &'static [u8]) {
         let js = self.connection.own_jetstream();
-        js.publish("pay.v1.outcome.succeeded", body.into()).await.unwrap().await.unwrap();
+        js.publish("pay.v1.outcome.succeeded", body.into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
     }
 
     /// Publishes an outcome, `salt` making it another message.
     pub(crate) async fn publish(&self, outcome: &PaymentOutcomeV1, salt: &str) {
         let mut message = Outgoing::payment_outcome(outcome, None);
         message.message_id.push_str(salt);
-        for result in Publisher::new(self.connection.clone()).send_confirmed(vec![message]).await {
+        for result in Publisher::new(self.connection.clone())
+            .send_confirmed(vec![message])
+            .await
+        {
             result.unwrap();
         }
     }
 }
 
 async fn keep_stream(connection: Connection, stop: CancellationToken) {
-    let options = streams::Options { replicas: 1, ack_wait: ACK_WAIT };
+    let options = streams::Options {
+        replicas: 1,
+        ack_wait: ACK_WAIT,
+    };
     while !stop.is_cancelled() {
         let _ = streams::ensure(&connection.own_jetstream(), PAY_OUTCOMES, options).await;
-        stop.run_until_cancelled(tokio::time::sleep(std::time::Duration::from_millis(200))).await;
+        stop.run_until_cancelled(tokio::time::sleep(std::time::Duration::from_millis(200)))
+            .await;
     }
 }
 

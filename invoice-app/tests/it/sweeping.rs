@@ -1,1 +1,253 @@
-//! placeholder
+//! Sending again: what is due is taken once, for loss and not for slowness, and only while there is somebody to send to.
+
+use std::time::Duration;
+
+use invoice_app::{app::Parts, store::created::Remembered, streams_guard::Looked, sweep::Swept};
+use payment_contract::streams::PAY_REQUESTS;
+
+use crate::{
+    harness::{App, Options, database, eventually, parts},
+    provider::{Nats, Provider},
+};
+
+async fn execute(app: &App, sql: &'static str) {
+    sqlx::query(sql).execute(&app.pool).await.unwrap();
+}
+
+/// Messages the stream of requests was given.
+async fn sent(parts: &Parts) -> u64 {
+    let stream = parts
+        .connection
+        .own_jetstream()
+        .get_stream(PAY_REQUESTS.stream)
+        .await
+        .unwrap();
+    stream.cached_info().state.last_sequence
+}
+
+/// Payments requested by a service that does nothing else, and two replicas to drive by hand.
+async fn requested(count: i64, nats: &Nats) -> (App, [Parts; 2]) {
+    let app = App::with(Options {
+        background: false,
+        ..Options::default()
+    })
+    .await;
+    app.fill(count).await;
+    app.post_async("/invoices/pay").await;
+    let mut replicas = [
+        parts(&app.pool, Some(&nats.url)).await,
+        parts(&app.pool, Some(&nats.url)).await,
+    ];
+    replicas[0].guard.step().await.unwrap();
+    // The first look at a connection makes what was sent around it due.
+    for replica in &mut replicas {
+        replica.sweep.step().await.unwrap();
+    }
+    (app, replicas)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn due_rows_are_taken_once_by_two_concurrent_sweepers() {
+    let nats = Nats::start().await;
+    let (app, [mut one, mut other]) = Box::pin(requested(800, &nats)).await;
+    let before = sent(&one).await;
+    execute(
+        &app,
+        "update payments set next_send_at = now(), last_sent_at = null, sends = 5",
+    )
+    .await;
+    let (first, second) = tokio::join!(one.sweep.step(), other.sweep.step());
+    let due = [first, second].map(|swept| match swept.unwrap() {
+        Swept::Due(due) => due,
+        Swept::Disconnected => panic!("NATS is there"),
+    });
+    assert_eq!(due.iter().sum::<usize>(), 800);
+    assert_eq!(
+        app.count("select count(*) from payments where sends = 6 and next_send_at > now()")
+            .await,
+        800
+    );
+    eventually("all are sent", async || {
+        (sent(&one).await == before + 800).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_slow_provider_is_given_time_instead_of_the_same_request_again() {
+    let nats = Nats::start().await;
+    let (app, [mut replica, _]) = Box::pin(requested(1, &nats)).await;
+    replica.store.set_patience(60_000.0).await.unwrap();
+    let before = sent(&replica).await;
+    execute(
+        &app,
+        "update payments set sends = 3, last_sent_at = now() - interval '100 s', next_send_at = now()",
+    )
+    .await;
+    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
+    let put_off =
+        "select count(*) from payments where next_send_at = last_sent_at + interval '120 s' and sends = 3";
+    assert_eq!((app.count(put_off).await, sent(&replica).await), (1, before));
+
+    execute(
+        &app,
+        "update payments set last_sent_at = now() - interval '121 s', next_send_at = now()",
+    )
+    .await;
+    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
+    eventually("it is sent again", async || {
+        (sent(&replica).await == before + 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_send_doubles_the_wait_for_the_next_up_to_ten_minutes() {
+    let nats = Nats::start().await;
+    let (app, [mut replica, _]) = Box::pin(requested(1, &nats)).await;
+    for (sends, waits) in [(1, 60.0), (2, 120.0), (4, 480.0), (5, 600.0), (40, 600.0)] {
+        sqlx::query("update payments set sends = $1, last_sent_at = null, next_send_at = now()")
+            .bind(sends)
+            .execute(&app.pool)
+            .await
+            .unwrap();
+        replica.sweep.step().await.unwrap();
+        let wait: f64 = sqlx::query_scalar(
+            "select extract(epoch from next_send_at - last_sent_at)::float8 from payments",
+        )
+        .fetch_one(&app.pool)
+        .await
+        .unwrap();
+        assert!(
+            (waits..=waits * 1.2 + 0.001).contains(&wait),
+            "after {sends} sends: {wait}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_taken_while_nats_is_away() {
+    let app = App::with(Options {
+        background: false,
+        ..Options::default()
+    })
+    .await;
+    app.fill(3).await;
+    app.post_async("/invoices/pay").await;
+    execute(
+        &app,
+        "update payments set next_send_at = now(), last_sent_at = null",
+    )
+    .await;
+    let mut replica = parts(&app.pool, None).await;
+    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Disconnected);
+    assert_eq!(
+        app.count("select count(*) from payments where sends = 1 and next_send_at <= now()")
+            .await,
+        3
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_at_first_is_due_at_once() {
+    let app = App::start().await;
+    let invoice = app.invoice("A", "1.00").await;
+    app.pay(&invoice).await;
+    app.fill(1000).await;
+    app.post_async("/invoices/pay").await;
+    let due = "select count(*) from payments where next_send_at <= now() and last_sent_at is null";
+    eventually("all are due", async || {
+        (app.count(due).await == 1001).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_sent_just_before_a_disconnect_is_sent_again() {
+    let nats = Nats::start().await;
+    let (app, [mut replica, _]) = Box::pin(requested(2, &nats)).await;
+    let long_ago = "update payments set last_sent_at = now() - interval '1 hour', next_send_at = now() + interval '1 hour'
+                    where id = (select id from payments order by id limit 1)";
+    execute(
+        &app,
+        "update payments set last_sent_at = now(), next_send_at = now() + interval '1 hour'",
+    )
+    .await;
+    execute(&app, long_ago).await;
+    nats.server.stop().await;
+    eventually("gone", async || {
+        (!replica.connection.is_connected()).then_some(())
+    })
+    .await;
+    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Disconnected);
+    nats.server.start_again().await.unwrap();
+    eventually("back", async || replica.connection.is_connected().then_some(())).await;
+    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nats_that_forgot_makes_everything_due_exactly_once_across_replicas() {
+    let nats = Nats::start().await;
+    let provider = Provider::silent(&nats.url).await;
+    let (app, mut replicas) = Box::pin(requested(20, &nats)).await;
+    let again = async |replicas: &mut [Parts; 2]| {
+        let mut forgot = Vec::new();
+        for replica in replicas {
+            eventually("connected", async || {
+                replica.connection.is_connected().then_some(())
+            })
+            .await;
+            loop {
+                match replica.guard.step().await {
+                    Ok(Looked::Compared(Remembered::Forgot(due))) => forgot.push(due),
+                    Ok(Looked::Compared(_)) => break,
+                    Ok(Looked::PeerMissing) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        }
+        forgot
+    };
+    assert!(again(&mut replicas).await.is_empty());
+    execute(
+        &app,
+        "update payments set last_sent_at = now(), next_send_at = now() + interval '1 hour'",
+    )
+    .await;
+    assert!(again(&mut replicas).await.is_empty());
+
+    nats.server.kill9().await;
+    nats.server.wipe_store().unwrap();
+    nats.server.start_again().await.unwrap();
+    assert_eq!(again(&mut replicas).await, [20]);
+    let due =
+        "select count(*) from payments where next_send_at <= clock_timestamp() and last_sent_at is null";
+    assert_eq!(app.count(due).await, 20);
+    drop(provider);
+}
+
+#[tokio::test]
+async fn a_first_sight_of_nats_makes_due_what_may_have_gone_nowhere() {
+    let pool = database().await;
+    let nats = Nats::start().await;
+    let _provider = Provider::silent(&nats.url).await;
+    let app = App::with(Options {
+        database: Some(pool),
+        background: false,
+        ..Options::default()
+    })
+    .await;
+    app.fill(2).await;
+    app.post_async("/invoices/pay").await;
+    let mut replica = parts(&app.pool, Some(&nats.url)).await;
+    let first = Looked::Compared(Remembered::FirstSeen(2));
+    // The provider makes its durable at its own pace.
+    let mut looked = replica.guard.step().await.unwrap();
+    while looked == Looked::PeerMissing {
+        looked = replica.guard.step().await.unwrap();
+    }
+    assert_eq!(looked, first);
+    assert_eq!(
+        replica.guard.step().await.unwrap(),
+        Looked::Compared(Remembered::Everything)
+    );
+}

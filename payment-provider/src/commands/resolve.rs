@@ -65,6 +65,11 @@ pub enum Refusal {
         /// Its words.
         bank_said: String,
     },
+    /// The bank should know it and does not.
+    #[error(
+        "the bank does not know payment {0}, and would if it had charged it; if you know better: --even-if-not-found"
+    )]
+    NotFound(PaymentId),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -116,8 +121,10 @@ async fn end(parts: &Parts, decision: Decision, entry: Entry, token: Uuid) -> Re
     let contradicted = match &found {
         Ok(Some(Answer::Succeeded { .. })) => status != OutcomeStatus::Succeeded,
         Ok(Some(Answer::Declined { .. })) => status != OutcomeStatus::Declined,
-        Ok(None) => status == OutcomeStatus::Succeeded && surely_remembered && !even_if_not_found,
-        Ok(Some(Answer::Pending)) | Err(_) => false,
+        Ok(None) if status == OutcomeStatus::Succeeded && surely_remembered && !even_if_not_found => {
+            return Err(Refusal::NotFound(payment_id));
+        }
+        Ok(None | Some(Answer::Pending)) | Err(_) => false,
     };
     if contradicted {
         return Err(Refusal::Contradicted { bank_said });

@@ -40,6 +40,7 @@ pub(super) struct Call {
     pub(super) invoice_id: InvoiceId,
     pub(super) trace: Option<TraceParent>,
     pub(super) tries: u32,
+    pub(super) began: Instant,
     /// How old the row is, when somebody may have called before: look up first.
     pub(super) look_up: Option<Duration>,
 }
@@ -106,7 +107,7 @@ impl PayRequests {
                         token,
                         until: asked + self.store.lease(),
                     };
-                    admissions.push((*position, first_admission(request, row, lease)));
+                    admissions.push((*position, first_admission(request, row, lease, asked)));
                 }
                 None => met.push((*position, request)),
             }
@@ -196,6 +197,7 @@ impl PayRequests {
                 invoice_id: entry.invoice_id,
                 trace: entry.trace.clone(),
                 tries: entry.tries,
+                began: asked,
                 look_up: Some(entry.age),
             };
             (position, Admitted::Call(Box::new(call)))
@@ -205,7 +207,7 @@ impl PayRequests {
 }
 
 /// A request whose row was written just now.
-fn first_admission(request: &Request, row: Inserted, lease: Lease) -> Admitted {
+fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instant) -> Admitted {
     let Request { message, trace } = request;
     if let Some(settled_at) = row.settled_at {
         let settlement = Settlement {
@@ -237,6 +239,7 @@ fn first_admission(request: &Request, row: Inserted, lease: Lease) -> Admitted {
         invoice_id: message.invoice_id,
         trace: trace.clone(),
         tries: 0,
+        began,
         look_up: None,
     }))
 }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use payment_contract::{delivery::Decision, messages::PaymentOutcomeV1, trace::TraceParent};
-use service::telemetry::chain;
-use tracing::{error, info, warn};
+use payment_contract::{
+    delivery::Decision,
+    messages::{OutcomeStatus, PaymentOutcomeV1},
+    trace::TraceParent,
+};
+use tracing::{debug, error, info};
 
 use super::{
     PayRequests,
@@ -13,7 +16,7 @@ use super::{
     lease::{jitter, spread},
 };
 use crate::{
-    ledger::{OPERATOR_DELAY, Settlement, retry_delay},
+    ledger::{Ending, OPERATOR_DELAY, Settlement, retry_delay},
     metrics,
     store::{Recorded, ResultToRecord},
 };
@@ -52,9 +55,8 @@ impl PayRequests {
     }
 
     async fn settle(&self, call: &Call, settlement: Settlement) -> Decision {
-        let payment_id = call.lease.payment_id;
-        let status = settlement.status.as_str();
-        let invoice_id = call.invoice_id;
+        let (payment_id, invoice_id) = (call.lease.payment_id, call.invoice_id);
+        let status = settlement.status;
         match self
             .results
             .submit(ResultToRecord {
@@ -64,42 +66,40 @@ impl PayRequests {
             .await
         {
             Ok(Ok(Recorded::Finished(ending))) => {
-                metrics::settled(status);
-                if let Some(reason) = &ending.settlement.reason {
-                    info!(payment.id = %payment_id, invoice.id = %invoice_id, reason, "the bank declined a payment");
-                }
+                metrics::settled(status.as_str());
+                log_settled(call, &ending);
                 self.publish(&ending.outcome(payment_id, invoice_id), call.trace.as_ref())
                     .await
             }
-            Ok(Ok(Recorded::Contradicted { stored })) => {
-                metrics::conflict();
-                let stored_status = stored.settlement.status.as_str();
-                error!(
-                    payment.id = %payment_id,
-                    invoice.id = %invoice_id,
-                    bank = status,
-                    ledger = stored_status,
-                    "the bank contradicts a finished ledger row; the row stays as it is"
-                );
-                let reason =
-                    format!("{CONFLICT}: the bank says {status}, the finished ledger row {stored_status}");
-                let outcome = stored.outcome(payment_id, invoice_id);
-                self.publish_then_reject(Some(&outcome), call.trace.as_ref(), reason)
-                    .await
-            }
+            Ok(Ok(Recorded::Contradicted { stored })) => self.contradicted(call, status, &stored).await,
             Ok(Ok(Recorded::Missing)) => {
                 error!(payment.id = %payment_id, invoice.id = %invoice_id, "the ledger row is gone; its result is not written");
                 Decision::Retry(spread(UNWRITTEN))
             }
-            Ok(Err(error)) => {
-                warn!(payment.id = %payment_id, error = chain(&error), "a result could not be written; it will be looked up");
-                Decision::Retry(spread(UNWRITTEN))
-            }
+            // Logged once for the group. The lease ends by itself, and then the result is looked up.
+            Ok(Err(_)) => Decision::Retry(spread(UNWRITTEN)),
             Err(lost) => {
                 error!(payment.id = %payment_id, error = %lost, "whether a result was written is unknown; it will be looked up");
                 Decision::Retry(spread(UNWRITTEN))
             }
         }
+    }
+
+    async fn contradicted(&self, call: &Call, bank: OutcomeStatus, stored: &Ending) -> Decision {
+        let (bank, ledger) = (bank.as_str(), stored.settlement.status.as_str());
+        metrics::conflict();
+        error!(
+            payment.id = %call.lease.payment_id,
+            invoice.id = %call.invoice_id,
+            trace_id = call.trace.as_ref().map(TraceParent::trace_id),
+            bank,
+            ledger,
+            "the bank contradicts a finished ledger row; the row stays as it is"
+        );
+        let reason = format!("{CONFLICT}: the bank says {bank}, the finished ledger row {ledger}");
+        let outcome = stored.outcome(call.lease.payment_id, call.invoice_id);
+        self.publish_then_reject(Some(&outcome), call.trace.as_ref(), reason)
+            .await
     }
 
     async fn publish(&self, outcome: &PaymentOutcomeV1, trace: Option<&TraceParent>) -> Decision {
@@ -122,6 +122,21 @@ impl PayRequests {
                 Decision::Done => Decision::Reject(reason),
                 not_yet => not_yet,
             },
+        }
+    }
+}
+
+/// Declines are worth a line each; successes are the many, and the ledger has them.
+fn log_settled(call: &Call, ending: &Ending) {
+    let (payment_id, invoice_id) = (call.lease.payment_id, call.invoice_id);
+    let trace_id = call.trace.as_ref().map(TraceParent::trace_id);
+    let duration_ms = u64::try_from(call.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    match &ending.settlement.reason {
+        Some(reason) => {
+            info!(payment.id = %payment_id, invoice.id = %invoice_id, trace_id, duration_ms, reason, "a payment was declined");
+        }
+        None => {
+            debug!(payment.id = %payment_id, invoice.id = %invoice_id, trace_id, duration_ms, "a payment succeeded");
         }
     }
 }

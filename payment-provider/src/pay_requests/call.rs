@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use payment_contract::trace::TraceParent;
 use tracing::{debug, error, info};
 
 use super::{PayRequests, admission::Call, lease::LeaseLost};
@@ -94,6 +95,7 @@ fn unknown(call: &Call, why: &str) -> Asked {
     info!(
         payment.id = %call.lease.payment_id,
         invoice.id = %call.invoice_id,
+        trace_id = call.trace.as_ref().map(TraceParent::trace_id),
         tries = call.tries + 1,
         why,
         "the payment stays open: its result is not known"

@@ -140,7 +140,10 @@ impl Store {
             Ok(entry) => Some(entry),
             Err(error) => {
                 // One row that somebody damaged must not hold up the requests that came with its own.
-                error!(error = chain(&error), "a ledger row is unreadable; its request waits");
+                error!(
+                    error = chain(&error),
+                    "a ledger row is unreadable; its request waits"
+                );
                 None
             }
         };

@@ -18,6 +18,9 @@ use tokio::{
     sync::Mutex,
 };
 
+/// The server's name for a payment.
+const REFERENCE: &str = "b-1";
+
 /// A bank at `address` with a time-out of 500 ms.
 fn bank_at(address: SocketAddr) -> Bank {
     local_stack::install_crypto_provider();
@@ -103,11 +106,7 @@ fn ok(body: Value) -> impl Fn() -> Response + Clone + Send + Sync + 'static {
 }
 
 fn payment(status: &str, reason: Option<&str>) -> Value {
-    json!({ "id": key().to_string(), "status": status, "reason": reason, "reference": "b-1" })
-}
-
-fn reference() -> Option<String> {
-    Some("b-1".to_owned())
+    json!({ "id": key().to_string(), "status": status, "reason": reason, "reference": REFERENCE })
 }
 
 #[tokio::test]
@@ -116,13 +115,13 @@ async fn payment_is_asked_for_as_documented_and_its_success_believed() {
     assert_eq!(
         pay(&bank).await,
         Ok(Answer::Succeeded {
-            reference: reference()
+            reference: Some(REFERENCE.to_owned())
         })
     );
     assert_eq!(
         find(&bank).await,
         Ok(Some(Answer::Succeeded {
-            reference: reference()
+            reference: Some(REFERENCE.to_owned())
         }))
     );
     let seen = seen.lock().await;
@@ -148,7 +147,7 @@ async fn documented_decline_is_believed_with_its_reason() {
     let (bank, _) = server(ok(payment("declined", Some("insufficient_funds")))).await;
     let declined = Answer::Declined {
         reason: "insufficient_funds".to_owned(),
-        reference: reference(),
+        reference: Some(REFERENCE.to_owned()),
     };
     assert_eq!(pay(&bank).await, Ok(declined.clone()));
     assert_eq!(find(&bank).await, Ok(Some(declined)));
@@ -236,7 +235,7 @@ async fn stray_control_characters_do_not_cost_a_definite_result() {
     assert_eq!(
         pay(&bank).await,
         Ok(Answer::Succeeded {
-            reference: reference()
+            reference: Some(REFERENCE.to_owned())
         })
     );
 }

@@ -10,6 +10,7 @@
 
 mod dead_letters;
 mod delivered;
+mod doored_bank;
 mod http_gateway;
 mod leases;
 mod paying;

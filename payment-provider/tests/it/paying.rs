@@ -1,6 +1,7 @@
 //! One request and what becomes of it: each amount of the simulated bank, redelivery, batches.
 
-use payment_contract::{Currency, delivery::Decision, messages::OutcomeStatus};
+use payment_contract::{Currency, delivery::Decision, messages::OutcomeStatus, trace::TraceParent};
+use payment_provider::pay_requests::Request;
 
 use crate::support::{World, decide, decide_all, decide_until_done, request, until};
 
@@ -18,6 +19,29 @@ async fn request_is_paid_once_and_its_outcome_published() {
     assert!(outcome.provider_reference.is_some());
     assert_eq!(world.charges(&request).await, 1);
     assert_eq!(world.status(request.payment_id).await, "succeeded");
+}
+
+#[tokio::test]
+async fn outcome_continues_the_trace_of_the_first_request() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let message = request("12.15", "EUR");
+    let (first, again) = (TraceParent::generate(), TraceParent::generate());
+    for trace in [first.clone(), again] {
+        let request = Request {
+            message: message.clone(),
+            trace: Some(trace),
+        };
+        provider
+            .process(vec![request], |_, decision| assert_eq!(decision, Decision::Done))
+            .await;
+    }
+    world.heard(message.payment_id, 2).await;
+    for trace in world.traces(message.payment_id) {
+        let trace = trace.expect("a trace");
+        assert_eq!(trace.trace_id(), first.trace_id());
+        assert_ne!(trace.as_str(), first.as_str(), "a span of its own");
+    }
 }
 
 #[tokio::test]

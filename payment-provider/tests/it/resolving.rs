@@ -141,10 +141,7 @@ async fn success_of_a_payment_the_bank_should_know_and_does_not_is_refused() {
     let world = World::start().await;
     let request = open_payment(&world).await;
     let refused = try_resolve(&world, &request, OutcomeStatus::Succeeded).await;
-    assert!(
-        matches!(refused, Err(Refusal::Contradicted { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(Refusal::NotFound(_))), "{refused:?}");
 
     let old = "update ledger set created_at = created_at - interval '2 d' where payment_id = $1";
     world.execute(old, request.payment_id).await;

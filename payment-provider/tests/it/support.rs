@@ -1,13 +1,12 @@
 //! What the tests share: a database, a nats-server, a bank with a door, and somebody who hears every outcome.
 
 use std::{
-    collections::HashSet,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
+use futures_util::StreamExt as _;
 use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, free_port};
 use payment_contract::{
     Money, PaymentId,
@@ -16,9 +15,10 @@ use payment_contract::{
     messages::{PayRequestV1, PaymentOutcomeV1},
     publish::Publisher,
     streams::{self, ACK_WAIT, Options, PAY_OUTCOMES},
+    trace::TraceParent,
 };
 use payment_provider::{
-    gateway::{Answer, Bank, CallError, Gateway, IdempotencyKey, Order, simulated::Simulated},
+    gateway::Bank,
     ledger::RequestHash,
     outcomes::Outcomes,
     pay_requests::{PayRequests, Policy, Request},
@@ -27,14 +27,16 @@ use payment_provider::{
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
+
+use crate::doored_bank::DooredBank;
 
 /// No wait in these tests is longer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+
+/// Outcomes with their traces.
+type Heard = Arc<Mutex<Vec<(PaymentOutcomeV1, Option<TraceParent>)>>>;
 
 /// Everything around a provider under test.
 pub(crate) struct World {
@@ -43,7 +45,7 @@ pub(crate) struct World {
     pub(crate) bank: Arc<DooredBank>,
     pub(crate) nats: NatsServer,
     pub(crate) connection: Connection,
-    heard: Arc<Mutex<Vec<PaymentOutcomeV1>>>,
+    heard: Heard,
     _directory: TempDir,
 }
 
@@ -164,11 +166,19 @@ impl World {
 
     pub(crate) fn outcomes(&self, payment_id: PaymentId) -> Vec<PaymentOutcomeV1> {
         let heard = self.heard.lock().unwrap();
-        heard
+        let mine = heard
             .iter()
-            .filter(|outcome| outcome.payment_id == payment_id)
-            .cloned()
-            .collect()
+            .filter(|(outcome, _)| outcome.payment_id == payment_id);
+        mine.map(|(outcome, _)| outcome.clone()).collect()
+    }
+
+    /// The traces of the outcomes of a payment.
+    pub(crate) fn traces(&self, payment_id: PaymentId) -> Vec<Option<TraceParent>> {
+        let heard = self.heard.lock().unwrap();
+        let mine = heard
+            .iter()
+            .filter(|(outcome, _)| outcome.payment_id == payment_id);
+        mine.map(|(_, trace)| trace.clone()).collect()
     }
 
     /// Waits for so many outcomes of a payment, and checks that there are not more.
@@ -205,94 +215,6 @@ impl Default for Setup {
                 currencies: Vec::new(),
             },
         }
-    }
-}
-
-/// The simulated bank behind a door: what is called is written down, and chosen calls wait until the door opens.
-pub(crate) struct DooredBank {
-    bank: Simulated,
-    pays: Mutex<Vec<Uuid>>,
-    finds: Mutex<Vec<Uuid>>,
-    held: watch::Sender<HashSet<Uuid>>,
-    dumb: watch::Sender<bool>,
-}
-
-impl DooredBank {
-    fn new(pool: PgPool) -> Self {
-        Self {
-            bank: Simulated::new(pool),
-            pays: Mutex::default(),
-            finds: Mutex::default(),
-            held: watch::Sender::default(),
-            dumb: watch::Sender::default(),
-        }
-    }
-
-    /// Calls for this payment wait.
-    pub(crate) fn hold(&self, payment_id: PaymentId) {
-        self.held.send_modify(|held| {
-            held.insert(payment_id.as_uuid());
-        });
-    }
-
-    pub(crate) fn open(&self) {
-        self.held.send_replace(HashSet::new());
-    }
-
-    /// Look-ups fail from now on, or no longer.
-    pub(crate) fn answer_no_look_ups(&self, dumb: bool) {
-        self.dumb.send_replace(dumb);
-    }
-
-    pub(crate) fn pays(&self, payment_id: PaymentId) -> usize {
-        count(&self.pays, payment_id)
-    }
-
-    pub(crate) fn finds(&self, payment_id: PaymentId) -> usize {
-        count(&self.finds, payment_id)
-    }
-
-    /// Charges without a provider knowing: a call whose answer was lost.
-    pub(crate) async fn charge_unheard(&self, request: &PayRequestV1) -> Answer {
-        let order = Order {
-            amount: request.amount,
-            invoice_number: request.invoice_number.clone(),
-        };
-        self.bank.pay(request.payment_id.into(), &order).await.unwrap()
-    }
-}
-
-fn count(calls: &Mutex<Vec<Uuid>>, payment_id: PaymentId) -> usize {
-    calls
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|key| **key == payment_id.as_uuid())
-        .count()
-}
-
-impl Gateway for DooredBank {
-    fn pay<'a>(&'a self, key: IdempotencyKey, order: &'a Order) -> BoxFuture<'a, Result<Answer, CallError>> {
-        async move {
-            self.pays.lock().unwrap().push(key.as_uuid());
-            let mut held = self.held.subscribe();
-            held.wait_for(|held| !held.contains(&key.as_uuid()))
-                .await
-                .unwrap();
-            self.bank.pay(key, order).await
-        }
-        .boxed()
-    }
-
-    fn find(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Answer>, CallError>> {
-        async move {
-            self.finds.lock().unwrap().push(key.as_uuid());
-            if *self.dumb.borrow() {
-                return Err(CallError::Unknown("told to be dumb".to_owned()));
-            }
-            self.bank.find(key).await
-        }
-        .boxed()
     }
 }
 
@@ -394,7 +316,7 @@ pub(crate) async fn connect(nats: &NatsServer, user: User) -> Connection {
     connection
 }
 
-async fn listen(nats: &NatsServer) -> Arc<Mutex<Vec<PaymentOutcomeV1>>> {
+async fn listen(nats: &NatsServer) -> Heard {
     let client = nats.connect(User::Debug).await.unwrap();
     let mut messages = client.subscribe("pay.v1.outcome.*").await.unwrap();
     client.flush().await.unwrap();
@@ -405,7 +327,12 @@ async fn listen(nats: &NatsServer) -> Arc<Mutex<Vec<PaymentOutcomeV1>>> {
         let _client = client;
         while let Some(message) = messages.next().await {
             let outcome = serde_json::from_slice(&message.payload).unwrap();
-            writer.lock().unwrap().push(outcome);
+            let trace = message
+                .headers
+                .as_ref()
+                .and_then(|headers| headers.get("traceparent"));
+            let trace = trace.and_then(|trace| TraceParent::parse(trace.as_str()));
+            writer.lock().unwrap().push((outcome, trace));
         }
     });
     heard

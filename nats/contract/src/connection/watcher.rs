@@ -34,8 +34,13 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             event = events.recv() => match event {
-                Some(Event::Closed) | None => break,
+                Some(Event::Closed) => break,
                 Some(event) => watcher.observe(event),
+                None => {
+                    // Whoever waits for the link sees it end for good, and takes the process down.
+                    tracing::error!("the NATS client ended by itself");
+                    break;
+                }
             },
             () = watcher.sender.closed() => return,
             _ = recheck.tick() => watcher.set(watcher.client.connection_state() == State::Connected),

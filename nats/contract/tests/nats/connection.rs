@@ -83,15 +83,28 @@ async fn closing_sends_what_was_published_before() {
     let admin = server.admin("INVOICE").await;
     let mut heard = admin.client().subscribe("invoice.v1.changed").await.unwrap();
     admin.client().flush().await.unwrap();
-    let connection = server.connect(User::InvoiceApp).await;
-    for _ in 0..1000 {
-        connection
-            .client()
-            .publish("invoice.v1.changed", "x".into())
-            .await
+    // A runtime of its own, whose end takes everything unsent with it, like the end of a process.
+    let settings = server.settings(User::InvoiceApp);
+    let process = std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
             .unwrap();
-    }
-    connection.close(LIMIT).await;
+        runtime.block_on(async {
+            let connection = Connection::init(settings).await.unwrap();
+            connected(&connection).await;
+            for _ in 0..1000 {
+                connection
+                    .client()
+                    .publish("invoice.v1.changed", "x".into())
+                    .await
+                    .unwrap();
+            }
+            connection.close(LIMIT).await;
+        });
+    });
+    eventually("the end of the other runtime", || async { process.is_finished() }).await;
+    process.join().unwrap();
     for _ in 0..1000 {
         tokio::time::timeout(LIMIT, futures_util::StreamExt::next(&mut heard))
             .await

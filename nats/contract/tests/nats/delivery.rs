@@ -261,6 +261,34 @@ async fn stopping_finishes_what_is_in_hand_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn stopping_under_load_leaves_nothing_that_has_to_wait() {
+    let pair = Pair::start().await;
+    // More slots than the handler needs: at every moment a pull with room for more is under way.
+    let settings = Settings {
+        slots: 2000,
+        max_batch: 500,
+        ..SETTINGS
+    };
+    publish(&pair, 0..5000).await;
+    let first = Recorder::done_at_once();
+    let mut running = start(&pair, settings, &first);
+    eventually("some work", || async { first.done() > 0 }).await;
+    running.stop.cancel();
+    let began = Instant::now();
+    (&mut running.task).await.unwrap();
+    assert!(pending(&pair).await.unacked > 0, "messages were on their way");
+    let second = Recorder::done_at_once();
+    let _running = start(&pair, settings, &second);
+    eventually("the rest", || nothing_left(&pair)).await;
+    assert_eq!(first.done() + second.done(), 5000);
+    assert!(
+        began.elapsed() < ACK_WAIT * 3 / 4,
+        "some were delivered to nobody: {:?}",
+        began.elapsed()
+    );
+}
+
+#[tokio::test]
 async fn stopping_gives_back_what_takes_too_long() {
     let pair = Pair::start().await;
     let handler = Recorder::new(|_, _| Action::Hold);

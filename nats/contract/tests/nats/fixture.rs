@@ -170,7 +170,7 @@ pub(crate) struct Pair {
     pub(crate) server: Server,
     pub(crate) invoice_app: Connection,
     pub(crate) payment_provider: Connection,
-    _guards: [AbortOnDropHandle<()>; 2],
+    guards: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Pair {
@@ -184,16 +184,30 @@ impl Pair {
         streams::ensure(&payment_provider.own_jetstream(), PAY_OUTCOMES, OPTIONS)
             .await
             .unwrap();
-        let guards = [
-            guard(&invoice_app, PAY_REQUESTS),
-            guard(&payment_provider, PAY_OUTCOMES),
-        ];
-        Self {
+        let guards = Vec::new();
+        let mut pair = Self {
             server,
             invoice_app,
             payment_provider,
-            _guards: guards,
-        }
+            guards,
+        };
+        pair.guard();
+        pair
+    }
+}
+
+impl Pair {
+    /// From now on streams and durables are made again when they are gone.
+    pub(crate) fn guard(&mut self) {
+        self.guards = vec![
+            guard(&self.invoice_app, PAY_REQUESTS),
+            guard(&self.payment_provider, PAY_OUTCOMES),
+        ];
+    }
+
+    /// From now on they are not.
+    pub(crate) fn unguard(&mut self) {
+        self.guards.clear();
     }
 }
 

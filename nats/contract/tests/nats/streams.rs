@@ -33,22 +33,24 @@ async fn a_service_makes_its_stream_and_durable_once_and_the_other_side_sees_the
         );
 
         let admin = server.admin(account).await;
-        let mut changes = admin
-            .client()
-            .subscribe("$JS.EVENT.ADVISORY.*.*.>")
-            .await
-            .unwrap();
-        admin.client().flush().await.unwrap();
+        let mut asked = admin.client().subscribe("$JS.API.>").await.unwrap();
+        // Answered, so everything sent before has arrived: the subscription here, its messages below.
+        admin.query_account().await.unwrap();
         let again = streams::ensure(&owner.own_jetstream(), definition, OPTIONS)
             .await
             .unwrap();
         assert_eq!(again, created);
-        admin.client().flush().await.unwrap();
-        let kinds = std::iter::from_fn(|| changes.next().now_or_never().flatten())
-            .map(|advisory| advisory.subject.to_string())
-            .filter(|subject| !subject.contains(".API"))
+        admin.query_account().await.unwrap();
+        let asked = std::iter::from_fn(|| asked.next().now_or_never().flatten())
+            .map(|request| request.subject.to_string())
+            .filter(|subject| subject != "$JS.API.INFO")
             .collect::<Vec<_>>();
-        assert_eq!(kinds, Vec::<String>::new(), "nothing was changed the second time");
+        let (stream, durable) = (definition.stream, definition.durable);
+        let expected = [
+            format!("$JS.API.STREAM.INFO.{stream}"),
+            format!("$JS.API.CONSUMER.INFO.{stream}.{durable}"),
+        ];
+        assert_eq!(asked, expected, "nothing is changed the second time");
     }
     assert!(
         !server.log().contains("Permissions Violation"),

@@ -1,0 +1,263 @@
+//! Paying through a bank over HTTP that answers late, wrongly or not at all.
+
+use std::time::Duration;
+
+use acceptance::{
+    System,
+    bank::{Bank, Behaviour},
+    check,
+    client::{NO_WAIT, WAIT, text},
+    eventually,
+};
+use serde_json::json;
+
+async fn system_with(bank: &Bank) -> System {
+    let settings = [
+        ("gateway.kind", "http"),
+        ("gateway.url", &bank.url()),
+        ("gateway.timeout_ms", "1000"),
+        ("ledger.lease_ms", "3000"),
+        ("ledger.lease_margin_ms", "500"),
+    ]
+    .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    System::start_with(|options| options.payment_provider.extend(settings))
+        .await
+        .unwrap()
+}
+
+/// The check against this bank's books: every payment matches, and no invoice was charged twice, under whatever key.
+async fn expect_succeeded(system: &System, bank: &Bank, n: usize) {
+    let stack = system.stack();
+    let mut books = check::read(&stack.invoice_database_url(), &stack.payment_database_url())
+        .await
+        .unwrap();
+    books.charges = bank
+        .charges()
+        .into_iter()
+        .map(|charge| (charge.key, charge.status.to_owned()))
+        .collect();
+    check::compare(&books).expect_succeeded(n).unwrap();
+    assert_eq!(bank.complaints(), Vec::<String>::new());
+    let mut invoices: Vec<_> = bank
+        .charges()
+        .into_iter()
+        .filter(|charge| charge.status == "succeeded")
+        .map(|charge| charge.invoice)
+        .collect();
+    invoices.sort();
+    let all = invoices.len();
+    invoices.dedup();
+    assert_eq!((invoices.len(), all), (n, n));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_declined_invoice_is_paid_by_its_next_payment_once_the_account_has_money() {
+    let bank = Bank::start(|_, call| match call {
+        1 => Behaviour::Decline("insufficient_funds"),
+        _ => Behaviour::Succeed,
+    })
+    .await
+    .unwrap();
+    let system = system_with(&bank).await;
+    let client = system.client().unwrap();
+    let id = client.create("12.15", "EUR").await.unwrap();
+    let first = client.pay(&id, WAIT).await.unwrap().expect(200).unwrap();
+    assert_eq!(
+        (text(&first, "/status"), text(&first, "/reason")),
+        ("declined", "insufficient_funds")
+    );
+    assert_eq!(text(&client.invoice(&id).await.unwrap(), "/status"), "unpaid");
+    let second = client.pay(&id, WAIT).await.unwrap().expect(200).unwrap();
+    assert_eq!(
+        (text(&second, "/status"), &second["attempt"]),
+        ("succeeded", &json!(2))
+    );
+
+    let invoice = client.invoice(&id).await.unwrap();
+    assert_eq!(text(&invoice, "/status"), "paid");
+    let history: Vec<_> = invoice["payments"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|payment| text(payment, "/status"))
+        .collect();
+    assert_eq!(history, ["declined", "succeeded"]);
+    let charge = bank
+        .charges()
+        .into_iter()
+        .find(|charge| charge.status == "succeeded")
+        .unwrap();
+    assert_eq!(charge.amount, ("12.15".to_owned(), "EUR".to_owned()));
+    assert_eq!(charge.invoice, text(&invoice, "/number"));
+    assert_eq!(
+        text(&second, "/provider_reference"),
+        format!("bank-{}", charge.key)
+    );
+    expect_succeeded(&system, &bank, 1).await;
+}
+
+/// What the bank does to the first call for an invoice with this number; later calls succeed.
+const TROUBLE: [(&str, Behaviour); 12] = [
+    ("busy", Behaviour::Fail(429)),
+    ("broken", Behaviour::Fail(500)),
+    ("away", Behaviour::Fail(503)),
+    ("conflict", Behaviour::Fail(409)),
+    ("unprocessable", Behaviour::Fail(422)),
+    ("redirected", Behaviour::Fail(307)),
+    ("charged-broken", Behaviour::ChargeAndFail(500)),
+    ("charged-conflict", Behaviour::ChargeAndFail(409)),
+    ("charged-silent", Behaviour::ChargeAndHang),
+    ("charged-mumbled", Behaviour::ChargeAndMumble),
+    ("charged-confused", Behaviour::ChargeAndConfuse),
+    ("pending", Behaviour::Pend(2)),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_the_bank_answers_each_invoice_is_charged_once_and_none_is_declined() {
+    let bank = Bank::start(
+        |invoice, call| match TROUBLE.iter().find(|(name, _)| *name == invoice) {
+            Some((_, behaviour)) if call == 1 => *behaviour,
+            _ => Behaviour::Succeed,
+        },
+    )
+    .await
+    .unwrap();
+    let system = system_with(&bank).await;
+    let client = system.client().unwrap();
+    let lines = TROUBLE
+        .map(|(name, _)| json!({"number": name, "amount": {"value": "1.00", "currency": "EUR"}}).to_string());
+    client.import(lines.join("\n")).await.unwrap();
+    client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
+    system.at_least_paid(TROUBLE.len() as u64).await.unwrap();
+    expect_succeeded(&system, &bank, TROUBLE.len()).await;
+    for (name, behaviour) in TROUBLE {
+        let charged_at_once = !matches!(behaviour, Behaviour::Fail(_));
+        // What was charged is looked up; only what the bank has never heard of is asked for again.
+        assert_eq!(bank.calls(name), if charged_at_once { 1 } else { 2 }, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_killed_while_the_bank_works_looks_the_payments_up_and_pays_none_again() {
+    const INVOICES: u32 = 100;
+    // Slower than the process lives, faster than its patience.
+    let bank = Bank::start(|_, _| Behaviour::SucceedAfter(Duration::from_millis(700)))
+        .await
+        .unwrap();
+    let system = system_with(&bank).await;
+    let client = system.client().unwrap();
+    client
+        .import(acceptance::client::import_lines("B", INVOICES, 0))
+        .await
+        .unwrap();
+    client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
+    let asked = |at_least: usize| {
+        let bank = &bank;
+        move || async move {
+            Ok(((1..=INVOICES)
+                .filter(|i| bank.calls(&format!("B{i}")) > 0)
+                .count()
+                >= at_least)
+                .then_some(()))
+        }
+    };
+    eventually("the bank has been asked", asked(1)).await.unwrap();
+    system.stack().payment_provider().kill9().await;
+    eventually("the bank has charged what it was asked for", || async {
+        let asked = (1..=INVOICES)
+            .filter(|i| bank.calls(&format!("B{i}")) > 0)
+            .count();
+        Ok((bank.charges().len() == asked).then_some(()))
+    })
+    .await
+    .unwrap();
+    let charged: Vec<String> = bank.charges().into_iter().map(|charge| charge.invoice).collect();
+    assert!(!charged.is_empty());
+    system.stack().payment_provider().start_again().await.unwrap();
+    system.at_least_paid(u64::from(INVOICES)).await.unwrap();
+    expect_succeeded(&system, &bank, INVOICES as usize).await;
+    for invoice in charged {
+        assert_eq!(bank.calls(&invoice), 1, "{invoice} was asked for again");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_the_bank_never_ends_stays_open_until_an_operator_ends_it() {
+    use acceptance::cli;
+    let bank = Bank::start(|invoice, _| match invoice {
+        "never" => Behaviour::Fail(500),
+        "long" => Behaviour::Pend(u32::MAX),
+        _ => Behaviour::Succeed,
+    })
+    .await
+    .unwrap();
+    let system = system_with(&bank).await;
+    let client = system.client().unwrap();
+    let mut payments = Vec::new();
+    for number in ["never", "long"] {
+        let body = json!({"number": number, "amount": {"value": "1.00", "currency": "EUR"}});
+        let invoice = client
+            .post("/invoices", &[], &body)
+            .await
+            .unwrap()
+            .expect(201)
+            .unwrap();
+        let payment = client
+            .pay(text(&invoice, "/id"), NO_WAIT)
+            .await
+            .unwrap()
+            .expect(202)
+            .unwrap();
+        payments.push(text(&payment, "/id").to_owned());
+    }
+    eventually("the bank was asked for both", || async {
+        Ok((bank.calls("never") > 0 && bank.calls("long") > 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    let options = system.stack().payment_provider().options();
+    let open = cli::run_ok(options, &["ledger", "list", "--open"]).await.unwrap();
+    for payment in &payments {
+        assert!(open.contains(payment.as_str()), "{payment} is not listed: {open}");
+        let shown = cli::run_ok(options, &["ledger", "show", payment]).await.unwrap();
+        assert!(shown.contains("started"), "{shown}");
+    }
+    // The operator knows more than the bank tells. While a replica holds the row, the command refuses and is repeated.
+    let resolve = |payment: String, status: &'static str| async move {
+        let args = [
+            "ledger",
+            "resolve",
+            &payment,
+            status,
+            "--reason",
+            "called the bank",
+        ];
+        eventually(&format!("{payment} is resolved"), || async {
+            cli::run_ok(options, &args).await.map(Some)
+        })
+        .await
+    };
+    resolve(payments[0].clone(), "declined").await.unwrap();
+    resolve(payments[1].clone(), "succeeded").await.unwrap();
+    eventually("both invoices hear of it", || async {
+        Ok((system.count_payments("requested").await? == 0).then_some(()))
+    })
+    .await
+    .unwrap();
+    assert_eq!(
+        (
+            system.count_invoices("paid").await.unwrap(),
+            system.count_invoices("unpaid").await.unwrap()
+        ),
+        (1, 1)
+    );
+    let again = [
+        "ledger",
+        "resolve",
+        &payments[0],
+        "succeeded",
+        "--reason",
+        "changed my mind",
+    ];
+    assert_eq!(cli::run(options, &again).await.unwrap().status.code(), Some(1));
+}
