@@ -70,7 +70,7 @@ lint: _tools _cargo-deny && lint-manifests
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo deny --all-features --log-level error check licenses bans sources
-    shellcheck bin/just .ci/run .ci/cargo-test
+    shellcheck bin/just .ci/run .ci/docker .ci/cargo-test
     yamllint --strict .
     nats/check-config
 

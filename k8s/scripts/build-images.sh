@@ -3,8 +3,8 @@
 # from, so that the same sources keep their tag and no tag ever means two things.
 #
 #   ENGINE    docker or podman; by default the one that works here
-#   BINARIES  a directory with the three binaries, static and built elsewhere: only the Dockerfile's last stages are built
-#             then, which needs no registry
+#   BINARIES  a directory with the three binaries, built elsewhere: only the Dockerfile's last stages are built then, which
+#             needs no registry. Best static; libraries that they need come along as a base.
 #   PREFIX    what image names start with, such as registry.example.com/payments/
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
@@ -24,20 +24,27 @@ if [ -n "${BINARIES:-}" ]; then
   } | hash_files)
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
-  mkdir -p "$work/out" "$work/etc/ssl/certs"
-  for image in "${images[@]}"; do install -m 0755 "$BINARIES/$image" "$work/out/$image"; done
-  cp -L /etc/ssl/certs/ca-certificates.crt "$work/etc/ssl/certs/" 2>/dev/null ||
-    : >"$work/etc/ssl/certs/ca-certificates.crt"
-  # What the stages copy from a builder is an image of its own here.
-  builder=localhost/prebuilt-$part_of:$tag
-  printf 'FROM scratch\nCOPY . /\n' >"$work.builder"
-  "$engine" build --quiet --tag "$builder" --file "$work.builder" "$work" >/dev/null
+  umask 022
+  # What the last stages copy from the builder, as an image of its own.
+  mkdir -p "$work/builder/out" "$work/builder/etc/ssl/certs" "$work/base"
+  for image in "${images[@]}"; do install -m 0755 "$BINARIES/$image" "$work/builder/out/$image"; done
+  if ! cp -L /etc/ssl/certs/ca-certificates.crt "$work/builder/etc/ssl/certs/" 2>/dev/null; then
+    : >"$work/builder/etc/ssl/certs/ca-certificates.crt"
+  fi
+  builder=localhost/$part_of-builder:$tag base=scratch
+  printf 'FROM scratch\nCOPY . /\n' >"$work/copy"
+  "$engine" build --quiet --tag "$builder" --file "$work/copy" "$work/builder" >/dev/null
+  libraries=$(libraries_of "$work"/builder/out/*)
+  if [ -n "$libraries" ]; then
+    while read -r library; do install -D -m 0755 "$library" "$work/base$library"; done <<<"$libraries"
+    base=localhost/$part_of-libraries:$tag
+    "$engine" build --quiet --tag "$base" --file "$work/copy" "$work/base" >/dev/null
+  fi
   {
     printf 'FROM %s AS builder\n' "$builder"
-    sed -n '/^FROM scratch/,$p' Dockerfile
-  } >"$work.stages"
-  trap 'rm -rf "$work" "$work.builder" "$work.stages"' EXIT
-  dockerfile=$work.stages sources=$work
+    sed -n '/^FROM scratch AS runtime/,$p' Dockerfile | sed "s|^FROM scratch AS runtime|FROM $base AS runtime|"
+  } >"$work/stages"
+  dockerfile=$work/stages sources=$work/base
 else
   # What .dockerignore lets through, as git sees it; an untracked file counts.
   tag=$(git ls-files -z --cached --others --exclude-standard -- Dockerfile .dockerignore Cargo.toml Cargo.lock acceptance \

@@ -86,6 +86,12 @@ guess_url() {
 # As `sha256sum`, which macOS knows by another name.
 sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
 
+# The machine's libraries that programs are linked with; none for static ones.
+libraries_of() {
+  { ldd "$@" 2>/dev/null || true; } |
+    awk '$2 == "=>" && $3 ~ "^/(usr/)?lib" { print $3 } $1 ~ "^/(usr/)?lib" && $2 ~ "^[(]" { print $1 }' | sort -u
+}
+
 # Any HTTP answer will do: it asks for a token.
 answers() { [ -n "$1" ] && curl --silent --output /dev/null --max-time 3 "$1/invoices"; }
 
