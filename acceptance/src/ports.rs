@@ -1,7 +1,10 @@
 //! Ports for listeners that come and go: outside the range from which the system takes ports for outgoing connections, one of
 //! which would otherwise sit on a port while the process that listens there is being started again.
 
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU16, Ordering},
+};
 
 use local_stack::Ports;
 
@@ -13,10 +16,10 @@ const BLOCKS: u16 = 2000;
 #[must_use]
 pub fn free_block() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Other test processes begin elsewhere.
-    let begin = u16::try_from(std::process::id() % u32::from(BLOCKS)).unwrap_or_default();
+    static BEGIN: LazyLock<u16> = LazyLock::new(rand::random);
     loop {
-        let block = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
+        // Other test processes begin elsewhere.
+        let block = BEGIN.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % BLOCKS;
         let base = FIRST + block * 10;
         if Ports::from_base(base).check_free().is_ok() {
             return base;

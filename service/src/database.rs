@@ -30,7 +30,7 @@ const AWAY_PAUSE: Duration = Duration::from_millis(500);
 /// Deadlocks end with one victim at a time: after this many the contention is not accidental.
 const CONFLICT_ATTEMPTS: u32 = 6;
 /// Longest wait for one attempt's answer; more than any statement may take.
-const ATTEMPT_LIMIT: Duration = Duration::from_secs(300);
+const ATTEMPT_LIMIT: Duration = Duration::from_mins(5);
 
 /// A pool that connects lazily: a process may start before its database. `application_name` shows in `pg_stat_activity`.
 /// The password file, when there is one, wins over the URL, and is read again every ten seconds.

@@ -1,6 +1,14 @@
 //! NATS forgets while invoices are being paid: its whole store, a stream, a durable. Each becomes paid, once.
 
-use acceptance::{Load, NatsAdmin, System, eventually, stream_state};
+use std::time::Duration;
+
+use acceptance::{
+    Load, NatsAdmin, System,
+    client::{NO_WAIT, import_lines},
+    eventually,
+    nats_admin::existing_stream,
+    stream_state,
+};
 
 /// Where nothing is sent again because time has passed: only noticing that NATS has forgotten helps.
 async fn system_that_must_notice() -> System {
@@ -72,4 +80,31 @@ async fn deleted_durables_and_streams_come_back_and_nothing_is_lost() {
         });
         state.await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_waited_long_in_a_store_are_sent_again_when_it_is_wiped() {
+    let system = system_that_must_notice().await;
+    let client = system.client().unwrap();
+    let nats = system.stack().nats();
+    system
+        .stack()
+        .payment_provider()
+        .stop(Duration::from_mins(1))
+        .await
+        .unwrap();
+    client.import(import_lines("F", 500, 0)).await.unwrap();
+    client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
+    eventually("all requests are stored", || async {
+        Ok((existing_stream(nats, "PAY_REQUESTS").await?.messages == 500).then_some(()))
+    })
+    .await
+    .unwrap();
+    // What was sent just before a connection was lost is sent again anyhow; these have long arrived by then.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    nats.kill9().await;
+    nats.wipe_store().unwrap();
+    nats.start_again().await.unwrap();
+    system.stack().payment_provider().start_again().await.unwrap();
+    system.expect_all_paid(500, 2).await.unwrap();
 }

@@ -324,6 +324,15 @@ async fn a_crafted_reply_changes_nothing_anywhere() {
             format!("$JS.API.CONSUMER.INFO.{}.{}", own.stream, own.durable),
             format!("PEER.API.CONSUMER.INFO.{}.{}", peer.stream, peer.durable),
         ];
+        // The control: the server does write an answer into the own stream, where nothing forbids it.
+        let before = server.state(own).await.last_sequence;
+        me.publish(&requests[0], side.subject, b"").unwrap();
+        eventually("the answer is stored as a message", || async {
+            Ok((existing_stream(&server.nats, own.stream).await?.last_sequence > before).then_some(()))
+        })
+        .await
+        .unwrap();
+
         let before = server.states().await;
         for target in &targets {
             for request in &requests {
