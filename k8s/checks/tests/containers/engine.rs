@@ -29,7 +29,8 @@ impl Engine {
             })
     }
 
-    /// Builds all images; by the names that the manifests use, without their tags.
+    /// Builds all images, but for `NATS_IMAGE` and `POSTGRES_IMAGE` if they are given; by the names that the manifests use,
+    /// without their tags.
     pub(crate) fn images(&self) -> BTreeMap<String, String> {
         let binaries = local_stack::built_binary("probe").expect("built binaries");
         let tag = self.script("build-images.sh", &[("BINARIES", binaries.parent().unwrap())]);
@@ -38,7 +39,11 @@ impl Engine {
             .into();
         for image in self.script("wheel-images.sh", &[]).lines() {
             let name = image.trim_start_matches("localhost/").split(':').next().unwrap();
-            images.insert(format!("docker.io/library/{name}"), image.to_owned());
+            let given = std::env::var(format!("{}_IMAGE", name.to_uppercase()));
+            images.insert(
+                format!("docker.io/library/{name}"),
+                given.unwrap_or_else(|_| image.to_owned()),
+            );
         }
         images
     }

@@ -25,6 +25,7 @@ impl Secrets {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let nats = Keys::generate(&path.join("keys"), &["nats.messaging.svc".to_owned()]).unwrap();
+        let postgres = Keys::generate(&path.join("postgres"), &["postgres.data.svc".to_owned()]).unwrap();
         let token = "a token that only this test knows".to_owned();
         let hash = Sha256::digest(&token)
             .iter()
@@ -54,7 +55,10 @@ impl Secrets {
             put(
                 path,
                 &format!("{namespace}-database"),
-                &[("password", password(role)), ("ca.crt", ca.clone())],
+                &[
+                    ("password", password(role)),
+                    ("ca.crt", read(&postgres.ca_file())),
+                ],
             );
         }
         put(
@@ -65,7 +69,14 @@ impl Secrets {
                 ("payment_provider", password("payment_provider")),
             ],
         );
-        put(path, "data-postgres-tls", &[]);
+        put(
+            path,
+            "data-postgres-tls",
+            &[
+                ("tls.crt", read(&postgres.server_certificate_file())),
+                ("tls.key", read(&postgres.server_key_file())),
+            ],
+        );
         let public_keys = nats.public_keys().unwrap().into_iter().collect();
         Self {
             directory,
