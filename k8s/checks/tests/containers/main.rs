@@ -11,6 +11,7 @@
 )]
 
 mod engine;
+mod manifest;
 mod pods;
 mod secrets;
 
