@@ -13,6 +13,8 @@ export SQLX_OFFLINE := "true"
 
 cargo_deny := "0.20.2"
 
+import "k8s/k8s.just"
+
 # List the recipes
 [private]
 default:
@@ -64,11 +66,11 @@ test *ARGS: _tools
     @.ci/cargo-test "$@"
 
 # Check formatting, code, licences and sources of dependencies, shell and YAML files
-lint: _tools _cargo-deny
+lint: _tools _cargo-deny && lint-manifests
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo deny --all-features --log-level error check licenses bans sources
-    shellcheck bin/just .ci/run .ci/cargo-test
+    shellcheck bin/just .ci/run .ci/docker .ci/cargo-test
     yamllint --strict .
     nats/check-config
 

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Starts Postgres in a container: makes the cluster at the first start, brings roles and databases in line with the
+# mounted passwords at every start, and only then listens to the network.
+set -eu
+
+roles=/etc/postgres-roles
+
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+  # Interrupted before: what is there is not a cluster, and initdb wants an empty directory.
+  rm -rf "$PGDATA"
+  initdb --pgdata "$PGDATA" --username postgres --auth peer --encoding UTF8 --locale C --data-checksums --no-instructions
+fi
+
+pg_ctl start --silent --wait --pgdata "$PGDATA" --log "$PGDATA/start.log" \
+  --options "-c config_file=/etc/postgres/postgresql.conf -c listen_addresses='' -c logging_collector=off" || {
+  cat "$PGDATA/start.log" >&2
+  exit 1
+}
+
+# As standard input, so that no password appears among the arguments that `ps` shows.
+make_role() {
+  psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --host /run/postgresql --username postgres --dbname postgres <<SQL
+\\set role $1
+\\set database $2
+\\set password \`cat $roles/$1\`
+SELECT format('CREATE ROLE %I LOGIN', :'role')
+  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \\gexec
+SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')
+  WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'database') \\gexec
+ALTER ROLE :"role" PASSWORD :'password';
+REVOKE ALL ON DATABASE :"database" FROM PUBLIC;
+SQL
+}
+make_role invoice_app invoices
+make_role payment_provider payments
+
+pg_ctl stop --silent --wait --mode fast --pgdata "$PGDATA"
+exec postgres -D "$PGDATA" -c config_file=/etc/postgres/postgresql.conf

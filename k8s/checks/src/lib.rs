@@ -1,0 +1,97 @@
+//! What must hold for every overlay, checked on what kubectl renders and without a cluster.
+//!
+//! Each check is one function from a rendered overlay to the list of what is wrong with it. In `fixtures/` stands, under the
+//! check's name, an overlay that is broken in just that way.
+
+mod configuration;
+mod containers;
+mod monitoring;
+mod network;
+mod reachability;
+mod rendered;
+mod selectors;
+
+pub use rendered::{Error, Rendered, Result, Workload, kubectl, workspace_root};
+
+/// What a check finds wrong.
+pub type Findings = Vec<String>;
+
+/// A named check.
+pub struct Check {
+    /// What it is called, here and in `fixtures/`.
+    pub name: &'static str,
+    /// Finds what is wrong.
+    pub find: fn(&Rendered) -> Result<Findings>,
+}
+
+/// Every check.
+pub const CHECKS: [Check; 17] = [
+    Check {
+        name: "nothing-selects-payment-provider",
+        find: reachability::nothing_selects_payment_provider,
+    },
+    Check {
+        name: "admission-keeps-payments-closed",
+        find: reachability::admission_keeps_payments_closed,
+    },
+    Check {
+        name: "selectors-match",
+        find: selectors::selectors_match,
+    },
+    Check {
+        name: "selectors-name-only",
+        find: selectors::selectors_name_only,
+    },
+    Check {
+        name: "targets-exist",
+        find: selectors::targets_exist,
+    },
+    Check {
+        name: "roles-name-what-is-there",
+        find: selectors::roles_name_what_is_there,
+    },
+    Check {
+        name: "default-deny",
+        find: network::default_deny,
+    },
+    Check {
+        name: "peers-are-exact",
+        find: network::peers_are_exact,
+    },
+    Check {
+        name: "restricted",
+        find: containers::restricted,
+    },
+    Check {
+        name: "resources",
+        find: containers::resources,
+    },
+    Check {
+        name: "probes-differ",
+        find: containers::probes_differ,
+    },
+    Check {
+        name: "images-are-pinned",
+        find: containers::images_are_pinned,
+    },
+    Check {
+        name: "keys-exist",
+        find: configuration::keys_exist,
+    },
+    Check {
+        name: "ports-agree",
+        find: configuration::ports_agree,
+    },
+    Check {
+        name: "files-are-mounted",
+        find: configuration::files_are_mounted,
+    },
+    Check {
+        name: "stops-in-time",
+        find: configuration::stops_in_time,
+    },
+    Check {
+        name: "alerts-name-real-metrics",
+        find: monitoring::alerts_name_real_metrics,
+    },
+];

@@ -1,0 +1,283 @@
+//! kubectl, and short-lived pods of the probe.
+
+use std::{
+    io::Write,
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::{Value, json};
+
+/// Contexts of clusters on this machine, as in `scripts/lib.sh`.
+const LOCAL: [&str; 8] = [
+    "kind-",
+    "k3d-",
+    "minikube",
+    "docker-desktop",
+    "docker-for-desktop",
+    "rancher-desktop",
+    "orbstack",
+    "colima",
+];
+
+/// Where the system is deployed.
+pub(crate) struct Cluster {
+    context: String,
+}
+
+impl Cluster {
+    /// `KUBE_CONTEXT`, or the current context when it is local.
+    pub(crate) fn find() -> Result<Self, String> {
+        let named = std::env::var("KUBE_CONTEXT").ok().filter(|name| !name.is_empty());
+        let context = if let Some(context) = named {
+            context
+        } else {
+            current_context()?
+        };
+        let cluster = Self { context };
+        let asked = cluster.try_run(&[
+            "get",
+            "deployment",
+            "invoice-app",
+            "--namespace",
+            "invoices",
+            "--request-timeout=10s",
+        ]);
+        if asked.status.success() {
+            Ok(cluster)
+        } else {
+            Err(format!("{} does not have the system", cluster.context))
+        }
+    }
+
+    /// Runs kubectl, which has to succeed, and takes what it printed.
+    pub(crate) fn run(&self, args: &[&str]) -> String {
+        let output = self.try_run(args);
+        assert!(
+            output.status.success(),
+            "kubectl {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs kubectl, whatever comes of it.
+    pub(crate) fn try_run(&self, args: &[&str]) -> Output {
+        Command::new(manifest_checks::kubectl())
+            .args(["--context", &self.context])
+            .args(args)
+            .output()
+            .unwrap()
+    }
+
+    /// Offers an object to the cluster with these arguments; its answer.
+    pub(crate) fn offer(&self, args: &[&str], object: &Value) -> Output {
+        let mut child = Command::new(manifest_checks::kubectl())
+            .args(["--context", &self.context])
+            .args(args)
+            .args(["--filename", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(object.to_string().as_bytes())
+            .unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Creates an object.
+    pub(crate) fn create(&self, object: &Value) {
+        let output = self.offer(&["create"], object);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// The probe's image, of the same build as the deployed services.
+    pub(crate) fn probe_image(&self) -> String {
+        let path = "jsonpath={.spec.template.spec.containers[0].image}";
+        let image = self.run(&[
+            "get",
+            "deployment",
+            "invoice-app",
+            "--namespace",
+            "invoices",
+            "-o",
+            path,
+        ]);
+        image.replacen("invoice-app:", "probe:", 1)
+    }
+
+    /// Addresses of the pods of a name.
+    pub(crate) fn pod_addresses(&self, namespace: &str, name: &str, port: u16) -> Vec<String> {
+        let selector = format!("app.kubernetes.io/name={name}");
+        let path = "jsonpath={range .items[*]}{.status.podIP}{\"\\n\"}{end}";
+        let addresses = self.run(&[
+            "get",
+            "pods",
+            "--namespace",
+            namespace,
+            "--selector",
+            &selector,
+            "-o",
+            path,
+        ]);
+        addresses
+            .lines()
+            .filter(|line| !line.is_empty())
+            .map(|address| format!("{address}:{port}"))
+            .collect()
+    }
+
+    /// Runs the probe to its end as a pod that looks like `name` to policies, and takes what it printed.
+    ///
+    /// It is never ready, so that no Service sends it anything, whatever its labels.
+    pub(crate) fn probe(&self, namespace: &str, name: &str, secret: Option<&str>, args: &[&str]) -> String {
+        let pod = self.start_probe(namespace, name, secret, args);
+        let done = "--for=jsonpath={.status.phase}=Succeeded";
+        let target = format!("pod/{}", pod.name);
+        let waited = self.try_run(&["wait", done, &target, "--namespace", namespace, "--timeout=120s"]);
+        let logs = self.try_run(&["logs", &pod.name, "--namespace", namespace]);
+        let logs = String::from_utf8_lossy(&[logs.stdout, logs.stderr].concat()).into_owned();
+        assert!(waited.status.success(), "{args:?} in {namespace}: {logs}");
+        logs
+    }
+
+    /// Starts the probe and leaves it running.
+    pub(crate) fn start_probe(
+        &self,
+        namespace: &str,
+        name: &str,
+        secret: Option<&str>,
+        args: &[&str],
+    ) -> Pod<'_> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let pod = format!(
+            "probe-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let mut spec = json!({
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": false,
+            "terminationGracePeriodSeconds": 0,
+            "readinessGates": [{"conditionType": "invoice-payments/never"}],
+            "securityContext": {
+                "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"}
+            },
+            "containers": [{
+                "name": "probe", "image": self.probe_image(), "imagePullPolicy": "IfNotPresent", "args": args,
+                "securityContext": {
+                    "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}
+                }
+            }]
+        });
+        if let Some(secret) = secret {
+            spec["volumes"] =
+                json!([{"name": "user", "secret": {"secretName": secret, "defaultMode": 0o440}}]);
+            spec["containers"][0]["volumeMounts"] =
+                json!([{"name": "user", "mountPath": "/user", "readOnly": true}]);
+        }
+        self.create(&json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": {"name": pod, "namespace": namespace, "labels": {"app.kubernetes.io/name": name}},
+            "spec": spec
+        }));
+        Pod {
+            cluster: self,
+            namespace: namespace.to_owned(),
+            name: pod,
+        }
+    }
+}
+
+/// The current context, if it is a local cluster's.
+fn current_context() -> Result<String, String> {
+    let output = Command::new(manifest_checks::kubectl())
+        .args(["config", "current-context"])
+        .output()
+        .map_err(|error| format!("kubectl: {error}"))?;
+    let context = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if LOCAL.iter().any(|prefix| context.starts_with(prefix)) {
+        return Ok(context);
+    }
+    Err("there is no local cluster".to_owned())
+}
+
+/// A pod that goes when this does.
+pub(crate) struct Pod<'a> {
+    cluster: &'a Cluster,
+    namespace: String,
+    pub(crate) name: String,
+}
+
+impl Pod<'_> {
+    /// Its address, once it runs.
+    pub(crate) fn address(&self) -> String {
+        let running = "--for=jsonpath={.status.phase}=Running";
+        let target = format!("pod/{}", self.name);
+        self.cluster.run(&[
+            "wait",
+            running,
+            &target,
+            "--namespace",
+            &self.namespace,
+            "--timeout=120s",
+        ]);
+        self.cluster.run(&[
+            "get",
+            &target,
+            "--namespace",
+            &self.namespace,
+            "-o",
+            "jsonpath={.status.podIP}",
+        ])
+    }
+}
+
+impl Drop for Pod<'_> {
+    fn drop(&mut self) {
+        self.cluster.try_run(&[
+            "delete",
+            "pod",
+            &self.name,
+            "--namespace",
+            &self.namespace,
+            "--wait=false",
+            "--ignore-not-found",
+        ]);
+    }
+}
+
+/// A namespace that belongs to nobody, and goes when this does.
+pub(crate) struct Elsewhere<'a> {
+    cluster: &'a Cluster,
+    pub(crate) name: String,
+}
+
+impl<'a> Elsewhere<'a> {
+    pub(crate) fn create(cluster: &'a Cluster, purpose: &str) -> Self {
+        let name = format!("{purpose}-{}", std::process::id());
+        let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+        cluster.create(
+            &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
+        );
+        Self { cluster, name }
+    }
+}
+
+impl Drop for Elsewhere<'_> {
+    fn drop(&mut self) {
+        self.cluster
+            .try_run(&["delete", "namespace", &self.name, "--wait=false"]);
+    }
+}

@@ -1,0 +1,29 @@
+//! What only a cluster can show, when a local one, or the one named by `KUBE_CONTEXT`, has the system deployed: that policies are
+//! enforced, that nobody gets further than they may, and that admission and roles refuse what they must.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test ends at the first thing that is wrong"
+)]
+
+mod admission;
+mod connections;
+mod kube;
+mod nats_permissions;
+mod rollout;
+mod teams;
+
+/// The deployed cluster, or an early return that says why nothing was tested.
+macro_rules! cluster {
+    () => {
+        match $crate::kube::Cluster::find() {
+            Ok(cluster) => cluster,
+            Err(reason) => {
+                println!("skipped: {reason}");
+                return;
+            }
+        }
+    };
+}
+pub(crate) use cluster;

@@ -1,0 +1,185 @@
+//! What each team may do, by the cluster's own answer.
+
+use crate::kube::Cluster;
+
+const NAMESPACES: [&str; 4] = ["invoices", "payments", "messaging", "data"];
+
+/// A team, its namespace, and what it runs there.
+const TEAMS: [(&str, &str, &str); 3] = [
+    ("invoice-team", "invoices", "deployments.apps/invoice-app"),
+    ("payment-team", "payments", "deployments.apps/payment-provider"),
+    ("platform-team", "messaging", "statefulsets.apps/nats"),
+];
+
+#[test]
+fn teams_do_their_work_in_their_own_namespace() {
+    let cluster = crate::cluster!();
+    for (team, namespace, workload) in TEAMS {
+        for (verb, what) in [
+            ("list", "pods"),
+            ("get", "pods/log"),
+            ("watch", "events"),
+            ("list", "networkpolicies.networking.k8s.io"),
+            ("patch", workload),
+            ("delete", "pods"),
+            ("create", "configmaps"),
+            ("create", "pods/portforward"),
+        ] {
+            assert!(
+                may(&cluster, team, namespace, verb, what),
+                "{team} may not {verb} {what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn teams_read_no_secret_and_open_no_shell() {
+    let cluster = crate::cluster!();
+    for (team, namespace, _) in TEAMS {
+        for (verb, what) in [
+            ("get", "secrets"),
+            ("list", "secrets"),
+            ("get", "secrets/nats-user"),
+            ("get", "secrets/nats-tls"),
+            ("create", "pods"),
+            ("create", "pods/exec"),
+            ("create", "pods/attach"),
+            ("patch", "pods/ephemeralcontainers"),
+            ("create", "serviceaccounts/token"),
+            ("create", "services"),
+            ("create", "deployments.apps"),
+            ("patch", "networkpolicies.networking.k8s.io"),
+            ("delete", "networkpolicies.networking.k8s.io"),
+            ("patch", "resourcequotas"),
+            ("create", "rolebindings.rbac.authorization.k8s.io"),
+            ("bind", "roles.rbac.authorization.k8s.io"),
+            ("escalate", "roles.rbac.authorization.k8s.io"),
+        ] {
+            assert!(
+                !may(&cluster, team, namespace, verb, what),
+                "{team} may {verb} {what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn teams_have_nothing_in_another_namespace() {
+    let cluster = crate::cluster!();
+    for (team, own, _) in TEAMS {
+        for namespace in NAMESPACES
+            .into_iter()
+            .chain(["kube-system", "default"])
+            .filter(|namespace| *namespace != own)
+        {
+            for (verb, what) in [
+                ("get", "pods"),
+                ("get", "pods/log"),
+                ("get", "configmaps"),
+                ("get", "secrets"),
+                ("create", "pods/portforward"),
+                ("patch", "deployments.apps"),
+                ("delete", "pods"),
+            ] {
+                assert!(
+                    !may(&cluster, team, namespace, verb, what),
+                    "{team} may {verb} {what} in {namespace}"
+                );
+            }
+        }
+        for (verb, what) in [("get", "nodes"), ("list", "namespaces"), ("patch", "namespaces")] {
+            assert!(!may(&cluster, team, own, verb, what), "{team} may {verb} {what}");
+        }
+    }
+}
+
+#[test]
+fn platform_team_reads_the_one_key_for_listening_in() {
+    let cluster = crate::cluster!();
+    assert!(may(
+        &cluster,
+        "platform-team",
+        "messaging",
+        "get",
+        "secrets/nats-debug"
+    ));
+    assert!(!may(
+        &cluster,
+        "invoice-team",
+        "messaging",
+        "get",
+        "secrets/nats-debug"
+    ));
+    assert!(!may(
+        &cluster,
+        "payment-team",
+        "messaging",
+        "get",
+        "secrets/nats-debug"
+    ));
+}
+
+#[test]
+fn services_themselves_may_do_nothing() {
+    let cluster = crate::cluster!();
+    for (namespace, name) in [
+        ("invoices", "invoice-app"),
+        ("payments", "payment-provider"),
+        ("messaging", "nats"),
+        ("data", "postgres"),
+    ] {
+        let account = format!("system:serviceaccount:{namespace}:{name}");
+        for (verb, what) in [
+            ("get", "secrets"),
+            ("list", "pods"),
+            ("get", "configmaps"),
+            ("create", "pods"),
+        ] {
+            let output = cluster.try_run(&[
+                "auth",
+                "can-i",
+                verb,
+                what,
+                "--namespace",
+                namespace,
+                "--as",
+                &account,
+            ]);
+            assert_eq!(
+                String::from_utf8_lossy(&output.stdout).trim(),
+                "no",
+                "{account} may {verb} {what}"
+            );
+        }
+    }
+}
+
+/// `what` is a resource, `resource/subresource`, or `resource/name`.
+fn may(cluster: &Cluster, team: &str, namespace: &str, verb: &str, what: &str) -> bool {
+    const SUBRESOURCES: [&str; 7] = [
+        "log",
+        "portforward",
+        "exec",
+        "attach",
+        "ephemeralcontainers",
+        "token",
+        "scale",
+    ];
+    let mut args = vec!["auth", "can-i", verb];
+    let subresource;
+    match what.split_once('/') {
+        Some((resource, sub)) if SUBRESOURCES.contains(&sub) => {
+            subresource = format!("--subresource={sub}");
+            args.extend([resource, &subresource]);
+        }
+        _ => args.push(what),
+    }
+    args.extend(["--namespace", namespace, "--as", "somebody", "--as-group", team]);
+    let output = cluster.try_run(&args);
+    match String::from_utf8_lossy(&output.stdout).trim() {
+        "yes" => true,
+        "no" => false,
+        other => panic!("{args:?}: {other} {}", String::from_utf8_lossy(&output.stderr)),
+    }
+}

@@ -1,0 +1,133 @@
+# shellcheck shell=bash disable=SC2034  # set here, used by those who source it
+# What the scripts beside it share: where to deploy to, how to say things, how to reach what is deployed. Sourced, never run.
+
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
+cd -- "$root" || exit 1
+PATH=$root/.tools/bin:$PATH
+
+# Every object of ours carries it, so that nobody else's is touched.
+readonly part_of=invoice-payments
+readonly namespaces=(invoices payments messaging data)
+readonly our_cluster=invoice-payments
+overlay=${OVERLAY:-k8s/overlays/local}
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+  say "$@"
+  exit 1
+}
+
+# What the manifests pin, unless the environment says otherwise.
+pinned_image() { sed -n "s|^ *image: \(docker.io/library/$1:.*\)|\1|p" "$2"; }
+nats_image=${NATS_IMAGE:-$(pinned_image nats nats/statefulset.yaml)}
+postgres_image=${POSTGRES_IMAGE:-$(pinned_image postgres k8s/base/postgres/statefulset.yaml)}
+
+# Clusters on this machine, by the names that their tools give to contexts.
+is_local_context() {
+  case $1 in
+    kind-* | k3d-* | minikube | minikube-* | docker-desktop | docker-for-desktop | rancher-desktop | orbstack | colima | colima-*) ;;
+    *) return 1 ;;
+  esac
+}
+
+# Decides where to: KUBE_CONTEXT, or the current context when it is a local cluster. Never changes the current context.
+choose_context() {
+  if [ -n "${KUBE_CONTEXT:-}" ]; then
+    context=$KUBE_CONTEXT
+  else
+    context=$(kubectl config current-context 2>/dev/null) ||
+      die "There is no cluster: make one with 'just cluster-up', or name one with KUBE_CONTEXT."
+    is_local_context "$context" ||
+      die "The current context, $context, is not a local cluster. To use it all the same: KUBE_CONTEXT=$context"
+  fi
+  readonly context
+  kube version --request-timeout=10s >/dev/null 2>&1 || die "The cluster of context $context does not answer."
+}
+
+kube() { kubectl --context "$context" "$@"; }
+
+# docker or podman, whichever works here.
+container_engine() {
+  local engine
+  for engine in ${ENGINE:-docker podman}; do
+    if "$engine" info >/dev/null 2>&1; then
+      printf '%s' "$engine"
+      return
+    fi
+  done
+  return 1
+}
+
+is_ours() { [ "$(kube get namespace "$1" -o "jsonpath={.metadata.labels.app\.kubernetes\.io/part-of}" 2>/dev/null)" = "$part_of" ]; }
+exists() { kube get namespace "$1" >/dev/null 2>&1; }
+
+# The token of the recipes, as `just deploy` made it.
+api_token() { kube get secret api-token-recipes --namespace invoices -o 'jsonpath={.data.token}' | base64 --decode; }
+
+# Where the API answers. Prints nothing when no address is known.
+guess_url() {
+  if [ -n "${INVOICE_APP_URL:-}" ]; then
+    printf '%s' "$INVOICE_APP_URL"
+    return
+  fi
+  local port address
+  port=$(kube get service invoice-app --namespace invoices -o 'jsonpath={.spec.ports[0].nodePort}')
+  case $context in
+    # The port that kind.yaml and cluster-up.sh map.
+    "kind-$our_cluster" | "k3d-$our_cluster") printf 'http://localhost:8080' ;;
+    docker-desktop | docker-for-desktop | rancher-desktop | orbstack | colima*) printf 'http://localhost:%s' "$port" ;;
+    *)
+      address=$(kube get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
+      [ -z "$port" ] || printf 'http://%s:%s' "${address%% *}" "$port"
+      ;;
+  esac
+}
+
+# As `sha256sum`, which macOS knows by another name.
+sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
+
+# The machine's libraries that programs are linked with; none for static ones.
+libraries_of() {
+  { ldd "$@" 2>/dev/null || true; } |
+    awk '$2 == "=>" && $3 ~ "^/(usr/)?lib" { print $3 } $1 ~ "^/(usr/)?lib" && $2 ~ "^[(]" { print $1 }' | sort -u
+}
+
+# Any HTTP answer will do: it asks for a token.
+answers() { [ -n "$1" ] && curl --silent --output /dev/null --max-time 3 "$1/invoices"; }
+
+# Sets `url`: the outside address, or, where this machine cannot reach it, a port-forward that ends with the script.
+find_url() {
+  url=$(guess_url)
+  answers "$url" && return
+  [ -z "${INVOICE_APP_URL:-}" ] || die "Nothing answers at INVOICE_APP_URL=$url."
+  forward invoices service/invoice-app 80
+  url=http://127.0.0.1:$forwarded
+  say "The cluster's own address cannot be reached from here; going through a port-forward."
+}
+
+# forward NAMESPACE TARGET PORT: sets `forwarded`, the local port, once it works.
+forward() {
+  local log
+  log=$(mktemp)
+  kube port-forward --namespace "$1" --address 127.0.0.1 "$2" ":$3" >"$log" 2>&1 &
+  forwarder=$!
+  # shellcheck disable=SC2064  # these very values
+  trap "kill $forwarder 2>/dev/null || true; rm -f '$log'" EXIT
+  local tries
+  for tries in $(seq 100); do
+    forwarded=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\) .*/\1/p' "$log")
+    [ -z "$forwarded" ] || return 0
+    kill -0 "$forwarder" 2>/dev/null || break
+    sleep 0.1
+  done
+  cat "$log" >&2
+  die "No port-forward to $2 after $tries tries."
+}
+
+# call METHOD PATH [CURL ARGUMENTS]: the API's answer, with the recipes' token, which no list of processes shows.
+call() {
+  local method=$1 path=$2
+  shift 2
+  curl --silent --show-error --max-time 60 --request "$method" "$url$path" \
+    --header @<(printf 'authorization: Bearer %s' "$(api_token)") "$@"
+}

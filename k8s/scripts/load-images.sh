@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Brings images from this machine into the cluster, the way that cluster needs it: load-images.sh IMAGE…
+#
+#   IMAGE_LOAD_CMD  a command that does it instead; it is run with the names of the images
+set -euo pipefail
+# shellcheck source=k8s/scripts/lib.sh
+. "$(dirname -- "$0")/lib.sh"
+choose_context
+
+if [ -n "${IMAGE_LOAD_CMD:-}" ]; then
+  # Words on purpose: a command with its arguments.
+  # shellcheck disable=SC2086
+  exec $IMAGE_LOAD_CMD "$@"
+fi
+engine=$(container_engine) || die "Neither docker nor podman works here."
+
+# Images that are not on this machine are left for the cluster to pull.
+present=()
+for image in "$@"; do
+  if "$engine" image inspect "$image" >/dev/null 2>&1; then present+=("$image"); fi
+done
+
+as_archive() {
+  archive=$(mktemp -d)
+  trap 'rm -rf "$archive"' EXIT
+  "$engine" save --output "$archive/images.tar" "${present[@]}"
+}
+
+case $context in
+  kind-*)
+    if [ "$engine" = docker ]; then
+      kind load docker-image --name "${context#kind-}" "${present[@]}"
+    else
+      as_archive
+      kind load image-archive --name "${context#kind-}" "$archive/images.tar"
+    fi
+    ;;
+  k3d-*)
+    as_archive
+    k3d image import --cluster "${context#k3d-}" "$archive/images.tar"
+    ;;
+  minikube*)
+    as_archive
+    minikube --profile "$context" image load "$archive/images.tar"
+    ;;
+  # These run their cluster on the same images that the engine has.
+  docker-desktop | docker-for-desktop | orbstack) ;;
+  rancher-desktop | colima*)
+    if command -v nerdctl >/dev/null && [ "$engine" != docker ]; then
+      as_archive
+      nerdctl --namespace k8s.io load --input "$archive/images.tar"
+    fi
+    ;;
+  *) die "How to load images into $context is not known here: give IMAGE_LOAD_CMD, or push them and give PREFIX." ;;
+esac

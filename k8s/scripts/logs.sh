@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Follows the logs of both services and of NATS, each line with its pod's name.
+set -euo pipefail
+# shellcheck source=k8s/scripts/lib.sh
+. "$(dirname -- "$0")/lib.sh"
+choose_context
+
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+for workload in invoices/invoice-app payments/payment-provider messaging/nats; do
+  kube logs --namespace "${workload%/*}" --selector "app.kubernetes.io/name=${workload#*/}" --follow --prefix --tail 20 \
+    --max-log-requests 20 &
+done
+wait
