@@ -9,7 +9,6 @@ pub mod cut_proxy;
 pub mod error;
 pub mod load;
 pub mod nats_admin;
-pub mod ports;
 pub mod raw_nats;
 pub mod system;
 pub mod wait;

@@ -23,6 +23,7 @@ pub struct Load<'a> {
     database: Option<PgConnection>,
     trouble: u32,
     waves: u32,
+    missed: u32,
     asked: u64,
 }
 
@@ -44,6 +45,7 @@ impl<'a> Load<'a> {
             database: None,
             trouble: TROUBLE,
             waves: 0,
+            missed: 0,
             asked: 0,
         }
     }
@@ -86,10 +88,12 @@ impl<'a> Load<'a> {
             "{}: wave {} of {invoices}: {open} payments open",
             self.name, self.waves
         );
-        if open == 0 || open > strike_at {
-            return Err(Error::new(format!(
-                "{open} of {invoices} payments are open, no moment to strike"
-            )));
+        if open > strike_at {
+            return Err(Error::new(format!("{open} of {invoices} payments stay open")));
+        }
+        if open == 0 {
+            // This process got no turn while they were being paid. A fault afterwards proves little; one miss is bad luck.
+            self.missed += 1;
         }
         Ok(())
     }
@@ -124,8 +128,11 @@ impl<'a> Load<'a> {
         self.asked
     }
 
-    /// Waits until all are paid, then the check.
+    /// Waits until all are paid, then the check. Faults that all came too late have proved nothing.
     pub async fn expect_all_paid(&self, minutes: u64) -> Result<Report> {
+        if self.missed > 0 && self.missed == self.waves {
+            return Err(Error::new("every wave was paid before its fault could strike"));
+        }
         self.system.expect_all_paid(self.asked, minutes).await
     }
 }

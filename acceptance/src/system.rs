@@ -6,7 +6,7 @@ use local_stack::{Ports, Service, ServiceKind, ServiceOptions, Stack, StackOptio
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::{Client, Error, Report, Result, check, eventually, ports, wait};
+use crate::{Client, Error, Report, Result, check, eventually, wait};
 
 /// A running system.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl System {
     pub async fn start_with(configure: impl FnOnce(&mut StackOptions)) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("acceptance-").tempdir()?;
         let mut options = StackOptions::for_tests(directory.path())?;
-        options.ports = Ports::from_base(ports::free_block());
+        options.ports = Ports::free();
         configure(&mut options);
         let stack = Stack::start(options).await?;
         Ok(Self {
@@ -61,7 +61,7 @@ impl System {
     /// How another replica would be run.
     pub fn another(&self, kind: ServiceKind, name: &str) -> Result<ServiceOptions> {
         let mut options = self.stack.another(kind, name)?;
-        let ports = Ports::from_base(ports::free_block());
+        let ports = Ports::free();
         options.http_port = ports.http;
         options.admin_port = ports.invoice_app_admin;
         Ok(options)

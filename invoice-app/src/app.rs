@@ -103,7 +103,6 @@ impl Parts {
 pub async fn serve(config: Config) -> Result<ExitCode, Error> {
     let recorder = telemetry::init_metrics();
     metrics::describe();
-    payment_contract::metrics::describe();
     let mut process = Process::new(config.common.shutdown_grace);
     // Stopped in this order: no more calls, then what they started, then the port that tells about it.
     let [api, background, admin] = ["api", "background", "admin"].map(|name| process.group(name));
@@ -153,7 +152,7 @@ struct Start {
     readiness: Readiness,
 }
 
-/// Waits for the schema, then serves the API.
+/// Serves the API, which answers 503 until the schema is there.
 async fn take_calls(
     config: Config,
     store: Store,
@@ -164,17 +163,32 @@ async fn take_calls(
 ) -> Result<(), Error> {
     // Before the wait: a port in use is told at once.
     let listener = admin::bind(config.http.listen, "http.listen").await?;
-    tokio::select! {
-        () = stop.cancelled() => return Ok(()),
-        prepared = prepare_schema(&config, &store) => prepared?,
-    }
-    start.schema.cancel();
-    start.readiness.set(true);
-    let limits = config.http.limits;
+    let limits = config.http.limits.clone();
     let max_connections = limits.max_connections;
-    let api = Api::new(store, paying, access, limits, stop.clone());
-    info!(listen = %config.http.listen, "the API is open");
-    http::server::serve(listener, http::router(Arc::new(api)), max_connections, stop).await?;
+    let api = Api::new(
+        store.clone(),
+        paying,
+        access,
+        limits,
+        stop.clone(),
+        start.schema.clone(),
+    );
+    let opening = async {
+        prepare_schema(&config, &store).await?;
+        start.schema.cancel();
+        start.readiness.set(true);
+        info!(listen = %config.http.listen, "the API is open");
+        Ok::<_, Error>(())
+    };
+    let serving = http::server::serve(
+        listener,
+        http::router(Arc::new(api)),
+        max_connections,
+        stop.clone(),
+    );
+    tokio::try_join!(async { serving.await.map_err(Error::from) }, async {
+        stop.run_until_cancelled(opening).await.transpose()
+    },)?;
     Ok(())
 }
 

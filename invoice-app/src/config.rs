@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use service::config::{Common, Database, Mistakes, Nats, Reader};
+use service::config::{Common, Database, Mistakes, Nats, Reader, listen};
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ impl Auth {
 
 impl Http {
     fn read(reader: &mut Reader) -> Option<Self> {
-        let listen = reader.get("http.listen");
+        let listen = listen(reader, "http.listen");
         let mut count = |key, most| reader.number(key, 1..=most).and_then(|n| usize::try_from(n).ok());
         let max_connections = count("http.max_connections", 1_000_000);
         let max_in_flight = count("http.max_in_flight", 100_000);

@@ -96,8 +96,8 @@ pub struct Import {
     rejected_total: i64,
     /// With a key: the transaction that holds it.
     keyed: Option<Keyed>,
-    /// Whether lines of ours may be lying aside.
-    staged: bool,
+    /// How many lines of ours are lying aside.
+    staged: i64,
 }
 
 #[derive(Debug)]
@@ -143,7 +143,7 @@ impl Import {
             rejected: Vec::new(),
             rejected_total: 0,
             keyed,
-            staged: false,
+            staged: 0,
         }))
     }
 
@@ -179,7 +179,8 @@ impl Import {
         if repeat || page.is_empty() {
             return Ok(());
         }
-        self.staged = true;
+        // Before they are: a statement that fails may have been carried out.
+        self.staged += i64::try_from(page.len()).unwrap_or(i64::MAX);
         self.store.stage_lines(self.id, page).await
     }
 
@@ -201,10 +202,16 @@ impl Import {
             None => (self.store.begin().await?, None),
         };
         let imported = import_in_tx(&mut tx, self.id, i64::try_from(TOLD).unwrap_or(i64::MAX)).await?;
+        if self.staged < 0 {
+            // A database that crashed meanwhile has emptied the table they lay in. All or nothing: nothing, then.
+            return Err(sqlx::Error::Io(std::io::Error::other(
+                "the database lost lines of an import under way",
+            )));
+        }
         let summary = self.summary(imported);
         keep_in_tx(&mut tx, call.as_ref(), &answer(&summary)).await?;
         tx.commit().await?;
-        self.staged = false;
+        self.staged = 0;
         metrics::created(summary.created);
         Ok(Called::Ran(summary))
     }
@@ -226,7 +233,7 @@ impl Import {
 impl Drop for Import {
     /// An import that was cut off leaves nothing behind; should this be cut off too, the lines are pruned by their age.
     fn drop(&mut self) {
-        if !self.staged {
+        if self.staged == 0 {
             return;
         }
         let (store, id) = (self.store.clone(), self.id);

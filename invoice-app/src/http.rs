@@ -23,6 +23,7 @@ pub mod get_invoice;
 pub mod get_payment_batch;
 pub mod import_invoices;
 pub mod limits;
+pub mod linger;
 pub mod list_invoices;
 pub mod ndjson;
 pub mod observe;
@@ -47,10 +48,12 @@ pub struct Api {
     imports: Arc<Semaphore>,
     /// Cancelled when the process stops: whoever waits is answered at once.
     stop: CancellationToken,
+    /// Cancelled once there is a schema to work on.
+    open: CancellationToken,
 }
 
 impl Api {
-    /// From ready parts.
+    /// From ready parts. Answers 503 until `open` is cancelled, and waits for nothing any more once `stop` is.
     #[must_use]
     pub fn new(
         store: Store,
@@ -58,6 +61,7 @@ impl Api {
         access: access::Access,
         limits: Limits,
         stop: CancellationToken,
+        open: CancellationToken,
     ) -> Self {
         let semaphore = |permits| Arc::new(Semaphore::new(permits));
         Self {
@@ -69,6 +73,7 @@ impl Api {
             access,
             limits,
             stop,
+            open,
         }
     }
 }
@@ -110,6 +115,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), limits::in_flight))
+        .layer(from_fn_with_state(Arc::clone(&api), limits::when_open))
+        .layer(from_fn(linger::linger))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(observe::observe))
         .with_state(api)

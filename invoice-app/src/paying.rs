@@ -17,7 +17,8 @@ use crate::{
         Store,
         idempotency::{check_in_tx, keep_in_tx},
         paying::{
-            Asked, Selection, Terms, insert_batch_in_tx, just_made, pay_in_tx, skipped_in_tx, status_in_tx,
+            Asked, Selection, Terms, allow_time_in_tx, insert_batch_in_tx, just_made, pay_in_tx,
+            skipped_in_tx, status_in_tx,
         },
     },
     waiters::{Waiter, Waiters},
@@ -165,7 +166,7 @@ impl Paying {
         let this = self.clone();
         finish(async move {
             let _turn = match &ids {
-                Some(ids) if ids.len() <= LARGE => None,
+                Some(ids) if !is_large(ids.len()) => None,
                 _ => this.large.acquire().await.ok(),
             };
             let ids = ids.map(AskedIds::new);
@@ -192,6 +193,9 @@ impl Paying {
             // Not left to the drop: that would hold the key for a moment longer than the answer takes.
             tx.rollback().await?;
             return Ok(called);
+        }
+        if is_large(ids.map_or(usize::MAX, |ids| ids.distinct.len())) {
+            allow_time_in_tx(&mut tx).await?;
         }
         let id = BatchId::generate();
         let terms = Terms {
@@ -280,6 +284,10 @@ impl Paying {
             Ok(None) | Err(_) => batch,
         }
     }
+}
+
+const fn is_large(invoices: usize) -> bool {
+    invoices > LARGE
 }
 
 impl Patience {

@@ -108,16 +108,17 @@ impl Sender {
             } else {
                 self.step(None).await;
                 if stop.is_cancelled() {
-                    return self.leave_rest().await;
+                    // What single calls handed over is still sent, by the other branch.
+                    self.leave_rest().await;
                 }
             }
         }
     }
 
-    /// Sends one group: what single calls handed over if there is any, else a page of a batch.
+    /// Sends what small calls have handed over by now, and a page of one large one: neither waits for the other's end.
     pub async fn step(&mut self, first: Option<Job>) {
         let mut group = Vec::new();
-        let mut next = first;
+        let mut next = first.or_else(|| self.jobs.try_recv().ok());
         while let Some(job) = next.take() {
             match job {
                 Job::Requests(requests) => group.extend(requests),
@@ -127,11 +128,10 @@ impl Sender {
                 next = self.jobs.try_recv().ok();
             }
         }
-        if group.is_empty() {
-            self.send_page().await;
-        } else {
+        if self.batches.is_empty() {
             self.send_group(group).await;
-        }
+        } else {
+        self.send_page().await; }
     }
 
     async fn send_group(&mut self, group: Vec<Request>) {

@@ -95,7 +95,8 @@ impl StreamsGuard {
             }
             tokio::select! {
                 () = stop.cancelled() => {}
-                _ = link.changed() => {}
+                // An error: the connection is closed for good, and the pause alone bounds this loop.
+                Ok(()) = link.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }

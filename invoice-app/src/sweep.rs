@@ -71,7 +71,8 @@ impl Sweep {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.wake.notified() => {}
-                _ = link.changed() => {}
+                // An error: the connection is closed for good, and the pause alone bounds this loop.
+                Ok(()) = link.changed() => {}
                 () = tokio::time::sleep(EVERY) => {}
             }
         }

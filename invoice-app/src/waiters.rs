@@ -16,6 +16,8 @@ use uuid::Uuid;
 
 /// Ids in one hint: keeps it far below the server's largest message.
 const HINT_IDS: usize = 500;
+/// A hint waits this long at most for room in the connection's queue: settling waits behind it, and a poll is never far.
+const HINT_LIMIT: Duration = Duration::from_millis(100);
 
 /// Who waits for what. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -114,12 +116,10 @@ pub async fn hint(connection: &Connection, changed: &Changed) {
         let Ok(body) = serde_json::to_vec(&part) else {
             return;
         };
-        if connection
+        let sending = connection
             .client()
-            .publish(subjects::INVOICE_CHANGED, body.into())
-            .await
-            .is_err()
-        {
+            .publish(subjects::INVOICE_CHANGED, body.into());
+        if !matches!(tokio::time::timeout(HINT_LIMIT, sending).await, Ok(Ok(()))) {
             return;
         }
     }

@@ -10,7 +10,7 @@ pub fn write_env(directory: &Path, values: &[(&'static str, String)]) -> Result<
     let mut text = String::new();
     for (name, value) in values {
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{name}='{}'", value.replace('\'', r"'\''"));
+        let _ = writeln!(text, "{name}={}", quoted(value));
     }
     let mut file =
         tempfile::NamedTempFile::new_in(directory).map_err(Error::file("make a file in", directory))?;
@@ -34,8 +34,30 @@ pub fn read_env(directory: &Path) -> Result<Vec<(String, String)>> {
     Ok(text
         .lines()
         .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').replace(r"'\''", "'")))
+        .map(|(name, value)| (name.to_owned(), unquoted(value)))
         .collect())
+}
+
+fn unquoted(word: &str) -> String {
+    let inner = word.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    inner.unwrap_or(word).replace(r"'\''", "'")
+}
+
+/// As one word of a shell, whatever it holds.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// The same for a path, left as it is where the shell takes it so.
+#[must_use]
+pub fn quoted_path(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) {
+        text
+    } else {
+        quoted(&text)
+    }
 }
 
 #[cfg(test)]
@@ -47,16 +69,22 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         write_env(
             directory.path(),
-            &[("A", "it's a path".to_owned()), ("B", "1=2".to_owned())],
+            &[("A", "it's a 'path'".to_owned()), ("B", "1=2".to_owned())],
         )
         .unwrap();
         let values = read_env(directory.path()).unwrap();
         assert_eq!(
             values,
             [
-                ("A".to_owned(), "it's a path".to_owned()),
+                ("A".to_owned(), "it's a 'path'".to_owned()),
                 ("B".to_owned(), "1=2".to_owned())
             ]
         );
+    }
+
+    #[test]
+    fn a_path_is_quoted_only_where_a_shell_needs_it() {
+        assert_eq!(quoted_path(Path::new("/srv/a-1/ca.crt")), "/srv/a-1/ca.crt");
+        assert_eq!(quoted_path(Path::new("/it's here")), r"'/it'\''s here'");
     }
 }

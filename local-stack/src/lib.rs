@@ -21,7 +21,7 @@ mod tools;
 pub use crate::{
     child::{ChildArgs, run_child},
     directory::StackDirectory,
-    env_file::{read_env, write_env},
+    env_file::{quoted_path, read_env, write_env},
     error::{Error, Result},
     guard::run_guard,
     http::{http_client, install_crypto_provider, wait_for_ok},

@@ -1,6 +1,12 @@
 //! Which port each part of a stack listens on, and whether it is free.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU16, Ordering},
+    },
+};
 
 use crate::{Error, Result};
 
@@ -61,16 +67,15 @@ impl Ports {
         }
     }
 
-    /// Ports nobody uses now.
-    pub fn free() -> Result<Self> {
-        Ok(Self {
-            http: free_port()?,
-            invoice_app_admin: free_port()?,
-            payment_provider_admin: free_port()?,
-            nats: free_port()?,
-            nats_monitor: free_port()?,
-            postgres: free_port()?,
-        })
+    /// Ports nobody uses now and nobody else in this process is given.
+    #[must_use]
+    pub fn free() -> Self {
+        loop {
+            let ports = Self::from_base(BLOCKS.next() * 10);
+            if ports.check_free().is_ok() {
+                return ports;
+            }
+        }
     }
 
     /// Fails for the first port that another process holds.
@@ -93,13 +98,42 @@ impl Ports {
     }
 }
 
-/// A port nobody uses now. The kernel hands out ports in turn, so another caller gets another one.
-pub fn free_port() -> Result<u16> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|source| Error::Spawn {
-            name: "a listener on a free port".to_owned(),
-            source,
-        })
+/// Blocks of ten ports, and below single ones: outside the range from which the system takes ports for outgoing connections
+/// (it usually begins at 32768), one of which would otherwise sit on a port while its listener is being started again.
+static BLOCKS: Turn = Turn::new(1200, 1600);
+static SINGLE: Turn = Turn::new(28_000, 4000);
+
+/// Hands out the numbers of a range in turn. Each process begins somewhere else.
+struct Turn {
+    first: u16,
+    count: u16,
+    begin: OnceLock<u16>,
+    taken: AtomicU16,
+}
+
+impl Turn {
+    const fn new(first: u16, count: u16) -> Self {
+        Self {
+            first,
+            count,
+            begin: OnceLock::new(),
+            taken: AtomicU16::new(0),
+        }
+    }
+
+    fn next(&self) -> u16 {
+        let begin = self.begin.get_or_init(rand::random);
+        self.first + begin.wrapping_add(self.taken.fetch_add(1, Ordering::Relaxed)) % self.count
+    }
+}
+
+/// A port nobody uses now and nobody else in this process is given.
+#[must_use]
+pub fn free_port() -> u16 {
+    loop {
+        let port = SINGLE.next();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }

@@ -43,7 +43,7 @@ impl StackOptions {
         Ok(Self {
             directory: directory.to_owned(),
             keep: false,
-            ports: Ports::free()?,
+            ports: Ports::free(),
             durable: false,
             tokens_file: None,
             invoice_app: BTreeMap::new(),
@@ -171,8 +171,8 @@ impl Stack {
         };
         let mut options = service.options().clone();
         options.log = self.directory.log(name);
-        options.http_port = crate::free_port()?;
-        options.admin_port = crate::free_port()?;
+        options.http_port = crate::free_port();
+        options.admin_port = crate::free_port();
         Ok(options)
     }
 

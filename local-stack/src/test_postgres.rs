@@ -49,7 +49,7 @@ impl TestPostgres {
         let postgres = Postgres::start(PostgresOptions {
             directory: directory.path().to_owned(),
             log: directory.path().join("postgres.log"),
-            port: free_port()?,
+            port: free_port(),
             durable: false,
             max_connections: 300,
         })

@@ -117,7 +117,7 @@ async fn postgres_keeps_what_was_committed_across_kill_9() {
     let postgres = Postgres::start(PostgresOptions {
         directory: directory.path().to_owned(),
         log: directory.path().join("postgres.log"),
-        port: free_port().unwrap(),
+        port: free_port(),
         durable: true,
         max_connections: 20,
     })
@@ -163,7 +163,7 @@ async fn postgres_runs_for_root_where_its_user_cannot_go() {
     let postgres = Postgres::start(PostgresOptions {
         directory: closed,
         log: directory.path().join("postgres.log"),
-        port: free_port().unwrap(),
+        port: free_port(),
         durable: false,
         max_connections: 20,
     })

@@ -1,13 +1,13 @@
 //! Configuration: compiled-in defaults, then a file, then the environment. Every mistake is reported at once, with its key.
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 mod reader;
 mod sections;
 mod shown;
 
 pub use reader::Reader;
-pub use sections::{Common, Database, LogFormat, Nats, NatsError};
+pub use sections::{Common, Database, LogFormat, Nats, NatsError, listen};
 
 /// One thing wrong with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,8 @@ impl std::fmt::Display for Mistakes {
 pub fn report(mistakes: Result<(), Mistakes>, effective: &str) -> ExitCode {
     match mistakes {
         Ok(()) => {
-            println!("configuration is valid\n\n{effective}");
+            // Nobody may be listening any more, as behind `| head`: that is no reason to fail.
+            let _ = writeln!(std::io::stdout(), "configuration is valid\n\n{effective}");
             ExitCode::SUCCESS
         }
         Err(mistakes) => refuse(&mistakes),
@@ -51,6 +52,6 @@ pub fn report(mistakes: Result<(), Mistakes>, effective: &str) -> ExitCode {
 /// Prints the mistakes to standard error; the exit code to end with.
 #[must_use]
 pub fn refuse(mistakes: &Mistakes) -> ExitCode {
-    eprintln!("{mistakes}");
+    let _ = writeln!(std::io::stderr(), "{mistakes}");
     ExitCode::from(crate::shutdown::EXIT_CONFIG)
 }

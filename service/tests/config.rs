@@ -195,3 +195,34 @@ fn no_text_shows_a_secret() {
     let _ = Database::read(&mut reader);
     assert!(!reader.finish().unwrap_err().to_string().contains("secret"));
 }
+
+#[test]
+fn what_would_hide_a_whole_section_is_told_as_one_mistake() {
+    let mut environment = GOOD.to_vec();
+    environment.extend([("APP__", "x"), ("APP__NATS____URL", "y")]);
+    let mut keys: Vec<String> = mistakes_of(Some("gateway = 3"), &environment)
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    keys.sort();
+    assert_eq!(keys, ["", "gateway", "nats..url"]);
+}
+
+#[test]
+fn a_mistake_found_while_a_section_is_read_names_its_source() {
+    for (name, text, key) in [
+        ("APP__DATABASE__URL", "mysql://app@db/invoices", "database.url"),
+        ("APP__NATS__URL", "http://nats", "nats.url"),
+        ("APP__ADMIN__LISTEN", "9081", "admin.listen"),
+        ("APP__LOG__FILTER", "a=b=c", "log.filter"),
+    ] {
+        let mut environment = GOOD.to_vec();
+        environment.retain(|(good, _)| *good != name);
+        environment.push((name, text));
+        let mistakes = mistakes_of(None, &environment);
+        assert!(
+            matches!(mistakes.as_slice(), [(of, problem)] if of == key && problem.contains(name)),
+            "{mistakes:?}"
+        );
+    }
+}

@@ -63,7 +63,7 @@ async fn a_connection_names_its_application_and_has_limits() {
 
 #[tokio::test]
 async fn a_database_that_is_away_fails_within_the_time_to_acquire() {
-    let url = format!("postgres://nobody@127.0.0.1:{}/none", free_port().unwrap());
+    let url = format!("postgres://nobody@127.0.0.1:{}/none", free_port());
     let pool = database::pool(&config(&url), "test").unwrap();
     let began = Instant::now();
     let error = sqlx::query("select 1").execute(&pool).await.unwrap_err();
@@ -134,7 +134,7 @@ async fn migrating_is_repeatable_concurrent_and_tolerates_a_newer_schema() {
 
 #[tokio::test]
 async fn migrating_waits_for_the_database() {
-    let url = format!("postgres://nobody@127.0.0.1:{}/none", free_port().unwrap());
+    let url = format!("postgres://nobody@127.0.0.1:{}/none", free_port());
     let pool = database::pool(&config(&url), "test").unwrap();
     let migrating = migrate(&pool, &MIGRATOR);
     assert!(

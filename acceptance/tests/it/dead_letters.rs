@@ -1,95 +1,13 @@
 //! Messages that nobody can handle: kept as they came, for an operator, while everything behind them goes on.
 
+mod poison;
+
 use acceptance::{RawNats, System, cli, client::WAIT, eventually, nats_admin::existing_stream};
 use local_stack::{ServiceKind, ServiceOptions, User};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-const NO_HEADERS: &[u8] = b"";
-
-/// Headers and body of a message.
-type Poison = (Vec<u8>, Vec<u8>);
-
-/// What no message of either kind may be: no JSON at all.
-fn no_json() -> Vec<Poison> {
-    let deep = "[".repeat(100_000);
-    [
-        b"garbage".as_slice(),
-        b"",
-        b"null",
-        b"[]",
-        b"{}",
-        b"\x00\x01\x02\x00",
-        b"{\"payment_id\":\"\xff\xfe\"}",
-        b"{\"payment_id\":\"\\ud800\"}",
-        deep.as_bytes(),
-    ]
-    .map(|body| (NO_HEADERS.to_vec(), body.to_vec()))
-    .into_iter()
-    .chain([
-        (
-            b"NATS/1.0\r\nx: a\x00b\r\n\r\n".to_vec(),
-            b"NUL in a header".to_vec(),
-        ),
-        (
-            b"NATS/1.0\r\ntraceparent: garbage\r\n\r\n".to_vec(),
-            b"a trace that is none".to_vec(),
-        ),
-    ])
-    .collect()
-}
-
-/// Headers that no client library reads.
-fn unreadable_headers() -> Vec<Poison> {
-    [
-        (
-            b"NATS/1.0\r\nNats-Msg-Id: \xff\xfe\r\n\r\n".as_slice(),
-            b"bad UTF-8 in a header".as_slice(),
-        ),
-        (b"NATS/1.0\r\nno colon here\r\n\r\n", b"a header without a colon"),
-        (b"NATS/9.9\r\n\r\n", b"headers of another version"),
-    ]
-    .map(|(headers, body)| (headers.to_vec(), body.to_vec()))
-    .into()
-}
-
-fn request() -> Value {
-    json!({
-        "payment_id": Uuid::now_v7(), "invoice_id": Uuid::now_v7(), "invoice_number": "F-1",
-        "amount": {"value": "1.00", "currency": "EUR"}, "attempt": 1, "requested_at": "2026-01-02T03:04:05Z",
-    })
-}
-
-fn outcome(payment_id: &str, invoice_id: &str, status: &str) -> Value {
-    let reason = if status == "declined" {
-        json!("insufficient_funds")
-    } else {
-        Value::Null
-    };
-    json!({
-        "payment_id": payment_id, "invoice_id": invoice_id, "status": status, "reason": reason,
-        "provider_reference": "forged", "settled_at": "2026-01-02T03:04:05Z",
-    })
-}
-
-/// A message with one field changed, or removed by null.
-fn spoilt(message: Value, field: &str, value: Value) -> Poison {
-    let mut message = message;
-    message[field] = value;
-    if message[field].is_null() {
-        message.as_object_mut().unwrap().remove(field);
-    }
-    (NO_HEADERS.to_vec(), message.to_string().into_bytes())
-}
-
-fn publish(nats: &mut RawNats, subject: &str, (headers, body): &Poison) {
-    let refusals = if headers.is_empty() {
-        nats.publish(subject, "", body).unwrap()
-    } else {
-        nats.publish_with_headers(subject, headers, body).unwrap()
-    };
-    assert_eq!(refusals, Vec::<String>::new());
-}
+use self::poison::{NO_HEADERS, no_json, outcome, publish, request, spoilt, unreadable_headers};
 
 /// Waits until so many dead letters are kept and nothing of the stream is left to do.
 async fn buried(system: &System, database: ServiceKind, stream: &str, n: usize) {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use acceptance::{Client, Error, Result, client::WAIT, eventually, ports::free_block};
+use acceptance::{Client, Error, Result, client::WAIT, eventually};
 use local_stack::{Ports, local_stack_binary, read_env};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -21,7 +21,7 @@ impl Place {
     fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
-            base: free_block(),
+            base: Ports::free().http,
         }
     }
 

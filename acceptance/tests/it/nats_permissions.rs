@@ -2,43 +2,15 @@
 //!
 //! No service runs here, so nothing but the test changes what the streams hold, and the server's own monitoring counts it.
 
-use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream, ports::free_block};
+mod side;
+
+use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream};
 use async_nats::jetstream;
 use local_stack::{Keys, NatsOptions, NatsServer, Ports, User};
 use payment_contract::streams::{self, ACK_WAIT, Definition, PAY_OUTCOMES, PAY_REQUESTS};
 use tempfile::TempDir;
 
-/// A service seen from both ends.
-#[derive(Clone, Copy)]
-struct Side {
-    user: User,
-    inbox: &'static str,
-    /// The stream it owns, and the durable the other side reads it by.
-    own: Definition,
-    /// A subject of that stream.
-    subject: &'static str,
-    /// The other side's, with its own durable on it.
-    peer: Definition,
-    peer_subject: &'static str,
-}
-
-const INVOICE_APP: Side = Side {
-    user: User::InvoiceApp,
-    inbox: "_INBOX_invoice_app",
-    own: PAY_REQUESTS,
-    subject: "pay.v1.request.eur",
-    peer: PAY_OUTCOMES,
-    peer_subject: "pay.v1.outcome.succeeded",
-};
-const PAYMENT_PROVIDER: Side = Side {
-    user: User::PaymentProvider,
-    inbox: "_INBOX_payment_provider",
-    own: PAY_OUTCOMES,
-    subject: "pay.v1.outcome.succeeded",
-    peer: PAY_REQUESTS,
-    peer_subject: "pay.v1.request.eur",
-};
-const SIDES: [Side; 2] = [INVOICE_APP, PAYMENT_PROVIDER];
+use self::side::{INVOICE_APP, PAYMENT_PROVIDER, SIDES, forbidden_to};
 
 struct Server {
     nats: NatsServer,
@@ -50,7 +22,7 @@ impl Server {
     /// With both streams as their owners make them, and three messages in each, none delivered.
     async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let ports = Ports::from_base(free_block());
+        let ports = Ports::free();
         let nats = NatsServer::start(NatsOptions {
             directory: directory.path().to_owned(),
             log: directory.path().join("nats.log"),
@@ -163,99 +135,6 @@ async fn each_service_may_do_what_its_work_takes() {
         .await
         .unwrap();
     }
-}
-
-/// Everything that touches a stream or durable by another way than the granted ones.
-fn forbidden_to(side: Side) -> Vec<String> {
-    let (own, peer) = (side.own, side.peer);
-    let mut subjects: Vec<String> = [
-        side.peer_subject,
-        "pay.v1.outcome.declined.x",
-        "pay.v1.request",
-        "pay.v2.request.eur",
-        "anything",
-        "$JS.API.INFO",
-        "$JS.API.STREAM.NAMES",
-        "$JS.API.STREAM.LIST",
-        "$JS.API.STREAM.CREATE.ANOTHER",
-        "$SYS.REQ.SERVER.PING",
-        "$SYS.REQ.ACCOUNT.INVOICE.CONNZ",
-        "_INBOX.x",
-    ]
-    .map(str::to_owned)
-    .into();
-    subjects.push(match side.user {
-        User::InvoiceApp => "_INBOX_payment_provider.x".to_owned(),
-        _ => "_INBOX_invoice_app.x".to_owned(),
-    });
-    if side.user == User::PaymentProvider {
-        subjects.push("invoice.v1.changed".to_owned());
-    }
-    // Its own stream: neither read nor emptied, and nobody but the other side pulls or acknowledges.
-    for action in [
-        "STREAM.DELETE",
-        "STREAM.PURGE",
-        "STREAM.MSG.GET",
-        "STREAM.MSG.DELETE",
-        "STREAM.SNAPSHOT",
-        "STREAM.RESTORE",
-        "DIRECT.GET",
-        "CONSUMER.NAMES",
-        "CONSUMER.LIST",
-        "STREAM.LEADER.STEPDOWN",
-    ] {
-        subjects.push(format!("$JS.API.{action}.{}", own.stream));
-    }
-    for action in [
-        "CONSUMER.DELETE",
-        "CONSUMER.MSG.NEXT",
-        "CONSUMER.PAUSE",
-        "CONSUMER.RESET",
-        "CONSUMER.UNPIN",
-    ] {
-        subjects.push(format!("$JS.API.{action}.{}.{}", own.stream, own.durable));
-    }
-    subjects.extend([
-        format!("$JS.API.CONSUMER.CREATE.{}", own.stream),
-        format!("$JS.API.CONSUMER.CREATE.{}.another", own.stream),
-        format!("$JS.API.CONSUMER.CREATE.{}.another.>", own.stream),
-        format!("$JS.API.CONSUMER.DURABLE.CREATE.{}.{}", own.stream, own.durable),
-        format!("$JS.ACK.{}.{}.1.1.1.1.0", own.stream, own.durable),
-        format!("$JS.ACK._.x.{}.{}.1.1.1.1.0.x", own.stream, own.durable),
-        format!("$JS.FC.{}.{}.x", own.stream, own.durable),
-    ]);
-    // The other side's, by its own name and by the imported one.
-    for prefix in ["$JS.API", "PEER.API"] {
-        for action in [
-            "STREAM.INFO",
-            "STREAM.CREATE",
-            "STREAM.UPDATE",
-            "STREAM.DELETE",
-            "STREAM.PURGE",
-            "STREAM.MSG.GET",
-            "STREAM.MSG.DELETE",
-            "DIRECT.GET",
-            "CONSUMER.CREATE",
-        ] {
-            subjects.push(format!("{prefix}.{action}.{}", peer.stream));
-        }
-        subjects.push(format!("{prefix}.CONSUMER.CREATE.{}.another", peer.stream));
-        subjects.push(format!(
-            "{prefix}.CONSUMER.CREATE.{}.{}",
-            peer.stream, peer.durable
-        ));
-        subjects.push(format!(
-            "{prefix}.CONSUMER.DELETE.{}.{}",
-            peer.stream, peer.durable
-        ));
-        subjects.push(format!("{prefix}.CONSUMER.MSG.NEXT.{}.another", peer.stream));
-    }
-    for action in ["CONSUMER.INFO", "CONSUMER.MSG.NEXT"] {
-        subjects.push(format!("$JS.API.{action}.{}.{}", peer.stream, peer.durable));
-        subjects.push(format!("PEER.API.{action}.{}.{}", own.stream, own.durable));
-    }
-    subjects.push(format!("$JS.ACK.{}.another.1.1.1.1.0", peer.stream));
-    subjects
 }
 
 #[tokio::test(flavor = "multi_thread")]

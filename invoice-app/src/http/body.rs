@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     body::{Body, BodyDataStream},
-    http::{HeaderMap, header},
+    http::{HeaderMap, HeaderValue, header},
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -65,20 +65,20 @@ impl Incoming {
     }
 }
 
-/// Refuses a body that says it is of another type. One that says nothing is taken for what it should be.
+/// Refuses a body that says it is of another type, or compressed. One that says nothing is taken for what it should be.
 pub fn check_type(headers: &HeaderMap, types: &[&str], wanted: &'static str) -> Result<(), Error> {
-    let Some(value) = headers.get(header::CONTENT_TYPE) else {
-        return Ok(());
+    let essence = |value: &HeaderValue| {
+        let text = value.to_str().unwrap_or_default();
+        text.split(';').next().unwrap_or_default().trim().to_lowercase()
     };
-    let essence = value
-        .to_str()
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    let fits = types.iter().any(|fit| essence.eq_ignore_ascii_case(fit));
-    if fits {
+    let all = |name, fit: &[&str]| {
+        let mut values = headers.get_all(name).iter();
+        values.all(|value| fit.contains(&essence(value).as_str()))
+    };
+    if !all(header::CONTENT_ENCODING, &["identity"]) {
+        return Err(Error::Encoded);
+    }
+    if all(header::CONTENT_TYPE, types) {
         Ok(())
     } else {
         Err(Error::UnsupportedMediaType(wanted))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody as _},
     extract::{FromRequest, Path, Request, rejection::PathRejection},
     http::{HeaderMap, request::Parts},
 };
@@ -55,6 +55,11 @@ impl Post {
         &self.parts.headers
     }
 
+    /// Whether it has no body.
+    pub fn is_empty(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
     /// Its key, if it has one.
     pub fn key(&self, caller: &Caller) -> Result<Option<Key>, Error> {
         Ok(Key::from_headers(&self.parts.headers, &caller.name)?)
@@ -104,7 +109,8 @@ impl Post {
 /// The id in a path, as it was written.
 pub fn path_id(path: Result<Path<String>, PathRejection>) -> Result<String, Error> {
     match path {
-        Ok(Path(id)) => Ok(id),
+        // No form of a UUID is longer, and what is echoed stays short.
+        Ok(Path(id)) => Ok(id.chars().take(64).collect()),
         Err(_) => Err(Error::Malformed("the path is not UTF-8".to_owned())),
     }
 }

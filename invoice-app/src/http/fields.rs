@@ -118,6 +118,10 @@ impl Fields {
 
     /// Reads an invoice to be created.
     pub fn into_invoice(mut self) -> Result<New, Vec<FieldError>> {
+        // No object: nothing can be said about its fields.
+        if !self.errors.is_empty() {
+            return Err(self.finish());
+        }
         let number = self.text("number").and_then(|text| match Number::try_new(text) {
             Ok(number) => Some(number),
             Err(error) => {
@@ -153,7 +157,7 @@ impl Fields {
                     } else {
                         "value"
                     };
-                    fields.wrong(field, error.to_string());
+                    fields.wrong(field, without_name(field, &error.to_string()));
                     None
                 }
             },
@@ -162,6 +166,12 @@ impl Fields {
         self.errors.extend(fields.finish());
         money
     }
+}
+
+/// What is wrong, without the field's name at its beginning: that is told beside it.
+pub(super) fn without_name(field: &str, problem: &str) -> String {
+    let rest = problem.strip_prefix(field).map_or(problem, str::trim_start);
+    rest.to_owned()
 }
 
 /// Which of the two parts of money an error is about.
@@ -286,8 +296,8 @@ mod tests {
         ] {
             let errors = wrong(body);
             assert_eq!(
-                errors[0],
-                (String::new(), format!("must be an object, not {what}")),
+                errors,
+                [(String::new(), format!("must be an object, not {what}"))],
                 "{body}"
             );
         }

@@ -33,9 +33,13 @@ impl Slot {
     }
 }
 
-/// Handles a bounded number of requests at once; others are told to come back.
+/// How long a request waits for its turn: a burst is worked off rather than refused.
+const TURN: Duration = Duration::from_secs(1);
+
+/// Handles a bounded number of requests at once. Others wait a moment, and are then told to come back.
 pub async fn in_flight(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let Ok(permit) = Arc::clone(&api.in_flight).try_acquire_owned() else {
+    let turn = tokio::time::timeout(TURN, Arc::clone(&api.in_flight).acquire_owned());
+    let Ok(Ok(permit)) = turn.await else {
         return Error::TooManyRequests.into_response();
     };
     let slot = Slot::holding(permit);
@@ -43,6 +47,15 @@ pub async fn in_flight(State(api): State<Arc<Api>>, mut request: Request, next: 
     let response = next.run(request).await;
     drop(slot);
     response
+}
+
+/// Answers 503 until the database's schema is there.
+pub async fn when_open(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    if api.open.is_cancelled() {
+        next.run(request).await
+    } else {
+        Error::Starting.into_response()
+    }
 }
 
 /// Gives a request up after `limit`.

@@ -11,7 +11,9 @@ use payment_contract::{Currency, InvoiceId};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Api, Error, access::Reader, problem::FieldError, representation::InvoiceView};
+use super::{
+    Api, Error, access::Reader, fields::without_name, problem::FieldError, representation::InvoiceView,
+};
 use crate::{invoice::Status, store::invoices::Filter};
 
 const DEFAULT_LIMIT: usize = 100;
@@ -86,7 +88,9 @@ impl Asked {
                 self.filter.status = Some(status);
             }
             "currency" => {
-                self.filter.currency = Some(Currency::try_new(value).map_err(|error| error.to_string())?);
+                let currency = Currency::try_new(value);
+                self.filter.currency =
+                    Some(currency.map_err(|error| without_name(name, &error.to_string()))?);
             }
             // No invoice has a number with NUL in it, and Postgres cannot be asked.
             "number" => self.filter.number = Some(value.replace('\0', "\u{FFFD}")),

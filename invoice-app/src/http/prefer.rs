@@ -32,12 +32,13 @@ impl Prefer {
             .iter()
             .filter_map(|value| value.to_str().ok())
         {
-            for preference in value.split(',') {
-                let preference = preference.split(';').next().unwrap_or_default();
+            for preference in split(value, ',') {
+                let preference = split(preference, ';').next().unwrap_or_default();
                 let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
                 let (name, value) = (name.trim(), value.trim().trim_matches('"'));
                 if name.eq_ignore_ascii_case("wait") && wait.is_none() {
-                    wait = value.parse().ok();
+                    let digits = value.bytes().all(|byte| byte.is_ascii_digit());
+                    wait = value.parse().ok().filter(|_| digits);
                 }
                 respond_async |= name.eq_ignore_ascii_case("respond-async");
             }
@@ -73,6 +74,20 @@ impl Prefer {
     }
 }
 
+/// Splits where `at` stands outside quoted text.
+fn split(text: &str, at: char) -> impl Iterator<Item = &str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(move |c| {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' => escaped = quoted,
+            '"' => quoted = !quoted,
+            _ => return c == at && !quoted,
+        }
+        false
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +113,9 @@ mod tests {
             (&["wait=0"][..], 0, Some("wait=0")),
             (&["wait=31"][..], 30, Some("wait=30")),
             (&["wait=99999999999999999999"][..], 5, None),
+            (&["wait=+1"][..], 5, None),
+            (&["foo=\"a, wait=0, \\\" wait=1\", wait=2"][..], 2, Some("wait=2")),
+            (&["foo=bar; wait=1"][..], 5, None),
             (&["wait=-1", "wait=x", "wait", "return=minimal"][..], 5, None),
         ] {
             assert_eq!(prefer(values), (wait, applied.map(str::to_owned)), "{values:?}");

@@ -17,7 +17,7 @@ use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
 pub const PREFIX: &str = "urn:problem:invoice-app:";
 
 /// Every problem's slug: what clients may have to tell apart.
-pub const SLUGS: [&str; 20] = [
+pub const SLUGS: [&str; 21] = [
     "body-too-large",
     "database-unavailable",
     "forbidden",
@@ -34,6 +34,7 @@ pub const SLUGS: [&str; 20] = [
     "number-taken",
     "payment-batch-not-found",
     "request-timeout",
+    "starting",
     "timed-out",
     "too-many-requests",
     "unauthorized",
@@ -49,6 +50,9 @@ pub enum Error {
     /// No token, or none that is known.
     #[error("send a known token as `Authorization: Bearer <token>`")]
     Unauthorized,
+    /// The database's schema is not there yet.
+    #[error("the service waits for its database; send the call again in a moment")]
+    Starting,
     /// The token lacks a scope.
     #[error("this token lacks the scope {}", .0.as_str())]
     Forbidden(Scope),
@@ -85,6 +89,9 @@ pub enum Error {
     /// The body is too large.
     #[error("the body must have at most {0} bytes")]
     TooLarge(usize),
+    /// The body is compressed.
+    #[error("send the body as it is: no Content-Encoding is understood")]
+    Encoded,
     /// The body is of another type.
     #[error("send the body as {0}")]
     UnsupportedMediaType(&'static str),
@@ -159,6 +166,8 @@ impl Error {
             title,
             header: None,
         };
+        let conflict = |slug, title| kind(StatusCode::CONFLICT, slug, title);
+        let not_found = |slug, title| kind(StatusCode::NOT_FOUND, slug, title);
         match self {
             Self::Malformed(_) => kind(
                 StatusCode::BAD_REQUEST,
@@ -172,13 +181,9 @@ impl Error {
                 "forbidden",
                 "The token does not allow this",
             ),
-            Self::NoRoute => kind(StatusCode::NOT_FOUND, "not-found", "Not found"),
-            Self::NoInvoice(_) => kind(StatusCode::NOT_FOUND, "invoice-not-found", "No such invoice"),
-            Self::NoBatch(_) => kind(
-                StatusCode::NOT_FOUND,
-                "payment-batch-not-found",
-                "No such payment batch",
-            ),
+            Self::NoRoute => not_found("not-found", "Not found"),
+            Self::NoInvoice(_) => not_found("invoice-not-found", "No such invoice"),
+            Self::NoBatch(_) => not_found("payment-batch-not-found", "No such payment batch"),
             Self::MethodNotAllowed => kind(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
@@ -190,23 +195,10 @@ impl Error {
                 "The body came too slowly",
             )
             .closing(),
-            Self::NotPayable(_) => kind(
-                StatusCode::CONFLICT,
-                "invoice-not-payable",
-                "The invoice cannot be paid",
-            ),
-            Self::NotVoidable(_) => kind(
-                StatusCode::CONFLICT,
-                "invoice-not-voidable",
-                "The invoice cannot be voided",
-            ),
-            Self::NumberTaken(_) => kind(StatusCode::CONFLICT, "number-taken", "The number is taken"),
-            Self::KeyInUse => kind(
-                StatusCode::CONFLICT,
-                "idempotency-key-in-use",
-                "The call is still running",
-            )
-            .retry(1),
+            Self::NotPayable(_) => conflict("invoice-not-payable", "The invoice cannot be paid"),
+            Self::NotVoidable(_) => conflict("invoice-not-voidable", "The invoice cannot be voided"),
+            Self::NumberTaken(_) => conflict("number-taken", "The number is taken"),
+            Self::KeyInUse => conflict("idempotency-key-in-use", "The call is still running").retry(1),
             Self::KeyReused => kind(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "idempotency-key-reused",
@@ -218,11 +210,17 @@ impl Error {
                 "The body is too large",
             )
             .closing(),
-            Self::UnsupportedMediaType(_) => kind(
+            Self::UnsupportedMediaType(_) | Self::Encoded => kind(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
                 "The body has another type",
             ),
+            Self::Starting => kind(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "starting",
+                "The service is starting",
+            )
+            .retry(2),
             Self::Invalid(_) => kind(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "invalid-request",

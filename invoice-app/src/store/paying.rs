@@ -122,6 +122,14 @@ pub async fn pay_in_tx(
     })
 }
 
+/// Gives the transaction time for a large call: several times what a million payments take. Does not commit.
+pub async fn allow_time_in_tx(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!("set local statement_timeout = '5min'")
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
 /// Those of `ids` that `batch` did not pay, and why. Does not commit.
 pub async fn skipped_in_tx(
     connection: &mut PgConnection,

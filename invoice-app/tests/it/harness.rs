@@ -56,11 +56,16 @@ pub(crate) struct Options {
     pub(crate) nats: Option<String>,
     pub(crate) database: Option<PgPool>,
     pub(crate) background: bool,
+    /// Cancelled once the schema is there.
+    pub(crate) open: CancellationToken,
 }
 
 impl Default for Options {
     fn default() -> Self {
+        let open = CancellationToken::new();
+        open.cancel();
         Self {
+            open,
             limits: Limits::default(),
             access: Access::Open,
             nats: None,
@@ -142,6 +147,7 @@ impl App {
             options.access,
             options.limits.clone(),
             stop.clone(),
+            options.open,
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

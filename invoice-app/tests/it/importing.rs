@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use invoice_app::{creating::Import, idempotency::Answer, invoice::New};
+use payment_contract::Money;
 use reqwest::{Body, Method, StatusCode};
 use serde_json::json;
 
@@ -154,4 +156,30 @@ async fn two_imports_of_the_same_numbers_in_opposite_orders_create_each_once() {
     let (one, other) = tokio::join!(import(forth), import(back));
     let created = |result: &serde_json::Value| result["created"].as_i64().unwrap();
     assert_eq!(created(&one.1) + created(&other.1), 3000);
+}
+
+#[tokio::test]
+async fn lines_that_a_crashing_database_forgot_fail_the_whole_import() {
+    let app = App::start().await;
+    let mut import = Import::init(&app.store, None).await.unwrap().unwrap();
+    let mut take = async |count| {
+        for _ in 0..count {
+            let amount = Money::parse("12.15", "EUR").unwrap();
+            import.take(Some(Ok(New { number: None, amount }))).await.unwrap();
+        }
+    };
+    take(2500).await;
+    // What recovery does to an unlogged table.
+    sqlx::query("truncate import_lines")
+        .execute(&app.pool)
+        .await
+        .unwrap();
+    take(10).await;
+    let stored = |_: &_| Answer::Stored {
+        status: 200,
+        location: None,
+        body: String::new(),
+    };
+    assert!(import.finish(Vec::new(), stored).await.is_err());
+    assert_eq!(app.count("select count(*) from invoices").await, 0);
 }

@@ -9,6 +9,7 @@
 )]
 
 mod access;
+mod bodies;
 mod concurrency;
 mod endpoints;
 mod harness;

@@ -13,6 +13,7 @@ use invoice_app::{
 use reqwest::{Body, Method, RequestBuilder, header};
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
+use tokio_util::sync::CancellationToken;
 
 use crate::harness::{App, Options, eventually, new};
 
@@ -34,7 +35,7 @@ async fn expect(seen: &mut BTreeSet<String>, request: RequestBuilder, status: u1
     );
     let retry = matches!(
         slug,
-        "too-many-requests" | "database-unavailable" | "timed-out" | "idempotency-key-in-use"
+        "too-many-requests" | "database-unavailable" | "starting" | "timed-out" | "idempotency-key-in-use"
     );
     assert_eq!(headers.contains_key(header::RETRY_AFTER), retry, "{slug}");
     assert_eq!(
@@ -50,6 +51,7 @@ async fn every_problem_type_is_produced_with_its_status_and_headers() {
     let mut seen = BTreeSet::new();
     plain(&mut seen).await;
     limited(&mut seen).await;
+    starting(&mut seen).await;
     guarded(&mut seen).await;
     broken(&mut seen).await;
     assert_eq!(seen, SLUGS.into_iter().map(str::to_owned).collect());
@@ -147,11 +149,25 @@ async fn plain(seen: &mut BTreeSet<String>) {
     expect(seen, app.request(Method::GET, batch), 500, "internal").await;
 }
 
+/// The database's schema is not there yet.
+async fn starting(seen: &mut BTreeSet<String>) {
+    let open = CancellationToken::new();
+    let options = Options {
+        open: open.clone(),
+        ..Options::default()
+    };
+    let app = App::with(options).await;
+    let list = || app.request(Method::GET, "/invoices");
+    expect(seen, list(), 503, "starting").await;
+    open.cancel();
+    assert_eq!(list().send().await.unwrap().status(), 200);
+}
+
 /// Small limits, and a table that another transaction holds.
 async fn limited(seen: &mut BTreeSet<String>) {
     let limits = Limits {
         max_in_flight: 2,
-        request: Duration::from_secs(3),
+        request: Duration::from_secs(5),
         body_stall: Duration::from_millis(100),
         ..Limits::default()
     };

@@ -28,8 +28,8 @@ impl Nats {
         let server = NatsServer::start(NatsOptions {
             directory: directory.path().to_owned(),
             log: directory.path().join("nats.log"),
-            port: free_port().unwrap(),
-            monitor_port: free_port().unwrap(),
+            port: free_port(),
+            monitor_port: free_port(),
             keys: KEYS.1.clone(),
         })
         .await

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use invoice_app::{app::Parts, store::created::Remembered, streams_guard::Looked, sweep::Swept};
-use payment_contract::streams::PAY_REQUESTS;
+use payment_contract::{streams::PAY_REQUESTS, trace::TraceParent};
 
 use crate::{
     harness::{App, Options, database, eventually, parts},
@@ -43,6 +43,12 @@ async fn requested(count: i64, nats: &Nats) -> (App, [Parts; 2]) {
     for replica in &mut replicas {
         replica.sweep.step().await.unwrap();
     }
+    // Unconfirmed sends are stored a little later. The service itself has sent nothing.
+    let claimed = app.count("select sum(sends - 1)::bigint from payments").await;
+    eventually("they are stored", async || {
+        (i64::try_from(sent(&replicas[0]).await) == Ok(claimed)).then_some(())
+    })
+    .await;
     (app, replicas)
 }
 
@@ -250,4 +256,33 @@ async fn a_first_sight_of_nats_makes_due_what_may_have_gone_nowhere() {
         replica.guard.step().await.unwrap(),
         Looked::Compared(Remembered::Everything)
     );
+}
+
+#[tokio::test]
+async fn a_single_call_does_not_wait_for_the_end_of_a_large_one() {
+    let nats = Nats::start().await;
+    let pool = database().await;
+    let mut replica = parts(&pool, Some(&nats.url)).await;
+    replica.guard.step().await.unwrap();
+    let add = "insert into invoices (id, number, amount_minor, currency)
+               select uuidv7(), 'N' || n, 100, 'EUR' from generate_series($1::int, $2) n returning id";
+    let ids = async |from: i32, to: i32| -> Vec<uuid::Uuid> {
+        let query = sqlx::query_scalar(add).bind(from).bind(to);
+        query.fetch_all(&pool).await.unwrap()
+    };
+    ids(1, 2500).await;
+    let trace = TraceParent::generate;
+    replica.paying.pay_many(None, None, trace()).await.unwrap();
+    let single = ids(2501, 2501).await;
+    replica.sender.step(None).await;
+    replica
+        .paying
+        .pay_one(single[0].into(), None, trace())
+        .await
+        .unwrap();
+    replica.sender.step(None).await;
+    eventually("two pages and the single one are sent", async || {
+        (sent(&replica).await == 2001).then_some(())
+    })
+    .await;
 }

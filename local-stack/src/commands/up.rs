@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use local_stack::{Result, Stack, StackOptions, Supervisor};
+use local_stack::{Result, Stack, StackOptions, Supervisor, quoted_path};
 
 use super::shutdown::Shutdown;
 
@@ -64,7 +64,7 @@ pub(crate) fn print_addresses(stack: &Stack) {
     );
     println!(
         "  all of this, to be sourced by a shell: {}",
-        stack.directory().join("env").display()
+        quoted_path(&stack.directory().join("env"))
     );
 }
 
@@ -93,8 +93,13 @@ pub(crate) fn print_next(stack: &Stack) {
     println!("  nats sub 'pay.>' -s {} \\", stack.nats().url());
     println!(
         "    --nkey {} \\",
-        keys.seed_file(local_stack::User::Debug).display()
+        quoted_path(&keys.seed_file(local_stack::User::Debug))
     );
-    println!("    --tlsca {}", keys.ca_file().display());
-    println!("  bin/just nats-sub");
+    println!("    --tlsca {}", quoted_path(&keys.ca_file()));
+    let elsewhere = if std::env::var_os("STACK_DIR").is_some() {
+        format!("STACK_DIR={} ", quoted_path(stack.directory()))
+    } else {
+        String::new()
+    };
+    println!("  {elsewhere}bin/just nats-sub");
 }

@@ -32,8 +32,8 @@ impl Server {
         let nats = NatsServer::start(NatsOptions {
             directory: directory.path().to_owned(),
             log: directory.path().join("nats.log"),
-            port: free_port().unwrap(),
-            monitor_port: free_port().unwrap(),
+            port: free_port(),
+            monitor_port: free_port(),
             keys: Keys::generate(&directory.path().join("keys"), &[]).unwrap(),
         })
         .await

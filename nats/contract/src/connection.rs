@@ -1,6 +1,6 @@
 //! One connection to NATS: NKEY login, the server's certificate checked, an inbox of one's own, reconnecting for ever.
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{ConnectOptions, Event, ServerAddr, jetstream};
 use rand::RngExt as _;
@@ -19,7 +19,7 @@ const API_TIMEOUT: Duration = Duration::from_secs(3);
 /// Commands the client queues before `publish` waits. A pipelined batch fits, a runaway sender does not.
 const QUEUED_COMMANDS: usize = 8192;
 /// Where the server's configuration imports the other account's `JetStream` API.
-const PEER_API: &str = "PEER.API";
+pub(crate) const PEER_API: &str = "PEER.API";
 
 /// How to reach NATS and as whom.
 #[derive(Clone)]
@@ -50,6 +50,17 @@ pub struct Connection {
     own: jetstream::Context,
     peer: jetstream::Context,
     link: watch::Receiver<Link>,
+    settings: Arc<Settings>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The seed is nobody's business.
+        f.debug_struct("Settings")
+            .field("name", &self.name)
+            .field("url", &self.url)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What can go wrong when the connection is set up. Being unable to reach the server is not an error: it is retried.
@@ -113,7 +124,7 @@ impl Connection {
         }
         let (events, received) = tokio::sync::mpsc::unbounded_channel();
         let mut options = options(settings.name, seed, events);
-        if let Some(path) = settings.ca_file {
+        if let Some(path) = settings.ca_file.clone() {
             // The client reads it again at each connect; reading it now tells a wrong path from a server that is away.
             if let Err(source) = tokio::fs::read(&path).await {
                 return Err(Error::CaFile { path, source });
@@ -122,7 +133,12 @@ impl Connection {
         }
         let client = options.connect(addresses).await?;
         let (sender, link) = watch::channel(Link::default());
-        tokio::spawn(watcher::run(client.clone(), settings.url, received, sender));
+        tokio::spawn(watcher::run(
+            client.clone(),
+            settings.url.clone(),
+            received,
+            sender,
+        ));
         let context = || jetstream::ContextBuilder::new().timeout(API_TIMEOUT);
         let own = context().build(client.clone());
         let peer = context()
@@ -134,7 +150,13 @@ impl Connection {
             own,
             peer,
             link,
+            settings: Arc::new(settings),
         })
+    }
+
+    /// What it was made with, for a connection of another kind to the same place.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     /// The client, for what this module does not cover.
@@ -215,7 +237,7 @@ fn options(
 }
 
 /// The only subjects the server lets this user subscribe to.
-fn inbox_prefix(name: &str) -> String {
+pub(crate) fn inbox_prefix(name: &str) -> String {
     format!("_INBOX_{}", name.replace('-', "_"))
 }
 

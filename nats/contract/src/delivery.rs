@@ -9,8 +9,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{connection::Connection, publish::TRACEPARENT, streams::Definition, trace::TraceParent};
 
+mod careful;
 mod hand;
+mod headers;
 mod lane;
+mod raw;
 mod settle;
 mod work;
 
@@ -39,7 +42,8 @@ pub struct Origin {
     /// The sequence in the stream.
     pub stream_sequence: u64,
     /// The header block, `NATS/1.0` line included; empty when there were none. Put together again from the headers as the
-    /// client parsed them, sorted by name, so that the same message always has the same bytes.
+    /// client parsed them, sorted by name, so that the same message always has the same bytes; as received where the
+    /// client could not parse them.
     pub headers: Bytes,
     /// The body as received.
     pub body: Bytes,
@@ -151,9 +155,18 @@ pub async fn run<H: Handler>(
     work.finish().await;
 }
 
+/// The longest that is told about a body that cannot be decoded: the decoder quotes it, and it may be any size.
+const LONGEST_REASON: usize = 300;
+
 /// Decodes a body as the loop does; for replaying dead letters. The error says what is wrong with it.
 pub fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, String> {
-    serde_json::from_slice(body).map_err(|error| format!("not a valid message: {error}"))
+    serde_json::from_slice(body).map_err(|error| {
+        let reason = format!("not a valid message: {error}");
+        match reason.char_indices().nth(LONGEST_REASON) {
+            Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
+            None => reason,
+        }
+    })
 }
 
 /// Runs one stored message through the handler and returns its decision; for replaying dead letters. What cannot be

@@ -26,12 +26,15 @@ pub fn serialize<S: Serializer>(time: &OffsetDateTime, serializer: S) -> Result<
     serializer.collect_str(&Display(*time))
 }
 
-/// For `#[serde(with = "timestamp")]`: any RFC 3339 time, of any offset and precision.
+/// For `#[serde(with = "timestamp")]`: any RFC 3339 time, of any offset and precision, whose year in UTC has four digits.
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetDateTime, D::Error> {
     let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
     OffsetDateTime::parse(&text, &Rfc3339)
-        .map(|time| time.to_offset(UtcOffset::UTC))
-        .map_err(|_| serde::de::Error::custom("not an RFC 3339 time"))
+        .ok()
+        // Checked: `to_offset` panics where the offset leads out of the years there are.
+        .and_then(|time| time.checked_to_offset(UtcOffset::UTC))
+        .filter(|utc| utc.year() >= 0)
+        .ok_or_else(|| serde::de::Error::custom("not an RFC 3339 time"))
 }
 
 /// The same for times that may be absent.
@@ -95,7 +98,16 @@ mod tests {
             let wire: Wire = serde_json::from_str(&format!(r#"{{"at":"{text}"}}"#)).unwrap();
             assert_eq!(wire.at, datetime!(2026-01-02 03:04:05 UTC), "{text}");
         }
-        for text in ["", "2026-01-02", "2026-01-02 03:04:05", "1767323045"] {
+        for text in [
+            "",
+            "2026-01-02",
+            "2026-01-02 03:04:05",
+            "1767323045",
+            "9999-12-31T23:59:59-01:00",
+            "0000-01-01T00:00:00+01:00",
+            "-0001-01-01T00:00:00Z",
+            "10000-01-01T00:00:00Z",
+        ] {
             assert!(
                 serde_json::from_str::<Wire>(&format!(r#"{{"at":"{text}"}}"#)).is_err(),
                 "{text}"

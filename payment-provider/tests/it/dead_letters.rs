@@ -76,7 +76,7 @@ async fn conflicting_request_is_kept_with_its_reason() {
 #[tokio::test]
 async fn replayed_request_is_paid_and_a_still_bad_one_stays() {
     let world = World::start().await;
-    let provider = world.provider();
+    let provider = std::sync::Arc::new(world.provider());
     let good = request("12.15", "EUR");
     let letters = [serde_json::to_vec(&good).unwrap(), b"not json".to_vec()].map(|body| {
         let origin = Origin {
@@ -100,7 +100,7 @@ async fn replayed_request_is_paid_and_a_still_bad_one_stays() {
 
     let again = async |id| {
         run(&world.pool, Command::Replay { id }, async |origin: Origin| {
-            replay(&provider, &origin).await
+            replay(&provider, origin).await
         })
         .await
     };

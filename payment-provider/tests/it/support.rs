@@ -291,8 +291,8 @@ async fn start_nats(directory: &Path) -> NatsServer {
     NatsServer::start(NatsOptions {
         directory: directory.to_owned(),
         log: directory.join("nats.log"),
-        port: free_port().unwrap(),
-        monitor_port: free_port().unwrap(),
+        port: free_port(),
+        monitor_port: free_port(),
         keys,
     })
     .await

@@ -10,11 +10,11 @@ use std::{
 };
 
 use figment::{
-    Figment, Profile, Provider,
+    Figment, Provider,
     providers::{Format as _, Serialized, Toml},
     value::{Dict, Value},
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Mistake, Mistakes,
@@ -64,7 +64,7 @@ impl Reader {
         if let Some(path) = file {
             match std::fs::read_to_string(path) {
                 Ok(text) => reader.in_file = reader.layer("--config", &Toml::string(&text)),
-                Err(error) => reader.mistake("--config", format!("cannot read {}: {error}", path.display())),
+                Err(error) => reader.push("--config", format!("cannot read {}: {error}", path.display())),
             }
         }
         reader.layer_environment(prefix, environment);
@@ -73,17 +73,18 @@ impl Reader {
 
     /// Puts a layer on top of those before; its keys.
     fn layer(&mut self, name: &str, provider: &impl Provider) -> BTreeSet<String> {
-        let mut keys = BTreeSet::new();
+        let mut keys = BTreeMap::new();
         match provider.data() {
             Ok(data) => {
                 let dict = data.into_values().flatten().collect::<Dict>();
                 leaves("", &dict, &mut keys);
-                self.layers =
-                    std::mem::take(&mut self.layers).merge(Serialized::from(dict, Profile::Default));
+                for (key, value) in &keys {
+                    self.merge(key, value);
+                }
             }
-            Err(error) => self.mistake(name, error.to_string().trim_end().to_owned()),
+            Err(error) => self.push(name, error.to_string().trim_end().to_owned()),
         }
-        keys
+        keys.into_keys().collect()
     }
 
     fn layer_environment(
@@ -99,11 +100,21 @@ impl Reader {
             let key = path.to_lowercase().replace("__", ".");
             match text.into_string() {
                 Ok(text) => {
-                    self.layers = std::mem::take(&mut self.layers).merge(Serialized::default(&key, &text));
+                    self.merge(&key, &text);
                     self.in_environment.insert(key, name);
                 }
-                Err(_) => self.mistake(&key, format!("the environment variable {name} is not UTF-8")),
+                Err(_) => self.push(&key, format!("the environment variable {name} is not UTF-8")),
             }
+        }
+    }
+
+    /// Lays one value over the layers before. One that would hide a whole section is left to be refused as unknown.
+    fn merge(&mut self, key: &str, value: &impl Serialize) {
+        let section = format!("{key}.");
+        let hides =
+            key.split('.').any(str::is_empty) || self.known.iter().any(|known| known.starts_with(&section));
+        if !hides {
+            self.layers = std::mem::take(&mut self.layers).merge(Serialized::default(key, value));
         }
     }
 
@@ -183,8 +194,12 @@ impl Reader {
         number
     }
 
-    /// Notes a mistake found by the caller (values that do not fit together).
+    /// Notes a mistake found by the caller (values that do not fit together); where the key's value came from is added.
     pub fn mistake(&mut self, key: &str, problem: impl Into<String>) {
+        self.note(key, &problem.into());
+    }
+
+    fn push(&mut self, key: &str, problem: impl Into<String>) {
         self.mistakes.push(Mistake {
             key: key.to_owned(),
             problem: problem.into(),
@@ -262,7 +277,7 @@ impl Reader {
     /// Notes a mistake together with where the value came from.
     fn note(&mut self, key: &str, problem: &str) {
         let problem = format!("{problem} ({})", self.source(key));
-        self.mistake(key, problem);
+        self.push(key, problem);
     }
 
     fn source(&self, key: &str) -> String {
@@ -277,7 +292,7 @@ impl Reader {
 }
 
 /// The dotted keys of everything that is not a table.
-fn leaves(path: &str, dict: &Dict, keys: &mut BTreeSet<String>) {
+fn leaves(path: &str, dict: &Dict, keys: &mut BTreeMap<String, Value>) {
     for (name, value) in dict {
         let key = if path.is_empty() {
             name.clone()
@@ -287,7 +302,7 @@ fn leaves(path: &str, dict: &Dict, keys: &mut BTreeSet<String>) {
         match value {
             Value::Dict(_, inner) => leaves(&key, inner, keys),
             _ => {
-                keys.insert(key);
+                keys.insert(key, value.clone());
             }
         }
     }

@@ -83,7 +83,11 @@ impl Database {
         let max_connections = reader.number("database.max_connections", 1..=1000);
         let acquire_timeout = reader.duration("database.acquire_timeout_ms");
         let url = url?;
-        if PgConnectOptions::from_str(url.expose_secret()).is_err() {
+        let text = url.expose_secret();
+        let is_postgres = ["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme));
+        if !is_postgres || PgConnectOptions::from_str(text).is_err() {
             // The parser's own words may quote the password.
             reader.mistake(
                 "database.url",
@@ -159,7 +163,7 @@ impl Common {
 }
 
 /// An address to listen on; `host:port` with an IP address as host.
-fn listen(reader: &mut Reader, key: &str) -> Option<SocketAddr> {
+pub fn listen(reader: &mut Reader, key: &str) -> Option<SocketAddr> {
     let text = reader.required_text(key)?;
     let address = text.parse().ok();
     if address.is_none() {

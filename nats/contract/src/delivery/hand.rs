@@ -9,10 +9,29 @@ use std::{
 };
 
 use async_nats::Subject;
+use time::OffsetDateTime;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{Origin, Token};
+use super::{Origin, Token, raw::Writer};
 use crate::metrics;
+
+/// Where a message came from, and its ack goes back. An ack names a sequence; over a later connection, or once the durable
+/// was made again, the stream may be another one, in which that sequence is a message nobody has looked at.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) over: Over,
+    /// When the durable was made.
+    pub(super) made: OffsetDateTime,
+}
+
+/// The connection a message came over.
+#[derive(Clone, Debug)]
+pub(super) enum Over {
+    /// The client's, as often connected as this says.
+    Client { epoch: u64 },
+    /// One of our own.
+    Own(Writer),
+}
 
 /// One message in hand.
 #[derive(Debug)]
@@ -21,9 +40,7 @@ pub(super) struct Held {
     pub(super) reply: Subject,
     pub(super) origin: Arc<Origin>,
     pub(super) delivered: i64,
-    /// The connection it came over. An ack names a sequence; after a reconnect the stream may be another one, in which
-    /// that sequence is a message nobody has looked at.
-    pub(super) epoch: u64,
+    pub(super) route: Route,
     /// Freed when the message is out of hand.
     pub(super) slot: OwnedSemaphorePermit,
     /// On its way to the dead letters: no other decision counts any more.
@@ -85,12 +102,11 @@ impl Hand {
         Some(Arc::clone(&held.origin))
     }
 
-    /// Where to report progress of everything that came over this connection.
-    pub(super) fn replies(&self, epoch: u64) -> Vec<Subject> {
+    /// Where to report progress of everything in hand.
+    pub(super) fn replies(&self) -> Vec<(Subject, Route)> {
         self.lock()
             .values()
-            .filter(|held| held.epoch == epoch)
-            .map(|held| held.reply.clone())
+            .map(|held| (held.reply.clone(), held.route.clone()))
             .collect()
     }
 

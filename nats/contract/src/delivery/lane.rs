@@ -2,11 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::{
-    HeaderMap,
-    jetstream::{self, AckKind, consumer::PullConsumer, consumer::pull::Batch},
-};
-use bytes::{BufMut as _, Bytes, BytesMut};
+use async_nats::jetstream::{self, AckKind, consumer::PullConsumer, consumer::pull::Batch};
+use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use rand::RngExt as _;
 use tokio::{
@@ -16,16 +13,17 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Decision, Handler, Origin, Received, Verdict, decode,
-    hand::Held,
+    Decision, Handler, Origin, Received, Verdict, careful, decode,
+    hand::{Held, Over, Route},
+    headers,
     work::{GIVEN_BACK, Work},
 };
 use crate::{connection::Link, metrics, publish::TRACEPARENT, streams, trace::TraceParent};
 
 /// How long the server keeps a pull that finds nothing. Also how long a pull that got lost on its way goes unnoticed.
-const PULL_EXPIRES: Duration = Duration::from_secs(5);
+pub(super) const PULL_EXPIRES: Duration = Duration::from_secs(5);
 /// A pull that the server should have ended this long ago was lost.
-const PULL_OVERDUE: Duration = Duration::from_secs(2);
+pub(super) const PULL_OVERDUE: Duration = Duration::from_secs(2);
 /// Longest to ask: the question waits for room in the connection's queue.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// While the server says that more is coming, a batch waits this long for it, all in all.
@@ -33,14 +31,19 @@ const LINGER: Duration = Duration::from_millis(10);
 /// When hardly any slot is free, the next pull waits this long for more: one question for many messages.
 const GATHER: Duration = Duration::from_millis(5);
 /// On shutdown, messages that are on their way are waited for this long, to be given back.
-const LAST_ARRIVALS: Duration = Duration::from_millis(50);
+pub(super) const LAST_ARRIVALS: Duration = Duration::from_millis(50);
+/// After the connection was lost, messages are taken with care for the ack wait and this long: what
+/// the client broke on comes again then.
+const CARE: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why pulling from a durable ended.
-enum End {
+pub(super) enum End {
     Stopped,
     Reconnected,
+    /// Care was taken long enough, or is to be taken now, or the durable is another one.
+    Checked,
     Trouble(String),
 }
 
@@ -49,15 +52,25 @@ pub(super) async fn run<H: Handler>(work: &Arc<Work<H>>, stop: &CancellationToke
     let (mut link, peer) = (work.connection.link(), work.connection.peer_jetstream());
     let mut pause = FIRST_PAUSE;
     loop {
-        let Some(Some(epoch)) = stop.run_until_cancelled(connected(&mut link)).await else {
-            return;
+        let epoch = match stop.run_until_cancelled(connected(&mut link)).await {
+            None => return,
+            Some(Some(epoch)) => epoch,
+            Some(None) => {
+                // The client ended by itself, most likely over a message: without this it would do so again and again.
+                careful::pull(work, careful_until(work), stop).await;
+                return;
+            }
         };
         let looking_up = streams::durable(&peer, work.definition);
         let end = match stop.run_until_cancelled(looking_up).await {
             None => return,
             Some(Ok(Some(durable))) => {
                 let began = Instant::now();
-                let end = pull(work, &durable, epoch, stop).await;
+                work.note_made(durable.cached_info().created);
+                let end = match work.care() {
+                    Some(until) => careful::pull(work, until, stop).await,
+                    None => pull(work, &durable, epoch, stop).await,
+                };
                 if began.elapsed() > MAX_PAUSE {
                     pause = FIRST_PAUSE;
                 }
@@ -68,7 +81,12 @@ pub(super) async fn run<H: Handler>(work: &Arc<Work<H>>, stop: &CancellationToke
         };
         match end {
             End::Stopped => return,
-            End::Reconnected => pause = FIRST_PAUSE,
+            End::Checked => {}
+            End::Reconnected => {
+                pause = FIRST_PAUSE;
+                // A message may have been why.
+                work.take_care(careful_until(work));
+            }
             End::Trouble(why) => {
                 work.in_trouble(&why);
                 let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
@@ -77,6 +95,10 @@ pub(super) async fn run<H: Handler>(work: &Arc<Work<H>>, stop: &CancellationToke
             }
         }
     }
+}
+
+fn careful_until<H: Handler>(work: &Work<H>) -> Instant {
+    Instant::now() + work.settings.ack_wait + CARE
 }
 
 /// Waits for the link; its epoch. `None` when the connection is closed for good.
@@ -105,7 +127,15 @@ async fn pull<H: Handler>(
     stop: &CancellationToken,
 ) -> End {
     let mut link = work.connection.link();
+    let route = Route {
+        over: Over::Client { epoch },
+        made: durable.cached_info().created,
+    };
     loop {
+        if work.care().is_some() || work.made() != route.made {
+            // The other lane has noticed something: look again.
+            return End::Checked;
+        }
         let asking = async {
             let slots = free_slots(work).await?;
             Some(Pull::ask(durable, slots).await)
@@ -128,7 +158,12 @@ async fn pull<H: Handler>(
             match batch {
                 Ok(Some(messages)) => {
                     work.well();
-                    receive(work, &mut pull.slots, messages, epoch);
+                    let readable = |message| Arrived {
+                        message,
+                        malformed: None,
+                    };
+                    let messages = messages.into_iter().map(readable).collect();
+                    receive(work, &mut pull.slots, messages, &route);
                 }
                 Ok(None) => break,
                 Err(why) => return End::Trouble(why),
@@ -139,7 +174,7 @@ async fn pull<H: Handler>(
 }
 
 /// As many slots as are free, up to a batch; waits for at least one. `None` never happens while the loop runs.
-async fn free_slots<H: Handler>(work: &Arc<Work<H>>) -> Option<OwnedSemaphorePermit> {
+pub(super) async fn free_slots<H: Handler>(work: &Arc<Work<H>>) -> Option<OwnedSemaphorePermit> {
     let mut slots = Arc::clone(&work.slots).acquire_owned().await.ok()?;
     let most = work.settings.max_batch.clamp(1, work.settings.slots.max(1));
     if work.slots.available_permits() < most / 8 {
@@ -250,18 +285,26 @@ impl Pull {
     }
 }
 
+/// A message of the stream as it arrived.
+pub(super) struct Arrived {
+    pub(super) message: jetstream::Message,
+    /// The header block, if the client cannot read it.
+    pub(super) malformed: Option<Bytes>,
+}
+
 /// Takes messages in hand, decodes them, and hands them over; what cannot be decoded goes to the dead letters.
-fn receive<H: Handler>(
+pub(super) fn receive<H: Handler>(
     work: &Arc<Work<H>>,
     slots: &mut OwnedSemaphorePermit,
-    messages: Vec<jetstream::Message>,
-    epoch: u64,
+    messages: Vec<Arrived>,
+    route: &Route,
 ) {
     let mut traces = Vec::with_capacity(messages.len());
     let mut taken = Vec::with_capacity(messages.len());
     let mut redelivered = 0;
     for message in messages {
-        let Some((held, trace)) = take(message, slots, epoch) else {
+        let malformed = message.malformed.is_some();
+        let Some((held, trace)) = take(message, slots, route) else {
             tracing::error!(
                 nats.stream = work.definition.stream,
                 "got something that is no message of a stream"
@@ -269,14 +312,19 @@ fn receive<H: Handler>(
             continue;
         };
         redelivered += usize::from(held.delivered > 1);
-        traces.push((Arc::clone(&held.origin), held.delivered, trace));
+        traces.push((Arc::clone(&held.origin), held.delivered, trace, malformed));
         taken.push(held);
     }
     let tokens = work.hand.take(taken);
     metrics::taken(work.definition.stream, tokens.len(), redelivered);
     let mut batch = Vec::with_capacity(tokens.len());
-    for (token, (origin, delivered, trace)) in tokens.into_iter().zip(traces) {
-        match decode(&origin.body) {
+    for (token, (origin, delivered, trace, malformed)) in tokens.into_iter().zip(traces) {
+        let decoded = if malformed {
+            Err("its headers are malformed".to_owned())
+        } else {
+            decode(&origin.body)
+        };
+        match decoded {
             Ok(message) => batch.push(Received {
                 token,
                 message,
@@ -294,21 +342,21 @@ fn receive<H: Handler>(
 }
 
 fn take(
-    message: jetstream::Message,
+    Arrived { message, malformed }: Arrived,
     slots: &mut OwnedSemaphorePermit,
-    epoch: u64,
+    route: &Route,
 ) -> Option<(Held, Option<TraceParent>)> {
     let info = message.info().ok()?;
     let (stream_sequence, delivered) = (info.stream_sequence, info.delivered);
     let message = message.message;
-    let headers = message.headers.unwrap_or_default();
-    let trace = headers
+    let parsed = message.headers.unwrap_or_default();
+    let trace = parsed
         .get(TRACEPARENT)
         .and_then(|value| TraceParent::parse(value.as_str()));
     let origin = Arc::new(Origin {
         subject: message.subject.into_string(),
         stream_sequence,
-        headers: header_block(&headers),
+        headers: malformed.unwrap_or_else(|| headers::block(&parsed)),
         body: message.payload,
     });
     // The server sends no more than was asked for, and that was one for each slot.
@@ -318,32 +366,10 @@ fn take(
             reply: message.reply?,
             origin,
             delivered,
-            epoch,
+            route: route.clone(),
             slot,
             burying: false,
         },
         trace,
     ))
-}
-
-fn header_block(headers: &HeaderMap) -> Bytes {
-    if headers.is_empty() {
-        return Bytes::new();
-    }
-    let mut fields = headers
-        .iter()
-        .map(|(name, values)| (name.to_string(), values))
-        .collect::<Vec<_>>();
-    fields.sort_by(|(left, _), (right, _)| left.cmp(right));
-    let mut block = BytesMut::from(&b"NATS/1.0\r\n"[..]);
-    for (name, values) in fields {
-        for value in values {
-            block.put_slice(name.as_bytes());
-            block.put_slice(b": ");
-            block.put_slice(value.as_str().as_bytes());
-            block.put_slice(b"\r\n");
-        }
-    }
-    block.put_slice(b"\r\n");
-    block.freeze()
 }

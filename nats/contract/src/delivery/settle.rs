@@ -103,6 +103,6 @@ impl<H: Handler> Work<H> {
     }
 }
 
-fn nak(delay: Duration) -> AckKind {
+pub(super) fn nak(delay: Duration) -> AckKind {
     AckKind::Nak(Some(delay).filter(|delay| !delay.is_zero()))
 }

@@ -10,10 +10,17 @@ use async_nats::jetstream::AckKind;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use rand::RngExt as _;
-use tokio::sync::{Semaphore, mpsc::UnboundedSender};
+use time::OffsetDateTime;
+use tokio::{
+    sync::{Semaphore, mpsc::UnboundedSender},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{Decisions, Handler, Received, Settings, Token, Verdict, hand::Hand};
+use super::{
+    Decisions, Handler, Received, Settings, Token, Verdict,
+    hand::{Hand, Over, Route},
+};
 use crate::{connection::Connection, metrics, streams::Definition};
 
 /// Longest an ack may wait for room in the connection's queue. It is never worth more: the message just comes again.
@@ -38,6 +45,10 @@ pub(super) struct Work<H> {
     pub(super) under_way: TaskTracker,
     /// Cancelled when shutdown has waited long enough.
     pub(super) give_up: CancellationToken,
+    /// When the durable was made: acks of messages from before another one are not sent.
+    made: Mutex<OffsetDateTime>,
+    /// Until when to take messages with care.
+    care: Mutex<Option<Instant>>,
     /// Why no messages can be taken, as last logged; `Some("")` before the first ones could.
     trouble: Mutex<Option<String>>,
 }
@@ -61,8 +72,33 @@ impl<H: Handler> Work<H> {
             verdicts,
             under_way: TaskTracker::new(),
             give_up: CancellationToken::new(),
+            made: Mutex::new(OffsetDateTime::UNIX_EPOCH),
+            care: Mutex::default(),
             trouble: Mutex::new(Some(String::new())),
         }
+    }
+
+    /// When the durable was made, as last seen.
+    pub(super) fn made(&self) -> OffsetDateTime {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn note_made(&self, made: OffsetDateTime) {
+        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
+    }
+
+    /// Until when messages are to be taken with care; `None` when they need not be.
+    pub(super) fn care(&self) -> Option<Instant> {
+        let care = *self.care.lock().unwrap_or_else(PoisonError::into_inner);
+        care.filter(|until| *until > Instant::now())
+    }
+
+    pub(super) fn take_care(&self, until: Instant) {
+        *self.care.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
+
+    pub(super) fn care_taken(&self) {
+        *self.care.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Starts handling a batch. Whatever is undecided at its end, however it ends, becomes a verdict of its own.
@@ -95,15 +131,28 @@ impl<H: Handler> Work<H> {
         let Some(held) = self.hand.remove(token) else {
             return;
         };
-        let link = *self.connection.link().borrow();
-        if link.connected && link.epoch == held.epoch {
-            self.publish(held.reply, ack.into()).await;
-            metrics::decided(self.definition.stream, decision);
-        } else {
-            metrics::decided(self.definition.stream, "stale");
-        }
+        let sent = self.send(held.reply, ack.into(), &held.route).await;
+        metrics::decided(self.definition.stream, if sent { decision } else { "stale" });
         // Only now may another message be asked for.
         drop(held.slot);
+    }
+
+    /// Sends an ack over the connection its message came over; false when that is gone.
+    async fn send(&self, reply: async_nats::Subject, ack: Bytes, route: &Route) -> bool {
+        if route.made != self.made() {
+            return false;
+        }
+        match &route.over {
+            Over::Client { epoch } => {
+                let link = *self.connection.link().borrow();
+                let there = link.connected && link.epoch == *epoch;
+                if there {
+                    self.publish(reply, ack).await;
+                }
+                there
+            }
+            Over::Own(writer) => writer.publish(&reply, "", &ack),
+        }
     }
 
     pub(super) async fn publish(&self, reply: async_nats::Subject, ack: Bytes) {
@@ -122,11 +171,8 @@ impl<H: Handler> Work<H> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let link = *self.connection.link().borrow();
-            if link.connected {
-                for reply in self.hand.replies(link.epoch) {
-                    self.publish(reply, AckKind::Progress.into()).await;
-                }
+            for (reply, route) in self.hand.replies() {
+                self.send(reply, AckKind::Progress.into(), &route).await;
             }
         }
     }

@@ -162,3 +162,32 @@ async fn an_ack_from_before_a_reconnect_does_not_end_a_message_of_the_new_stream
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_ack_does_not_end_a_message_of_a_stream_made_again_meanwhile() {
+    let pair = Pair::start().await;
+    let handler = Recorder::new(|request, _| match request.invoice_number.as_str() {
+        "I0" | "I1" => Action::Hold,
+        "I2" => Action::Decide(Decision::Retry(Duration::from_secs(1))),
+        _ => Action::Decide(Decision::Done),
+    });
+    let _running = start(&pair, SETTINGS, &handler);
+    publish(&pair, 0..2).await;
+    eventually("work in hand", || async { handler.seen() == 2 }).await;
+    let admin = pair.server.admin("INVOICE").await;
+    admin.delete_stream("PAY_REQUESTS").await.unwrap();
+    eventually("the new stream", || async {
+        let message = Outgoing::pay_request(&pay_request(2), 1, None);
+        let publisher = Publisher::new(pair.invoice_app.clone());
+        publisher.send_confirmed(vec![message]).await[0].is_ok()
+    })
+    .await;
+    eventually("the new message", || async { handler.deliveries("I2") > 0 }).await;
+    handler.gate.add_permits(2);
+    eventually("the old work's end", || async { handler.done() == 2 }).await;
+    let delivered = handler.deliveries("I2");
+    eventually("the new message, again", || async {
+        handler.deliveries("I2") > delivered + 1
+    })
+    .await;
+}

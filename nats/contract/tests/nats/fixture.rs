@@ -60,7 +60,7 @@ impl Server {
     pub(crate) fn stopped() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let keys = Keys::generate(&directory.path().join("keys"), &[]).unwrap();
-        let port = free_port().unwrap();
+        let port = free_port();
         let admins = ["INVOICE", "PAYMENT"].map(|account| (account, nkeys::KeyPair::new_user()));
         let config = configuration(directory.path(), &admins);
         let mut spec = Spec::new(
@@ -76,7 +76,7 @@ impl Server {
                 ("NATS_SERVER_NAME", "test".to_owned()),
                 ("NATS_HOST", "127.0.0.1".to_owned()),
                 ("NATS_PORT", port.to_string()),
-                ("NATS_MONITOR", format!("127.0.0.1:{}", free_port().unwrap())),
+                ("NATS_MONITOR", format!("127.0.0.1:{}", free_port())),
                 ("NATS_STORE_DIR", quoted(directory.path().join("store"))),
                 ("NATS_PID_FILE", quoted(directory.path().join("pid"))),
                 ("NATS_TLS_CERT", quoted(keys.server_certificate_file())),

@@ -9,6 +9,8 @@ mod delivery_faults;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod poison;
+#[cfg(test)]
 mod publish;
 #[cfg(test)]
 mod recorder;
