@@ -13,9 +13,13 @@ use manifest_checks::workspace_root;
 pub(crate) struct Engine(String);
 
 impl Engine {
-    /// `ENGINE`, or the first that answers.
+    /// docker, or what `ENGINE` names, if it works; podman only when it is named. The binaries that cargo built here go into the
+    /// images, so they have to be for Linux.
     pub(crate) fn find() -> Option<Self> {
-        let names = std::env::var("ENGINE").unwrap_or_else(|_| "docker podman".to_owned());
+        if !cfg!(target_os = "linux") {
+            return None;
+        }
+        let names = std::env::var("ENGINE").unwrap_or_else(|_| "docker".to_owned());
         names
             .split_whitespace()
             .map(|name| Self(name.to_owned()))
