@@ -202,7 +202,7 @@ impl Import {
             None => (self.store.begin().await?, None),
         };
         let imported = import_in_tx(&mut tx, self.id, i64::try_from(TOLD).unwrap_or(i64::MAX)).await?;
-        if self.staged < 0 {
+        if imported.created + imported.taken_total != self.staged {
             // A database that crashed meanwhile has emptied the table they lay in. All or nothing: nothing, then.
             return Err(sqlx::Error::Io(std::io::Error::other(
                 "the database lost lines of an import under way",

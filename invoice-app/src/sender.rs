@@ -128,10 +128,10 @@ impl Sender {
                 next = self.jobs.try_recv().ok();
             }
         }
-        if self.batches.is_empty() {
+        if !group.is_empty() {
             self.send_group(group).await;
-        } else {
-        self.send_page().await; }
+        }
+        self.send_page().await;
     }
 
     async fn send_group(&mut self, group: Vec<Request>) {
