@@ -275,6 +275,10 @@ impl Paying {
     /// The same for a batch.
     pub async fn wait_for_batch(&self, batch: Batch, mut waiter: Waiter, patience: Patience) -> Batch {
         let mut open = batch.pending > 0;
+        if open && !patience.lasts() {
+            // Not to be waited for: answered as it was committed, however fast it is settled.
+            return batch;
+        }
         while open && patience.lasts() {
             patience.pause(&mut waiter, BATCH_LOOK).await;
             open = self.store.batch_is_open(batch.id).await.unwrap_or(true);
