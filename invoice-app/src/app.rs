@@ -174,7 +174,7 @@ async fn take_calls(
         start.schema.clone(),
     );
     let opening = async {
-        prepare_schema(&config, &store).await?;
+        database::prepare_schema(store.pool(), &MIGRATOR, config.migrate_on_start).await?;
         start.schema.cancel();
         start.readiness.set(true);
         info!(listen = %config.http.listen, "the API is open");
@@ -190,15 +190,6 @@ async fn take_calls(
         stop.run_until_cancelled(opening).await.transpose()
     },)?;
     Ok(())
-}
-
-async fn prepare_schema(config: &Config, store: &Store) -> Result<(), sqlx::migrate::MigrateError> {
-    if config.migrate_on_start {
-        database::migrate(store.pool(), &MIGRATOR).await
-    } else {
-        database::wait_for_schema(store.pool(), &MIGRATOR).await;
-        Ok(())
-    }
 }
 
 /// Everything but the API. It begins when the schema is there.

@@ -8,7 +8,7 @@ use invoice_app::{
     config::Config,
     tokens::{self, Scope},
 };
-use service::{config, shutdown::EXIT_CONFIG, telemetry};
+use service::{cli, config, telemetry};
 
 /// Owns invoices: HTTP in, pay requests out, outcomes settled.
 #[derive(Parser)]
@@ -48,18 +48,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let code = if error.use_stderr() {
-                ExitCode::from(EXIT_CONFIG)
-            } else {
-                ExitCode::SUCCESS
-            };
-            // Nothing is left to be done about a closed terminal.
-            let _ = error.print();
-            return code;
-        }
+        Err(code) => return code,
     };
     if let Command::Token { name, scopes, file } = &cli.command {
         return token(name, scopes, file.as_deref());

@@ -150,7 +150,7 @@ async fn take_requests(
 ) -> Result<(), sqlx::migrate::MigrateError> {
     tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        prepared = prepare_schema(&config, parts.store.pool()) => prepared?,
+        prepared = database::prepare_schema(parts.store.pool(), &MIGRATIONS, config.migrate_on_start) => prepared?,
     }
     readiness.set(true);
     let settings = delivery::Settings {
@@ -163,15 +163,6 @@ async fn take_requests(
     let handler = Arc::new(parts.pay_requests(connection.clone()));
     Box::pin(delivery::run(connection, PAY_REQUESTS, settings, handler, stop)).await;
     Ok(())
-}
-
-async fn prepare_schema(config: &Config, pool: &PgPool) -> Result<(), sqlx::migrate::MigrateError> {
-    if config.migrate_on_start {
-        database::migrate(pool, &MIGRATIONS).await
-    } else {
-        database::wait_for_schema(pool, &MIGRATIONS).await;
-        Ok(())
-    }
 }
 
 async fn sample_open_rows(store: Store, stop: CancellationToken) {

@@ -9,8 +9,8 @@ use payment_provider::{
     config::Config,
 };
 use service::{
+    cli,
     config::{self, LogFormat},
-    shutdown::EXIT_CONFIG,
     telemetry,
 };
 
@@ -43,18 +43,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let code = if error.use_stderr() {
-                ExitCode::from(EXIT_CONFIG)
-            } else {
-                ExitCode::SUCCESS
-            };
-            // Nothing is left to be done about a closed terminal.
-            let _ = error.print();
-            return code;
-        }
+        Err(code) => return code,
     };
     let loaded = Config::load(cli.config.as_deref());
     let settings = match (loaded, &cli.command) {

@@ -179,6 +179,20 @@ impl Away {
     }
 }
 
+/// What `serve` does about the schema at start: migrates, or waits until somebody else has.
+pub async fn prepare_schema(
+    pool: &PgPool,
+    migrator: &Migrator,
+    migrate_on_start: bool,
+) -> Result<(), sqlx::migrate::MigrateError> {
+    if migrate_on_start {
+        migrate(pool, migrator).await
+    } else {
+        wait_for_schema(pool, migrator).await;
+        Ok(())
+    }
+}
+
 /// What an error of the database means for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

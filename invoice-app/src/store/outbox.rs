@@ -90,19 +90,16 @@ impl Store {
         let mut requests: Vec<Request> = rows
             .into_iter()
             .filter(|row| row.send)
-            .map(|row| {
-                Row {
-                    payment_id: row.payment_id,
-                    invoice_id: row.invoice_id,
-                    number: row.number,
-                    amount_minor: row.amount_minor,
-                    currency: row.currency,
-                    attempt: row.attempt,
-                    sends: row.sends,
-                    traceparent: row.traceparent,
-                    created_at: row.created_at,
-                }
-                .into()
+            .map(|row| Request {
+                payment_id: row.payment_id.into(),
+                invoice_id: row.invoice_id.into(),
+                invoice_number: row.number,
+                amount_minor: row.amount_minor,
+                currency: row.currency,
+                attempt: row.attempt,
+                send: row.sends,
+                traceparent: row.traceparent,
+                requested_at: row.created_at,
             })
             .collect();
         requests.sort_unstable_by_key(|request| request.payment_id);
