@@ -14,8 +14,16 @@ create table invoices (
     last_payment_id uuid,
     created_at      timestamptz not null default clock_timestamp(),
     updated_at      timestamptz not null default clock_timestamp(),
-    paid_at         timestamptz
-) with (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+    paid_at         timestamptz,
+    voided_at       timestamptz,
+    check ((status = 'void') = (voided_at is not null))
+) with (
+    -- Half of each page is kept free, and no index looks at what paying changes: so both changes of status stay on their
+    -- page and touch no index (HOT), even when one statement pays every invoice there is.
+    fillfactor = 45,
+    autovacuum_vacuum_scale_factor = 0.05,
+    autovacuum_analyze_scale_factor = 0.05
+);
 
 comment on table invoices is 'What is owed. Listed in id order, which is the order of creation.';
 comment on column invoices.id is 'UUIDv7.';
@@ -28,29 +36,55 @@ comment on column invoices.last_payment_id is 'The latest of its payments.';
 comment on column invoices.created_at is 'When it was created.';
 comment on column invoices.updated_at is 'When its status changed last.';
 comment on column invoices.paid_at is 'When the provider finished the payment that succeeded.';
+comment on column invoices.voided_at is 'When it was voided.';
 
--- One index for each status that is asked for and is not most of the table: paid invoices cost no index entry at all.
-create index invoices_unpaid on invoices (id) where status = 'unpaid';
-create index invoices_pending on invoices (id) where status = 'pending';
-create index invoices_void on invoices (id) where status = 'void';
+create index invoices_void on invoices (id) where voided_at is not null;
+
+create table unpaid_invoices (
+    invoice_id uuid primary key
+) with (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+
+comment on table unpaid_invoices is
+    'The unpaid ones, to find them among many paid. A table and not a partial index over status: that would put an entry into every index of invoices whenever one is paid. Whoever pays or voids takes the row away first.';
+comment on column unpaid_invoices.invoice_id is 'The invoice. invoices.status decides; a row too many here changes nothing.';
+
+-- However an invoice comes into being, it can be found.
+create function list_unpaid() returns trigger language plpgsql as $$
+begin
+    insert into unpaid_invoices (invoice_id) select id from added where status = 'unpaid' on conflict do nothing;
+    return null;
+end
+$$;
+create trigger list_unpaid after insert on invoices
+    referencing new table as added for each statement execute function list_unpaid();
 
 create table payment_batches (
-    id         uuid        primary key,
-    requested  bigint      not null,
-    skipped    text        not null default '[]',
-    created_at timestamptz not null default clock_timestamp()
-);
+    id               uuid        primary key,
+    requested        bigint      not null,
+    paid             bigint      not null default 0,
+    declined         bigint      not null default 0,
+    first_payment_id uuid,
+    last_payment_id  uuid,
+    traceparent      text,
+    skipped          text        not null default '[]',
+    created_at       timestamptz not null default clock_timestamp()
+) with (fillfactor = 10);
 
 comment on table payment_batches is 'One row for each call that paid several invoices.';
 comment on column payment_batches.id is 'UUIDv7.';
 comment on column payment_batches.requested is 'How many payments the call made.';
+comment on column payment_batches.paid is 'How many of them succeeded; counted in the transactions that settle them.';
+comment on column payment_batches.declined is 'How many of them were declined; counted likewise.';
+comment on column payment_batches.first_payment_id is 'The first of them: with the last, where to find them among all payments.';
+comment on column payment_batches.last_payment_id is 'The last of them.';
+comment on column payment_batches.traceparent is 'W3C trace context of the call, for all of them.';
 comment on column payment_batches.skipped is
     'What the call asked for and did not get, as the JSON array it was answered with. Text, since json refuses nothing we need and jsonb refuses NUL.';
 comment on column payment_batches.created_at is 'When the call was made.';
 
 create table payments (
     id                 uuid        primary key,
-    invoice_id         uuid        not null references invoices (id),
+    invoice_id         uuid        not null,
     batch_id           uuid,
     attempt            integer     not null,
     status             text        collate "C" not null default 'requested'
@@ -68,26 +102,25 @@ create table payments (
 
 comment on table payments is 'Attempts to pay. A requested row is the outbox: it is sent until its outcome arrives.';
 comment on column payments.id is 'UUIDv7; the idempotency key all the way to the bank.';
-comment on column payments.invoice_id is 'The invoice being paid.';
-comment on column payments.batch_id is
-    'The call it belongs to, if that paid several. No foreign key: the batch is written in the same transaction and never deleted before.';
+comment on column payments.invoice_id is
+    'The invoice being paid. No foreign key: the row is written in the statement that moves its invoice, and invoices are never deleted.';
+comment on column payments.batch_id is 'The call it belongs to, if that paid several; written in the same transaction.';
 comment on column payments.attempt is 'Counts the payments of one invoice from 1.';
 comment on column payments.status is 'requested -> succeeded | declined, once.';
 comment on column payments.reason is 'Why it was declined.';
 comment on column payments.provider_reference is 'The bank''s reference.';
-comment on column payments.traceparent is 'W3C trace context of the call that asked for it.';
+comment on column payments.traceparent is 'W3C trace context of the call that asked for it; null when its batch has it.';
 comment on column payments.created_at is 'When it was requested; sent as requested_at.';
 comment on column payments.settled_at is 'When the provider finished it.';
 comment on column payments.sends is 'How often it was handed to NATS, or was about to be.';
 comment on column payments.last_sent_at is 'When that was last; null when it is known or feared not to have arrived.';
 comment on column payments.next_send_at is 'A lease: until then whoever moved it last is sending it.';
 
-create unique index payments_of_invoice on payments (invoice_id, attempt);
 -- What makes a second payment of one invoice impossible, whoever asks and however often.
 create unique index payments_one_live on payments (invoice_id) where status in ('requested', 'succeeded');
+-- The others of an invoice. Few payments are declined, so this costs the many nothing.
+create index payments_declined on payments (invoice_id, attempt) where status = 'declined';
 create index payments_due on payments (next_send_at) where status = 'requested';
--- Serves the counts of a batch, "is any still open", and reading the open ones in pages.
-create index payments_of_batch on payments (batch_id, status, id) where batch_id is not null;
 
 create table idempotency_keys (
     principal   text        not null,

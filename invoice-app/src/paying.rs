@@ -210,7 +210,7 @@ impl Paying {
             None => "[]".to_owned(),
             Some(ids) => ids.skipped(skipped_in_tx(&mut tx, &ids.distinct, id).await?),
         };
-        insert_batch_in_tx(&mut tx, id, asked.total, &skipped).await?;
+        insert_batch_in_tx(&mut tx, id, &asked, Some(trace), &skipped).await?;
         keep_in_tx(&mut tx, call, &Answer::Batch(id)).await?;
         tx.commit().await?;
         let batch = Batch {
@@ -227,12 +227,12 @@ impl Paying {
     async fn hand_over_many(&self, asked: Asked, batch: Batch) -> PaidMany {
         metrics::requested(asked.total);
         let waiter = self.waiters.batch(batch.id);
-        let few = usize::try_from(asked.total).is_ok_and(|total| total <= ROWS_HANDED_OVER);
-        if asked.total > 0 {
+        if let Some(span) = asked.span {
+            let few = usize::try_from(asked.total).is_ok_and(|total| total <= ROWS_HANDED_OVER);
             let job = if few {
                 Job::Requests(asked.requests)
             } else {
-                Job::Batch(batch.id)
+                Job::Batch(batch.id, span)
             };
             self.sender.hand_over(job).await;
         }

@@ -8,7 +8,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::{metrics, payment::Request, store::Store};
+use crate::{
+    metrics,
+    payment::Request,
+    store::{Store, paying::Span},
+};
 
 /// Calls whose requests wait to be sent, at most; more fall to the sweep.
 const QUEUE: usize = 1024;
@@ -23,7 +27,7 @@ pub enum Job {
     /// These.
     Requests(Vec<Request>),
     /// Every open payment of a batch, read back in pages.
-    Batch(BatchId),
+    Batch(BatchId, Span),
 }
 
 /// Hands jobs to the sender. Cheap to clone.
@@ -46,6 +50,7 @@ pub struct Sender {
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     batch: BatchId,
+    span: Span,
     after: Option<PaymentId>,
 }
 
@@ -81,7 +86,7 @@ impl Handle {
                 let ids: Vec<PaymentId> = requests.iter().map(|request| request.payment_id).collect();
                 self.store.release(&ids).await
             }
-            Job::Batch(batch) => self.store.release_batch(batch, None).await,
+            Job::Batch(batch, span) => self.store.release_batch(batch, span, None).await,
         };
         if let Err(error) = released {
             // The lease ends by itself.
@@ -122,7 +127,11 @@ impl Sender {
         while let Some(job) = next.take() {
             match job {
                 Job::Requests(requests) => group.extend(requests),
-                Job::Batch(batch) => self.batches.push_back(Progress { batch, after: None }),
+                Job::Batch(batch, span) => self.batches.push_back(Progress {
+                    batch,
+                    span,
+                    after: None,
+                }),
             }
             if group.len() < GROUP {
                 next = self.jobs.try_recv().ok();
@@ -149,6 +158,7 @@ impl Sender {
             .store
             .batch_page(
                 progress.batch,
+                progress.span,
                 progress.after,
                 GROUP.try_into().unwrap_or(i64::MAX),
             )
@@ -166,7 +176,7 @@ impl Sender {
         };
         let whole = page.len() == GROUP;
         if !send(&self.publisher, page).await {
-            self.released(self.store.release_batch(progress.batch, progress.after).await);
+            self.release(progress).await;
         } else if whole {
             // To the back: several large calls share the way out.
             self.batches.push_back(Progress {
@@ -179,8 +189,12 @@ impl Sender {
     /// On stop: what is left of large batches falls to another replica, or to the next start.
     async fn leave_rest(&mut self) {
         for progress in std::mem::take(&mut self.batches) {
-            self.released(self.store.release_batch(progress.batch, progress.after).await);
+            self.release(progress).await;
         }
+    }
+
+    async fn release(&self, Progress { batch, span, after }: Progress) {
+        self.released(self.store.release_batch(batch, span, after).await);
     }
 
     fn released(&self, released: Result<u64, sqlx::Error>) {

@@ -75,7 +75,7 @@ impl TryFrom<Row> for Invoice {
     }
 }
 
-/// One page of a list. A macro, since each status has an index of its own: the condition must stand in the text for the
+/// One page of a list. A macro, since each status is found in another way: the condition must stand in the text for the
 /// planner to see which one serves.
 macro_rules! page {
     ($condition:tt, $after:expr, $currency:expr, $limit:expr) => {
@@ -119,12 +119,22 @@ impl Store {
                     .await?
             }
             (None, Some(Status::Unpaid)) => {
-                page!("i.status = 'unpaid'", after, currency, limit)
+                page!(
+                    "i.status = 'unpaid' and i.id in (select invoice_id from unpaid_invoices)",
+                    after,
+                    currency,
+                    limit
+                )
                     .fetch_all(&self.pool)
                     .await?
             }
             (None, Some(Status::Pending)) => {
-                page!("i.status = 'pending'", after, currency, limit)
+                page!(
+                    "i.status = 'pending' and i.id in (select invoice_id from payments where status = 'requested')",
+                    after,
+                    currency,
+                    limit
+                )
                     .fetch_all(&self.pool)
                     .await?
             }
@@ -134,7 +144,7 @@ impl Store {
                     .await?
             }
             (None, Some(Status::Void)) => {
-                page!("i.status = 'void'", after, currency, limit)
+                page!("i.voided_at is not null", after, currency, limit)
                     .fetch_all(&self.pool)
                     .await?
             }
@@ -174,8 +184,13 @@ impl Store {
     pub async fn void_invoice(&self, id: InvoiceId) -> Result<Voided, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         let voided = sqlx::query_scalar!(
-            "update invoices set status = 'void', updated_at = clock_timestamp()
-             where id = $1 and status = 'unpaid' returning id",
+            // The list of the unpaid first, like everybody: two that wait for each other in turn would never end.
+            "with unlisted as (
+                 delete from unpaid_invoices where invoice_id = $1 returning invoice_id
+             )
+             update invoices set status = 'void', voided_at = clock_timestamp(), updated_at = clock_timestamp()
+             where id = $1 and status = 'unpaid' and (select count(*) from unlisted) >= 0
+             returning id",
             id.as_uuid()
         )
         .fetch_optional(&mut *connection)

@@ -7,7 +7,7 @@ use payment_contract::{BatchId, PaymentId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::Store;
+use super::{Store, paying::Span};
 use crate::payment::Request;
 
 /// No request waits longer than this to be sent again, in seconds.
@@ -79,7 +79,9 @@ impl Store {
                from judged j, invoices i
                where p.id = j.id and i.id = p.invoice_id
                returning p.id as payment_id, p.invoice_id, i.number, i.amount_minor, i.currency, p.attempt, p.sends,
-                         p.traceparent, p.created_at, p.last_sent_at = j.now as "send!""#,
+                         coalesce(p.traceparent, (select b.traceparent from payment_batches b where b.id = p.batch_id))
+                             as traceparent,
+                         p.created_at, p.last_sent_at = j.now as "send!""#,
             limit,
             resend_after.as_secs_f64(),
             LONGEST_PATIENCE_S
@@ -110,17 +112,21 @@ impl Store {
     pub async fn batch_page(
         &self,
         batch: BatchId,
+        span: Span,
         after: Option<PaymentId>,
         limit: i64,
     ) -> Result<Vec<Request>, sqlx::Error> {
         sqlx::query_as!(
             Row,
             "select p.id as payment_id, p.invoice_id, i.number, i.amount_minor, i.currency, p.attempt, p.sends,
-                    p.traceparent, p.created_at
-             from payments p join invoices i on i.id = p.invoice_id
-             where p.batch_id = $1 and p.status = 'requested' and p.id > $2
-             order by p.id limit $3",
+                    b.traceparent, p.created_at
+             from payment_batches b, payments p, invoices i
+             where b.id = $1 and p.batch_id = $1 and p.settled_at is null and i.id = p.invoice_id
+               and p.id between $2 and $3 and p.id > $4
+             order by p.id limit $5",
             batch.as_uuid(),
+            span.first.as_uuid(),
+            span.last.as_uuid(),
             after.map_or(Uuid::nil(), PaymentId::as_uuid),
             limit
         )
@@ -146,15 +152,23 @@ impl Store {
     }
 
     /// Makes what is left of a batch's first send due at once.
-    pub async fn release_batch(&self, batch: BatchId, after: Option<PaymentId>) -> Result<u64, sqlx::Error> {
+    pub async fn release_batch(
+        &self,
+        batch: BatchId,
+        span: Span,
+        after: Option<PaymentId>,
+    ) -> Result<u64, sqlx::Error> {
         sqlx::query!(
             "with locked as (
-                 select id from payments where batch_id = $1 and status = 'requested' and id > $2
+                 select id from payments
+                 where batch_id = $1 and settled_at is null and id between $2 and $3 and id > $4
                  order by id for no key update
              )
              update payments p set next_send_at = clock_timestamp(), last_sent_at = null
              from locked l where p.id = l.id",
             batch.as_uuid(),
+            span.first.as_uuid(),
+            span.last.as_uuid(),
             after.map_or(Uuid::nil(), PaymentId::as_uuid)
         )
         .execute(&self.pool)

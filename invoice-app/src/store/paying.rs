@@ -39,8 +39,19 @@ pub struct Terms<'a> {
 pub struct Asked {
     /// How many payments were made.
     pub total: i64,
+    /// Where they are, if there are any.
+    pub span: Option<Span>,
     /// The first of them.
     pub requests: Vec<Request>,
+}
+
+/// From the first to the last payment of a call, in id order. Others' may lie between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first.
+    pub first: PaymentId,
+    /// The last.
+    pub last: PaymentId,
 }
 
 struct Row {
@@ -52,39 +63,42 @@ struct Row {
     attempt: i32,
     requested_at: OffsetDateTime,
     total: i64,
+    first: Uuid,
+    last: Uuid,
 }
 
-/// The one statement. Rows are locked in id order, like everywhere, so that overlapping calls wait for each other; whoever
-/// comes second finds the invoice pending and leaves it. A macro, since "all" and "these" are served by different indexes.
+/// The one statement. Whoever takes an invoice off the list of the unpaid pays it; overlapping calls wait for each other
+/// there, and whoever comes second finds it gone. Several ids are locked in order; two calls for everything read the list
+/// in the same order. A macro, since "all" and "these" find invoices in different ways.
 macro_rules! pay {
-    ($condition:tt, $terms:expr $(, $ids:expr)?) => {
+    ($found:tt, $terms:expr $(, $ids:expr)?) => {
         sqlx::query_as!(
             Row,
-            r#"with picked as materialized (
-                   select i.id, i.number, i.amount_minor, i.currency, i.attempts + 1 as attempt
-                   from invoices i where i.status = 'unpaid' and "# + $condition + r#"
-                   order by i.id
-                   for no key update
-               ), made as materialized (
-                   select uuidv7() as payment_id, p.* from picked p
+            r#"with found as materialized ("# + $found + r#"
                ), lease as materialized (
-                   select count(*) as total, clock_timestamp() as now,
+                   select clock_timestamp() as now,
                           make_interval(secs => least($3::float8 + count(*) / 1000, greatest($3, 600))) as length
-                   from picked
+                   from found
+               ), named as materialized (
+                   select uuidv7() as payment_id, id from (select id from found order by id) f
                ), moved as (
                    update invoices i
-                   set status = 'pending', attempts = m.attempt, last_payment_id = m.payment_id, updated_at = l.now
-                   from made m, lease l where i.id = m.id
+                   set status = 'pending', attempts = i.attempts + 1, last_payment_id = n.payment_id, updated_at = l.now
+                   from named n, lease l where i.id = n.id and i.status = 'unpaid'
+                   returning n.payment_id, i.id, i.number, i.amount_minor, i.currency, i.attempts as attempt
                ), asked as (
                    insert into payments (id, invoice_id, batch_id, attempt, traceparent, created_at,
                                          sends, last_sent_at, next_send_at)
-                   select m.payment_id, m.id, $1, m.attempt, $2, l.now, 1, l.now, l.now + l.length
-                   from made m, lease l
+                   select m.payment_id, m.id, $1::uuid, m.attempt, case when $1::uuid is null then $2 end, l.now,
+                          1, l.now, l.now + l.length
+                   from moved m, lease l
                )
                select m.payment_id as "payment_id!", m.id as "id!", m.number as "number!",
                       m.amount_minor as "amount_minor!", m.currency as "currency!", m.attempt as "attempt!",
-                      l.now as "requested_at!", l.total as "total!"
-               from made m, lease l order by m.payment_id limit $4"#,
+                      l.now as "requested_at!", (select count(*) from moved) as "total!",
+                      (select payment_id from moved order by payment_id limit 1) as "first!",
+                      (select payment_id from moved order by payment_id desc limit 1) as "last!"
+               from moved m, lease l order by m.payment_id limit $4"#,
             $terms.batch_id.map(BatchId::as_uuid) as Option<Uuid>,
             $terms.traceparent,
             $terms.lease.as_secs_f64(),
@@ -101,10 +115,26 @@ pub async fn pay_in_tx(
     terms: &Terms<'_>,
 ) -> Result<Asked, sqlx::Error> {
     let rows = match selection {
-        Selection::AllUnpaid => pay!("true", terms).fetch_all(connection).await?,
-        Selection::These(ids) => pay!("i.id = any($5)", terms, ids).fetch_all(connection).await?,
+        Selection::AllUnpaid => {
+            pay!("delete from unpaid_invoices returning invoice_id as id", terms)
+                .fetch_all(connection)
+                .await?
+        }
+        Selection::These(ids) => {
+            pay!(
+                "delete from unpaid_invoices where invoice_id = any($5) returning invoice_id as id",
+                terms,
+                ids
+            )
+            .fetch_all(connection)
+            .await?
+        }
     };
     let total = rows.first().map_or(0, |row| row.total);
+    let span = rows.first().map(|row| Span {
+        first: row.first.into(),
+        last: row.last.into(),
+    });
     let request = |row: Row| Request {
         payment_id: row.payment_id.into(),
         invoice_id: row.id.into(),
@@ -118,6 +148,7 @@ pub async fn pay_in_tx(
     };
     Ok(Asked {
         total,
+        span,
         requests: rows.into_iter().map(request).collect(),
     })
 }
@@ -139,7 +170,8 @@ pub async fn skipped_in_tx(
     let rows = sqlx::query!(
         r#"select a.id as "id!", i.status as "status?: invoice::Status"
            from unnest($1::uuid[]) a (id) left join invoices i on i.id = a.id
-           where not exists (select from payments p where p.invoice_id = a.id and p.batch_id = $2)"#,
+           where not exists (select from payments p
+                             where p.invoice_id = a.id and p.batch_id = $2 and p.status = 'requested')"#,
         ids,
         batch.as_uuid()
     )
@@ -159,13 +191,18 @@ pub async fn skipped_in_tx(
 pub async fn insert_batch_in_tx(
     connection: &mut PgConnection,
     batch: BatchId,
-    requested: i64,
+    asked: &Asked,
+    traceparent: Option<&str>,
     skipped: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into payment_batches (id, requested, skipped) values ($1, $2, $3)",
+        "insert into payment_batches (id, requested, first_payment_id, last_payment_id, traceparent, skipped)
+         values ($1, $2, $3, $4, $5, $6)",
         batch.as_uuid(),
-        requested,
+        asked.total,
+        asked.span.map(|span| span.first.as_uuid()),
+        asked.span.map(|span| span.last.as_uuid()),
+        traceparent,
         skipped
     )
     .execute(connection)

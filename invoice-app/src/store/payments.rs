@@ -62,8 +62,12 @@ impl Store {
     pub async fn payments_of(&self, invoice: InvoiceId) -> Result<Vec<Payment>, sqlx::Error> {
         sqlx::query_as!(
             Row,
-            r#"select id, invoice_id, attempt, status as "status: _", reason, provider_reference, created_at, settled_at
-               from payments where invoice_id = $1 order by attempt"#,
+            r#"select id as "id!", invoice_id as "invoice_id!", attempt as "attempt!", status as "status!: _", reason,
+                      provider_reference, created_at as "created_at!", settled_at
+               from (select * from payments where invoice_id = $1 and status in ('requested', 'succeeded')
+                     union all
+                     select * from payments where invoice_id = $1 and status = 'declined') of_invoice
+               order by attempt"#,
             invoice.as_uuid()
         )
         .fetch_all(&self.pool)
@@ -74,13 +78,7 @@ impl Store {
     /// How a batch stands.
     pub async fn batch(&self, id: BatchId) -> Result<Option<Batch>, sqlx::Error> {
         let row = sqlx::query!(
-            r#"select b.requested, b.skipped, c.paid as "paid!", c.declined as "declined!"
-               from payment_batches b cross join lateral (
-                   select count(*) filter (where status = 'succeeded') as paid,
-                          count(*) filter (where status = 'declined') as declined
-                   from payments where batch_id = b.id
-               ) c
-               where b.id = $1"#,
+            "select requested, paid, declined, skipped from payment_batches where id = $1",
             id.as_uuid()
         )
         .fetch_optional(&self.pool)
@@ -95,10 +93,10 @@ impl Store {
         }))
     }
 
-    /// Whether some payment of the batch has no outcome yet. Cheap, however large the batch.
+    /// Whether some payment of the batch has no outcome yet.
     pub async fn batch_is_open(&self, id: BatchId) -> Result<bool, sqlx::Error> {
         sqlx::query_scalar!(
-            r#"select exists (select from payments where batch_id = $1 and status = 'requested') as "open!""#,
+            r#"select paid + declined < requested as "open!" from payment_batches where id = $1"#,
             id.as_uuid()
         )
         .fetch_one(&self.pool)

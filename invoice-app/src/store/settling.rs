@@ -1,5 +1,7 @@
 //! Settling: one statement applies a batch of outcomes, each at most once.
 
+use std::collections::HashSet;
+
 use payment_contract::{BatchId, PaymentId, messages::PaymentOutcomeV1};
 use uuid::Uuid;
 
@@ -23,6 +25,37 @@ impl Store {
     /// Settles those of the payments that are still requested and of the named invoice, and their invoices with them.
     /// Returns every payment found, with its state before. No two outcomes may name the same payment.
     pub async fn settle(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Found>, sqlx::Error> {
+        let mut outcomes = outcomes.to_vec();
+        // Rows are locked in the order in which they are given.
+        outcomes.sort_unstable_by_key(|outcome| outcome.payment_id);
+        let mut found = self.settle_requested(&outcomes).await?;
+        while found.len() < outcomes.len() {
+            let known: HashSet<PaymentId> = found.iter().map(|found| found.id).collect();
+            let others: Vec<&PaymentOutcomeV1> = outcomes
+                .iter()
+                .copied()
+                .filter(|outcome| !known.contains(&outcome.payment_id))
+                .collect();
+            let others_found = self.look_at(&others).await?;
+            // Committed by its call only after we looked for it the first time.
+            let just_made = others.iter().copied().filter(|outcome| {
+                let of_outcome = |found: &&Found| found.id == outcome.payment_id;
+                others_found.iter().find(of_outcome).is_some_and(|found| {
+                    found.former.status == Status::Requested && found.former.invoice_id == outcome.invoice_id
+                })
+            });
+            let just_made: Vec<&PaymentOutcomeV1> = just_made.collect();
+            if just_made.is_empty() {
+                found.extend(others_found);
+                break;
+            }
+            found.extend(self.settle_requested(&just_made).await?);
+        }
+        Ok(found)
+    }
+
+    /// The one statement. Everything it changes for one payment it changes for all of them, or for none.
+    async fn settle_requested(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Found>, sqlx::Error> {
         let payments: Vec<Uuid> = outcomes.iter().map(|o| o.payment_id.as_uuid()).collect();
         let invoices: Vec<Uuid> = outcomes.iter().map(|o| o.invoice_id.as_uuid()).collect();
         let statuses: Vec<String> = outcomes.iter().map(|o| o.status.as_str().to_owned()).collect();
@@ -30,34 +63,37 @@ impl Store {
         let references: Vec<Option<String>> = outcomes.iter().map(|o| o.provider_reference.clone()).collect();
         let settled: Vec<_> = outcomes.iter().map(|o| o.settled_at).collect();
         let rows = sqlx::query!(
-            r#"with outcome as materialized (
-                   select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
-                       as o (payment_id, invoice_id, status, reason, provider_reference, settled_at)
-               ), found as materialized (
-                   select p.id, p.invoice_id, p.status, p.batch_id, p.last_sent_at
-                   from payments p where p.id = any($1) order by p.id
-                   for no key update
-               ), settled as (
+            // The guard is `status = 'requested'`, written as the column that is null just then (a check says so): the
+            // planner would else go through the index of all requested rows, instead of to the few named here.
+            r#"with settled as (
                    update payments p
                    set status = o.status, reason = o.reason, provider_reference = o.provider_reference,
                        settled_at = o.settled_at
-                   from outcome o join found f on f.id = o.payment_id and f.invoice_id = o.invoice_id
-                   where p.id = o.payment_id and f.status = 'requested'
-                   returning p.id, p.invoice_id, p.status, p.settled_at
-               ), locked as materialized (
-                   select i.id from invoices i where i.id in (select invoice_id from settled) order by i.id
-                   for no key update
+                   from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+                       as o (payment_id, invoice_id, status, reason, provider_reference, settled_at)
+                   where p.id = any($1) and p.id = o.payment_id and p.invoice_id = o.invoice_id
+                     and p.settled_at is null
+                   returning p.id, p.invoice_id, p.status, p.settled_at, p.batch_id, p.last_sent_at
                ), moved as (
                    update invoices i
                    set status = case s.status when 'succeeded' then 'paid' else 'unpaid' end,
                        paid_at = case s.status when 'succeeded' then s.settled_at end,
                        updated_at = clock_timestamp()
-                   from settled s join locked l on l.id = s.invoice_id
+                   from settled s
                    where i.id = s.invoice_id and i.last_payment_id = s.id
+               ), listed as (
+                   insert into unpaid_invoices (invoice_id)
+                   select invoice_id from settled where status = 'declined' on conflict do nothing
+               ), counted as (
+                   update payment_batches b set paid = b.paid + n.paid, declined = b.declined + n.declined
+                   from (select batch_id, count(*) filter (where status = 'succeeded') as paid,
+                                count(*) filter (where status = 'declined') as declined
+                         from settled where batch_id is not null group by batch_id order by batch_id) n
+                   where b.id = n.batch_id
                )
-               select id, invoice_id, status as "status: Status", batch_id,
+               select id, invoice_id, batch_id,
                       (extract(epoch from clock_timestamp() - last_sent_at) * 1000)::float8 as since_send_ms
-               from found"#,
+               from settled"#,
             &payments,
             &invoices,
             &statuses,
@@ -71,10 +107,31 @@ impl Store {
             id: row.id.into(),
             former: Former {
                 invoice_id: row.invoice_id.into(),
-                status: row.status,
+                status: Status::Requested,
             },
             batch_id: row.batch_id.map(BatchId::from),
             since_send_ms: row.since_send_ms,
+        });
+        Ok(found.collect())
+    }
+
+    /// The payments as they are.
+    async fn look_at(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Found>, sqlx::Error> {
+        let payments: Vec<Uuid> = outcomes.iter().map(|o| o.payment_id.as_uuid()).collect();
+        let rows = sqlx::query!(
+            r#"select id, invoice_id, status as "status: Status", batch_id from payments where id = any($1)"#,
+            &payments
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let found = rows.into_iter().map(|row| Found {
+            id: row.id.into(),
+            former: Former {
+                invoice_id: row.invoice_id.into(),
+                status: row.status,
+            },
+            batch_id: row.batch_id.map(BatchId::from),
+            since_send_ms: None,
         });
         Ok(found.collect())
     }

@@ -79,6 +79,9 @@ impl Store {
     }
 
     async fn finish_open_rows(&self, results: &[ResultToRecord]) -> Result<HashMap<Uuid, Ending>, Error> {
+        let mut results: Vec<&ResultToRecord> = results.iter().collect();
+        // Rows are locked in the order in which they are given.
+        results.sort_unstable_by_key(|result| result.payment_id);
         let ids: Vec<Uuid> = results.iter().map(|result| result.payment_id.as_uuid()).collect();
         let statuses: Vec<String> = results
             .iter()
@@ -94,17 +97,16 @@ impl Store {
             .collect();
         let rows = retry_conflicts(|| async {
             sqlx::query!(
+                // The guard is `status = 'started'`, written as the column that is null just then (a check says so): the
+                // planner would else go through the index of all open rows, instead of to the few named here.
                 r#"update ledger
                    set status = result.status, reason = result.reason, gateway_reference = result.reference,
                        lease_token = null, lease_until = null, updated_at = clock_timestamp(),
                        settled_at = clock_timestamp()
-                   from (select payment_id, given.status, given.reason, given.reference from ledger
-                         join unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
-                              as given (payment_id, status, reason, reference) using (payment_id)
-                         where ledger.status = 'started'
-                         order by payment_id
-                         for update of ledger) as result
-                   where ledger.payment_id = result.payment_id
+                   from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+                        as result (payment_id, status, reason, reference)
+                   where ledger.payment_id = any($1) and ledger.payment_id = result.payment_id
+                     and ledger.settled_at is null
                    returning ledger.payment_id, ledger.status, ledger.reason, ledger.gateway_reference,
                              ledger.settled_at as "settled_at!""#,
                 &ids,
