@@ -1,6 +1,6 @@
 //! Statements about invoices: create, get, list, void.
 
-use payment_contract::{Currency, InvoiceId, Money};
+use payment_contract::{Currency, InvoiceId, Money, crash_point};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -173,6 +173,7 @@ impl Store {
     /// Makes an unpaid invoice void.
     pub async fn void_invoice(&self, id: InvoiceId) -> Result<Voided, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
+        crash_point!(InvoiceVoiding);
         let voided = sqlx::query_scalar!(
             "update invoices set status = 'void', updated_at = clock_timestamp()
              where id = $1 and status = 'unpaid' returning id",
@@ -180,6 +181,7 @@ impl Store {
         )
         .fetch_optional(&mut *connection)
         .await?;
+        crash_point!(InvoiceVoided);
         Ok(match invoice_in(&mut connection, id).await? {
             None => Voided::Unknown,
             Some(invoice) if voided.is_some() || invoice.status == Status::Void => Voided::Void(invoice),

@@ -6,7 +6,7 @@ use std::{
 };
 
 use payment_contract::{
-    InvoiceId, PaymentId,
+    InvoiceId, PaymentId, crash_point,
     delivery::Decision,
     messages::{OutcomeStatus, PaymentOutcomeV1},
     trace::TraceParent,
@@ -91,7 +91,9 @@ impl PayRequests {
         let token = Uuid::new_v4();
         let asked = Instant::now();
         let intents = self.intents(requests);
+        crash_point!(IntentsWriting);
         let inserted = self.store.insert_intents(&intents, token).await?;
+        crash_point!(IntentsWritten);
         let mut inserted: HashMap<PaymentId, Inserted> =
             inserted.into_iter().map(|row| (row.payment_id, row)).collect();
         metrics::requests("new", inserted.len());
@@ -179,7 +181,9 @@ impl PayRequests {
         let token = Uuid::new_v4();
         let asked = Instant::now();
         let ids: Vec<Uuid> = open.keys().map(|payment_id| payment_id.as_uuid()).collect();
+        crash_point!(LeasesTaking);
         let won: HashSet<Uuid> = self.store.take_leases(&ids, token).await?.into_iter().collect();
+        crash_point!(LeasesTaken);
         metrics::requests("taken_over", won.len());
         let until = asked + self.store.lease();
         let admissions = open.into_iter().map(|(payment_id, (position, entry))| {

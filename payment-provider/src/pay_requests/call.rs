@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_contract::trace::TraceParent;
+use payment_contract::{crash_point, trace::TraceParent};
 use tracing::{debug, error, info};
 
 use super::{PayRequests, admission::Call, lease::LeaseLost};
@@ -48,7 +48,10 @@ impl PayRequests {
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return lost.into();
         }
-        match paid(line.pay(key, &call.order).await) {
+        crash_point!(BankPaying);
+        let answer = line.pay(key, &call.order).await;
+        crash_point!(BankPaid);
+        match paid(answer) {
             Ok(settlement) => Asked::Settled(settlement),
             Err(why) => unknown(call, &why),
         }
@@ -65,7 +68,9 @@ impl PayRequests {
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return Some(lost.into());
         }
+        crash_point!(BankLookingUp);
         let found = line.find(key).await;
+        crash_point!(BankLookedUp);
         match looked_up(found, age, self.policy.key_retention) {
             LookedUp::Settled(settlement) => {
                 info!(payment.id = %key, tries = call.tries, "the bank knew the result of an open payment");

@@ -4,7 +4,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::FutureExt as _;
-use payment_contract::PaymentId;
+use payment_contract::{PaymentId, crash_point};
 use service::telemetry::chain;
 use tokio::time::Instant;
 use tracing::warn;
@@ -81,6 +81,7 @@ pub(super) fn renewals(store: Store) -> Grouped<Renewal, bool> {
         async move {
             let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
             let tokens: Vec<Uuid> = renewals.iter().map(|renewal| renewal.token).collect();
+            crash_point!(LeasesRenewing);
             let renewed: HashSet<Uuid> = match store.renew_leases(&ids, &tokens).await {
                 Ok(renewed) => renewed.into_iter().collect(),
                 Err(error) => {
@@ -92,6 +93,7 @@ pub(super) fn renewals(store: Store) -> Grouped<Renewal, bool> {
                     HashSet::new()
                 }
             };
+            crash_point!(LeasesRenewed);
             ids.iter()
                 .map(|payment_id| renewed.contains(payment_id))
                 .collect()
@@ -107,6 +109,7 @@ pub(super) fn releases(store: Store) -> Grouped<Release, ()> {
             let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();
             let tokens: Vec<Uuid> = releases.iter().map(|release| release.token).collect();
             let tries: Vec<i32> = releases.iter().map(|release| release.tries).collect();
+            crash_point!(LeasesReleasing);
             if let Err(error) = store.release_leases(&ids, &tokens, &tries).await {
                 warn!(
                     leases = ids.len(),
@@ -114,6 +117,7 @@ pub(super) fn releases(store: Store) -> Grouped<Release, ()> {
                     "leases could not be given back; they end by themselves"
                 );
             }
+            crash_point!(LeasesReleased);
             vec![(); releases.len()]
         }
         .boxed()
