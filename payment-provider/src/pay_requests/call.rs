@@ -1,14 +1,13 @@
 //! The middle step: asks the bank, and only while the row is held.
 
-use std::time::Duration;
-
 use payment_contract::{crash_point, trace::TraceParent};
+use tokio::time::Instant;
 use tracing::{debug, error, info};
 
 use super::{PayRequests, admission::Call, lease::LeaseLost};
 use crate::{
     gateway::{IdempotencyKey, Line},
-    ledger::{LookedUp, Settlement, looked_up, paid},
+    ledger::{Age, LookedUp, Settlement, looked_up, paid},
     metrics,
 };
 
@@ -63,7 +62,7 @@ impl PayRequests {
         call: &mut Call,
         key: IdempotencyKey,
         line: &Line<'_>,
-        age: Duration,
+        age: Age,
     ) -> Option<Asked> {
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return Some(lost.into());
@@ -71,6 +70,8 @@ impl PayRequests {
         crash_point!(BankLookingUp);
         let found = line.find(key).await;
         crash_point!(BankLookedUp);
+        // As old as it is when the bank has answered, not as it was read.
+        let age = age.at(Instant::now());
         match looked_up(found, age, self.policy.key_retention) {
             LookedUp::Settled(settlement) => {
                 info!(payment.id = %key, tries = call.tries, "the bank knew the result of an open payment");

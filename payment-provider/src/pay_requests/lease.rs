@@ -11,7 +11,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::PayRequests;
-use crate::{grouped::Grouped, metrics, store::Store};
+use crate::{grouped::Grouped, ledger::outlasts, metrics, store::Store};
 
 /// One statement renews or gives back this many leases at most.
 const LARGEST_GROUP: usize = 512;
@@ -43,8 +43,10 @@ pub(super) struct LeaseLost;
 impl PayRequests {
     /// Makes sure that a call started now ends within the lease; renews it if it would not.
     pub(super) async fn outlast_a_call(&self, lease: &mut Lease) -> Result<(), LeaseLost> {
-        let needed = self.bank.time_out() + self.policy.lease_margin;
-        if lease.until.saturating_duration_since(Instant::now()) > needed {
+        let (time_out, margin) = (self.bank.time_out(), self.policy.lease_margin);
+        let lasts =
+            |until: Instant| outlasts(until.saturating_duration_since(Instant::now()), time_out, margin);
+        if lasts(lease.until) {
             return Ok(());
         }
         let asked = Instant::now();
@@ -54,7 +56,7 @@ impl PayRequests {
         };
         let renewed = self.renewals.submit(renewal).await.unwrap_or(false);
         lease.until = asked + self.store.lease();
-        if renewed && lease.until.saturating_duration_since(Instant::now()) > needed {
+        if renewed && lasts(lease.until) {
             return Ok(());
         }
         metrics::lease_lost();
