@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use payment_contract::{BatchId, InvoiceId, PaymentId, trace::TraceParent};
+use payment_contract::{BatchId, InvoiceId, PaymentId, crash_point, trace::TraceParent};
 use service::database::retry_conflicts;
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -142,7 +142,9 @@ impl Paying {
             return Ok(Called::Ran(Err(status)));
         };
         keep_in_tx(&mut tx, call, &Answer::Payment(request.payment_id)).await?;
+        crash_point!(PaymentCommitting);
         tx.commit().await?;
+        crash_point!(PaymentCommitted);
         Ok(Called::Ran(Ok(request)))
     }
 
@@ -152,6 +154,7 @@ impl Paying {
         // Before the request goes out, so that its outcome cannot be missed.
         let waiter = self.waiters.payment(payment.id);
         self.sender.hand_over(Job::Requests(vec![request])).await;
+        crash_point!(PaymentHandedOver);
         PaidOne::Asked(payment, waiter)
     }
 
@@ -212,7 +215,9 @@ impl Paying {
         };
         insert_batch_in_tx(&mut tx, id, &asked, Some(trace), &skipped).await?;
         keep_in_tx(&mut tx, call, &Answer::Batch(id)).await?;
+        crash_point!(BatchCommitting);
         tx.commit().await?;
+        crash_point!(BatchCommitted);
         let batch = Batch {
             id,
             requested: asked.total,
@@ -235,6 +240,7 @@ impl Paying {
                 Job::Batch(batch.id, span)
             };
             self.sender.hand_over(job).await;
+            crash_point!(BatchHandedOver);
         }
         PaidMany { batch, waiter }
     }

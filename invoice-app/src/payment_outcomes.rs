@@ -9,6 +9,7 @@ use std::{
 use payment_contract::{
     PaymentId,
     connection::Connection,
+    crash_point,
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Token},
     messages::{OutcomeStatus, PaymentOutcomeV1},
 };
@@ -79,7 +80,9 @@ impl PaymentOutcomes {
     }
 
     async fn settle_round(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
+        crash_point!(OutcomesSettling);
         let found = retry_conflicts(|| self.store.settle(outcomes)).await?;
+        crash_point!(OutcomesSettled);
         let found: HashMap<PaymentId, Found> = found.into_iter().map(|found| (found.id, found)).collect();
         let mut changed = Changed::default();
         let mut waits_ms = Vec::with_capacity(outcomes.len());

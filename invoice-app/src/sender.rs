@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use payment_contract::{BatchId, PaymentId, publish::Publisher};
+use payment_contract::{BatchId, PaymentId, crash_point, publish::Publisher};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -171,6 +171,7 @@ impl Sender {
                 return;
             }
         };
+        crash_point!(BatchPageRead);
         let Some(last) = page.last().map(|request| request.payment_id) else {
             return;
         };
@@ -224,8 +225,10 @@ pub(crate) async fn send(publisher: &Publisher, requests: Vec<Request>) -> bool 
             ),
         }
     }
+    crash_point!(RequestsPublishing);
     match publisher.send(messages).await {
         Ok(()) => {
+            crash_point!(RequestsPublished);
             metrics::requests_sent(count);
             true
         }

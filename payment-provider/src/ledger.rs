@@ -9,6 +9,7 @@ use payment_contract::{
 };
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use crate::gateway::{Answer, CallError, Order};
 
@@ -156,6 +157,34 @@ pub fn next_step(entry: &Entry, hash: RequestHash) -> Step {
         } => Step::Wait(left),
         State::Open { lease_left: None } => Step::TakeOver,
     }
+}
+
+/// How old a row is. It was read a while ago by whoever asks, and grows older while they wait for a line to the bank, or are
+/// stopped.
+#[derive(Clone, Copy, Debug)]
+pub struct Age {
+    then: Duration,
+    read: Instant,
+}
+
+impl Age {
+    /// As read in a statement that was not begun before `read`.
+    #[must_use]
+    pub const fn new(then: Duration, read: Instant) -> Self {
+        Self { then, read }
+    }
+
+    /// The age by now, rather too high than too low.
+    #[must_use]
+    pub fn at(&self, now: Instant) -> Duration {
+        self.then + now.saturating_duration_since(self.read)
+    }
+}
+
+/// Whether a call that is started now ends before a lease that lasts `left` still.
+#[must_use]
+pub fn outlasts(left: Duration, time_out: Duration, margin: Duration) -> bool {
+    left > time_out + margin
 }
 
 /// What a look-up at the bank means for an open row.

@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt as _;
 use payment_contract::{
+    crash_point,
     messages::PaymentOutcomeV1,
     publish::{Outgoing, Publisher},
     trace::TraceParent,
@@ -51,7 +52,9 @@ impl Outcomes {
 
 async fn publish_group(publisher: &Publisher, group: Vec<Outgoing>) -> Vec<bool> {
     let size = group.len();
+    crash_point!(OutcomesPublishing);
     let results = publisher.send_confirmed(group).await;
+    crash_point!(OutcomesPublished);
     let confirmed: Vec<bool> = results.iter().map(Result::is_ok).collect();
     metrics::outcomes(confirmed.iter().filter(|confirmed| **confirmed).count());
     if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {

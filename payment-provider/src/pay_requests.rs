@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use payment_contract::{
-    Currency,
+    Currency, crash_point,
     delivery::{DeadLetter, Decision, Decisions, Handler, Received},
     messages::PayRequestV1,
     trace::TraceParent,
@@ -73,7 +73,9 @@ impl PayRequests {
         let results = Grouped::new(LARGEST_GROUP, GROUPS, move |results: Vec<ResultToRecord>| {
             let ledger = ledger.clone();
             async move {
+                crash_point!(ResultsWriting);
                 let recorded = ledger.record(&results).await;
+                crash_point!(ResultsWritten);
                 if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
                     warn!(
                         results = results.len(),

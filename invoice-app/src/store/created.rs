@@ -1,5 +1,6 @@
 //! When NATS made the stream and the durables it keeps for us: how we notice that it has forgotten.
 
+use payment_contract::crash_point;
 use time::OffsetDateTime;
 
 use super::Store;
@@ -66,7 +67,9 @@ impl Store {
                 _ => Remembered::Forgot(due.rows_affected()),
             }
         };
+        crash_point!(ForgottenCommitting);
         tx.commit().await?;
+        crash_point!(ForgottenCommitted);
         Ok(remembered)
     }
 }

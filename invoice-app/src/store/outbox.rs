@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use payment_contract::{BatchId, PaymentId};
+use payment_contract::{BatchId, PaymentId, crash_point};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -138,7 +138,8 @@ impl Store {
     /// Makes these due at once: they were not sent, or may not have been.
     pub async fn release(&self, payments: &[PaymentId]) -> Result<u64, sqlx::Error> {
         let ids: Vec<Uuid> = payments.iter().map(|id| id.as_uuid()).collect();
-        sqlx::query!(
+        crash_point!(RequestsReleasing);
+        let done = sqlx::query!(
             "with locked as (
                  select id from payments where id = any($1) and status = 'requested' order by id for no key update
              )
@@ -147,8 +148,9 @@ impl Store {
             &ids
         )
         .execute(&self.pool)
-        .await
-        .map(|done| done.rows_affected())
+        .await?;
+        crash_point!(RequestsReleased);
+        Ok(done.rows_affected())
     }
 
     /// Makes what is left of a batch's first send due at once.

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{App, answer};
+use crate::harness::{App, answer, succeeded};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_concurrent_pay_calls_on_one_invoice_make_one_payment() {
@@ -41,6 +41,30 @@ async fn two_calls_that_pay_everything_at_once_pay_each_invoice_once() {
         3000
     );
     assert_eq!(app.count("select count(*) from payments").await, 3000);
+}
+
+/// The code never tries this, so the code's own checks are put out of the way: the invoice claims to be unpaid.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_itself_refuses_a_second_live_payment_of_an_invoice() {
+    let app = App::start().await;
+    for (number, settled) in [("A", false), ("B", true)] {
+        let invoice = app.invoice(number, "12.15").await;
+        let payment = app.pay(&invoice).await;
+        if settled {
+            app.settle(&[succeeded(&payment, &invoice)]).await;
+        }
+        sqlx::query("update invoices set status = 'unpaid'")
+            .execute(&app.pool)
+            .await
+            .unwrap();
+        let (status, problem) = app.post_async(&format!("/invoices/{invoice}/pay")).await;
+        assert!(status.is_server_error(), "{status} {problem}");
+        assert_eq!(
+            app.count("select count(*) from payments where attempt > 1").await,
+            0,
+            "{number}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

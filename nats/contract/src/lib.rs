@@ -2,6 +2,7 @@
 //! money), where it is kept (streams and durables), and how it is sent and taken (publishing, delivery).
 
 pub mod connection;
+pub mod crash_points;
 pub mod delivery;
 pub mod ids;
 pub mod messages;

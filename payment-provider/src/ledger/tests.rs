@@ -133,6 +133,21 @@ fn payment_the_bank_does_not_know_is_paid_only_while_the_bank_would_remember_it(
 }
 
 #[test]
+fn row_grows_older_while_whoever_read_it_waits() {
+    let read = Instant::now();
+    let age = Age::new(Duration::from_secs(5), read);
+    assert_eq!(age.at(read), Duration::from_secs(5));
+    assert_eq!(age.at(read + Duration::from_secs(90)), Duration::from_secs(95));
+}
+
+#[test]
+fn call_outlasted_by_its_lease_leaves_the_margin() {
+    let [left, time_out, margin] = [7, 5, 1].map(Duration::from_secs);
+    assert!(outlasts(left, time_out, margin));
+    assert!(!outlasts(time_out + margin, time_out, margin));
+}
+
+#[test]
 fn only_success_and_a_documented_decline_are_results() {
     let late = Duration::from_secs(1_000);
     let found = Answer::Succeeded {

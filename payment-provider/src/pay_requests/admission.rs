@@ -6,7 +6,7 @@ use std::{
 };
 
 use payment_contract::{
-    InvoiceId, PaymentId,
+    InvoiceId, PaymentId, crash_point,
     delivery::Decision,
     messages::{OutcomeStatus, PaymentOutcomeV1},
     trace::TraceParent,
@@ -22,7 +22,9 @@ use super::{
 };
 use crate::{
     gateway::Order,
-    ledger::{Ending, Entry, REJECTED_REQUEST, RequestHash, Settlement, Step, next_step, wait_for_lease},
+    ledger::{
+        Age, Ending, Entry, REJECTED_REQUEST, RequestHash, Settlement, Step, next_step, wait_for_lease,
+    },
     metrics,
     store::{self, Inserted, Intent},
 };
@@ -42,7 +44,7 @@ pub(super) struct Call {
     pub(super) tries: u32,
     pub(super) began: Instant,
     /// How old the row is, when somebody may have called before: look up first.
-    pub(super) look_up: Option<Duration>,
+    pub(super) look_up: Option<Age>,
 }
 
 /// What is left to do about a request.
@@ -91,7 +93,9 @@ impl PayRequests {
         let token = Uuid::new_v4();
         let asked = Instant::now();
         let intents = self.intents(requests);
+        crash_point!(IntentsWriting);
         let inserted = self.store.insert_intents(&intents, token).await?;
+        crash_point!(IntentsWritten);
         let mut inserted: HashMap<PaymentId, Inserted> =
             inserted.into_iter().map(|row| (row.payment_id, row)).collect();
         metrics::requests("new", inserted.len());
@@ -144,6 +148,7 @@ impl PayRequests {
             .iter()
             .map(|(_, request)| request.message.payment_id.as_uuid())
             .collect();
+        let read = Instant::now();
         let entries: HashMap<PaymentId, Entry> = self
             .store
             .entries(&ids)
@@ -169,17 +174,23 @@ impl PayRequests {
             }
         }
         if !open.is_empty() {
-            admissions.extend(self.take_over(open).await?);
+            admissions.extend(self.take_over(open, read).await?);
         }
         Ok(admissions)
     }
 
-    /// Takes the leases of rows that nobody holds. Only those it got are looked up.
-    async fn take_over(&self, open: HashMap<PaymentId, (usize, &Entry)>) -> Result<Admissions, store::Error> {
+    /// Takes the leases of rows that nobody held when they were read. Only those it got are looked up.
+    async fn take_over(
+        &self,
+        open: HashMap<PaymentId, (usize, &Entry)>,
+        read: Instant,
+    ) -> Result<Admissions, store::Error> {
         let token = Uuid::new_v4();
         let asked = Instant::now();
         let ids: Vec<Uuid> = open.keys().map(|payment_id| payment_id.as_uuid()).collect();
+        crash_point!(LeasesTaking);
         let won: HashSet<Uuid> = self.store.take_leases(&ids, token).await?.into_iter().collect();
+        crash_point!(LeasesTaken);
         metrics::requests("taken_over", won.len());
         let until = asked + self.store.lease();
         let admissions = open.into_iter().map(|(payment_id, (position, entry))| {
@@ -198,7 +209,7 @@ impl PayRequests {
                 trace: entry.trace.clone(),
                 tries: entry.tries,
                 began: asked,
-                look_up: Some(entry.age),
+                look_up: Some(Age::new(entry.age, read)),
             };
             (position, Admitted::Call(Box::new(call)))
         });

@@ -1,14 +1,13 @@
 //! The middle step: asks the bank, and only while the row is held.
 
-use std::time::Duration;
-
-use payment_contract::trace::TraceParent;
+use payment_contract::{crash_point, trace::TraceParent};
+use tokio::time::Instant;
 use tracing::{debug, error, info};
 
 use super::{PayRequests, admission::Call, lease::LeaseLost};
 use crate::{
     gateway::{IdempotencyKey, Line},
-    ledger::{LookedUp, Settlement, looked_up, paid},
+    ledger::{Age, LookedUp, Settlement, looked_up, paid},
     metrics,
 };
 
@@ -48,7 +47,10 @@ impl PayRequests {
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return lost.into();
         }
-        match paid(line.pay(key, &call.order).await) {
+        crash_point!(BankPaying);
+        let answer = line.pay(key, &call.order).await;
+        crash_point!(BankPaid);
+        match paid(answer) {
             Ok(settlement) => Asked::Settled(settlement),
             Err(why) => unknown(call, &why),
         }
@@ -60,12 +62,16 @@ impl PayRequests {
         call: &mut Call,
         key: IdempotencyKey,
         line: &Line<'_>,
-        age: Duration,
+        age: Age,
     ) -> Option<Asked> {
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return Some(lost.into());
         }
+        crash_point!(BankLookingUp);
         let found = line.find(key).await;
+        crash_point!(BankLookedUp);
+        // As old as it is when the bank has answered, not as it was read.
+        let age = age.at(Instant::now());
         match looked_up(found, age, self.policy.key_retention) {
             LookedUp::Settled(settlement) => {
                 info!(payment.id = %key, tries = call.tries, "the bank knew the result of an open payment");

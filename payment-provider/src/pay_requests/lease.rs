@@ -4,14 +4,14 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::FutureExt as _;
-use payment_contract::PaymentId;
+use payment_contract::{PaymentId, crash_point};
 use service::telemetry::chain;
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::PayRequests;
-use crate::{grouped::Grouped, metrics, store::Store};
+use crate::{grouped::Grouped, ledger::outlasts, metrics, store::Store};
 
 /// One statement renews or gives back this many leases at most.
 const LARGEST_GROUP: usize = 512;
@@ -43,8 +43,10 @@ pub(super) struct LeaseLost;
 impl PayRequests {
     /// Makes sure that a call started now ends within the lease; renews it if it would not.
     pub(super) async fn outlast_a_call(&self, lease: &mut Lease) -> Result<(), LeaseLost> {
-        let needed = self.bank.time_out() + self.policy.lease_margin;
-        if lease.until.saturating_duration_since(Instant::now()) > needed {
+        let (time_out, margin) = (self.bank.time_out(), self.policy.lease_margin);
+        let lasts =
+            |until: Instant| outlasts(until.saturating_duration_since(Instant::now()), time_out, margin);
+        if lasts(lease.until) {
             return Ok(());
         }
         let asked = Instant::now();
@@ -54,7 +56,7 @@ impl PayRequests {
         };
         let renewed = self.renewals.submit(renewal).await.unwrap_or(false);
         lease.until = asked + self.store.lease();
-        if renewed && lease.until.saturating_duration_since(Instant::now()) > needed {
+        if renewed && lasts(lease.until) {
             return Ok(());
         }
         metrics::lease_lost();
@@ -81,6 +83,7 @@ pub(super) fn renewals(store: Store) -> Grouped<Renewal, bool> {
         async move {
             let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
             let tokens: Vec<Uuid> = renewals.iter().map(|renewal| renewal.token).collect();
+            crash_point!(LeasesRenewing);
             let renewed: HashSet<Uuid> = match store.renew_leases(&ids, &tokens).await {
                 Ok(renewed) => renewed.into_iter().collect(),
                 Err(error) => {
@@ -92,6 +95,7 @@ pub(super) fn renewals(store: Store) -> Grouped<Renewal, bool> {
                     HashSet::new()
                 }
             };
+            crash_point!(LeasesRenewed);
             ids.iter()
                 .map(|payment_id| renewed.contains(payment_id))
                 .collect()
@@ -107,6 +111,7 @@ pub(super) fn releases(store: Store) -> Grouped<Release, ()> {
             let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();
             let tokens: Vec<Uuid> = releases.iter().map(|release| release.token).collect();
             let tries: Vec<i32> = releases.iter().map(|release| release.tries).collect();
+            crash_point!(LeasesReleasing);
             if let Err(error) = store.release_leases(&ids, &tokens, &tries).await {
                 warn!(
                     leases = ids.len(),
@@ -114,6 +119,7 @@ pub(super) fn releases(store: Store) -> Grouped<Release, ()> {
                     "leases could not be given back; they end by themselves"
                 );
             }
+            crash_point!(LeasesReleased);
             vec![(); releases.len()]
         }
         .boxed()

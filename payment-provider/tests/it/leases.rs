@@ -162,6 +162,50 @@ async fn old_payment_the_bank_remembers_is_finished_without_an_operator() {
     assert_eq!(decide(&world.provider(), &request).await, Decision::Done);
 }
 
+#[tokio::test]
+async fn payment_that_grows_too_old_while_it_waits_for_the_bank_is_left_to_an_operator() {
+    let world = World::start().await;
+    let provider = world.provider_with(|setup| {
+        setup.policy.key_retention = Duration::from_secs(4);
+        setup.time_out = Duration::from_secs(10);
+        setup.lines = 1;
+    });
+    let (first, second) = (request("1.00", "EUR"), request("2.00", "EUR"));
+    world.bank.hold(first.payment_id);
+    let (calling, waiting) = (provider.clone(), provider);
+    let message = first.clone();
+    let calling = tokio::spawn(async move { decide(&calling, &message).await });
+    until("the line is taken", async || {
+        world.bank.pays(first.payment_id) == 1
+    })
+    .await;
+    world.crashed_after_intent(&second).await;
+    world.end_lease(second.payment_id).await;
+    let message = second.clone();
+    let waiting = tokio::spawn(async move { decide(&waiting, &message).await });
+    until("the bank may have forgotten the payment that waits", async || {
+        let sql = "select count(*) = 1 from ledger
+                   where payment_id = $1 and created_at < clock_timestamp() - interval '4 s'";
+        let old: bool = sqlx::query_scalar(sql)
+            .bind(second.payment_id.as_uuid())
+            .fetch_one(&world.pool)
+            .await
+            .unwrap();
+        old
+    })
+    .await;
+    world.bank.open();
+    assert_eq!(calling.await.unwrap(), Decision::Done);
+    assert!(matches!(waiting.await.unwrap(), Decision::Retry(_)));
+    assert_eq!(
+        (
+            world.bank.pays(second.payment_id),
+            world.bank.finds(second.payment_id)
+        ),
+        (0, 1)
+    );
+}
+
 /// One line to the bank, taken by one payment while another waits for it until its lease no longer outlasts a call.
 async fn waited_for_the_line(steal: bool) -> (World, Decision, usize) {
     let world = World::with_leases(Duration::from_secs(12)).await;

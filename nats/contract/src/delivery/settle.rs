@@ -8,6 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use super::{DeadLetter, Decision, Handler, Token, Verdict, work::Work};
+use crate::crash_point;
 
 /// Verdicts looked at together; dead letters among them are buried together.
 const TOGETHER: usize = 256;
@@ -73,6 +74,7 @@ impl<H: Handler> Work<H> {
                     "a message cannot be handled; keeping it as a dead letter"
                 );
             }
+            crash_point!(LettersBurying);
             let burying = AssertUnwindSafe(work.handler.bury(letters)).catch_unwind();
             let failure = tokio::select! {
                 buried = burying => match buried {
@@ -82,6 +84,7 @@ impl<H: Handler> Work<H> {
                 },
                 () = work.give_up.cancelled() => Some("given up".to_owned()),
             };
+            crash_point!(LettersBuried);
             if let Some(error) = &failure {
                 tracing::error!(
                     nats.stream = work.definition.stream,

@@ -21,7 +21,7 @@ use super::{
     Decisions, Handler, Received, Settings, Token, Verdict,
     hand::{Hand, Over, Route},
 };
-use crate::{connection::Connection, metrics, streams::Definition};
+use crate::{connection::Connection, crash_point, metrics, streams::Definition};
 
 /// Longest an ack may wait for room in the connection's queue. It is never worth more: the message just comes again.
 const ACK_LIMIT: Duration = Duration::from_secs(1);
@@ -109,6 +109,7 @@ impl<H: Handler> Work<H> {
         };
         let work = Arc::clone(self);
         self.under_way.spawn(async move {
+            crash_point!(MessagesTaken);
             let handling = work.handler.handle(batch, Decisions(work.verdicts.clone()));
             tokio::select! {
                 ended = AssertUnwindSafe(handling).catch_unwind() => if ended.is_err() {
@@ -131,7 +132,9 @@ impl<H: Handler> Work<H> {
         let Some(held) = self.hand.remove(token) else {
             return;
         };
+        crash_point!(before_ack(decision));
         let sent = self.send(held.reply, ack.into(), &held.route).await;
+        crash_point!(after_ack(decision));
         metrics::decided(self.definition.stream, if sent { decision } else { "stale" });
         // Only now may another message be asked for.
         drop(held.slot);
