@@ -65,6 +65,11 @@ test *ARGS: _tools
     cargo build --workspace --bins
     @.ci/cargo-test "$@"
 
+# Measure rates, latencies and costs against the original and the limits of Postgres and NATS: a table, and target/bench.json (`--quick`, `--only PARTS`, `--long`)
+bench *ARGS: _tools
+    cargo build --release --package invoice-app --package payment-provider --package local-stack --package acceptance
+    @target/release/bench "$@"
+
 # Check formatting, code, licences and sources of dependencies, shell and YAML files
 lint: _tools _cargo-deny && lint-manifests
     cargo fmt --all --check

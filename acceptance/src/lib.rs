@@ -1,6 +1,8 @@
-//! What the black-box tests stand on: a running system, a caller of its API, ways to hurt it, and the check afterwards.
+//! What the black-box tests stand on: a running system, a caller of its API, ways to hurt it, and the check afterwards;
+//! and the benchmark, which stands on the same.
 
 pub mod bank;
+pub mod bench;
 pub mod chaos;
 pub mod check;
 pub mod cli;

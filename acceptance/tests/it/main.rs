@@ -10,6 +10,7 @@
     reason = "a step that fails, fails the test"
 )]
 
+mod bench;
 mod bulk;
 mod concurrency;
 mod crashes;

@@ -1,0 +1,74 @@
+//! `pay_all`: one `POST /invoices/pay` over everything unpaid, until the last invoice is `paid` and anybody can see it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{ground::Ground, statistics::rate, usage::Usage};
+use crate::{
+    Client, Error, Result,
+    client::{NO_WAIT, count, text},
+};
+
+/// Between two looks; a look is one row by its key.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A run that makes no headway ends as an error.
+const LIMIT: Duration = Duration::from_mins(10);
+
+/// What one run came to.
+#[derive(Debug)]
+pub struct Run {
+    /// Invoices paid a second.
+    pub rate: f64,
+    /// What that cost.
+    pub usage: Usage,
+    /// Invoices imported a second, before.
+    pub imported: f64,
+}
+
+/// Imports `invoices`, pays them, and checks all books. `paid_before` is how many payments had succeeded on this ground.
+pub async fn measure(ground: &Ground, prefix: &str, invoices: u32, paid_before: u64) -> Result<Run> {
+    let import = ground.import(prefix, invoices).await?;
+    ground.settle_databases().await?;
+    let client = ground.client()?;
+    let last = format!("{prefix}{invoices}");
+    let found = client.list(&format!("number={last}")).await?;
+    let last = found.first().map(|invoice| text(invoice, "/id").to_owned());
+    let last = last.ok_or_else(|| Error::new("the last invoice cannot be found"))?;
+
+    let meter = ground.meter().await?;
+    let batch = client.pay_all(NO_WAIT).await?.expect(202)?;
+    let settled = wait_until_paid(&client, &last, text(&batch, "/batch_id")).await;
+    let elapsed = meter.elapsed();
+    let usage = meter.stop(elapsed).await?;
+    let settled = settled?;
+    if count(&settled, "/paid") != u64::from(invoices) {
+        return Err(Error::new(format!(
+            "{invoices} invoices should be paid: {settled}"
+        )));
+    }
+    ground
+        .expect_succeeded(usize::try_from(paid_before + u64::from(invoices))?)
+        .await?;
+    Ok(Run {
+        rate: rate(u64::from(invoices), elapsed),
+        usage,
+        imported: rate(u64::from(invoices), import),
+    })
+}
+
+/// First the last invoice, which costs a look-up by key; then whether any other is still pending; then the counts.
+async fn wait_until_paid(client: &Client, last: &str, batch: &str) -> Result<Value> {
+    let waiting = async {
+        while text(&client.invoice(last).await?, "/status") != "paid" {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        while !client.list("status=pending&limit=1").await?.is_empty() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        client.batch(batch).await
+    };
+    tokio::time::timeout(LIMIT, waiting)
+        .await
+        .unwrap_or_else(|_| Err(Error::new("not everything was paid in time")))
+}

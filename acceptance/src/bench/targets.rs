@@ -1,0 +1,124 @@
+//! What the figures ought to be, as ratios within one run.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::report::{Report, rounded};
+
+/// On which side of the bound a figure ought to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// At least the bound.
+    AtLeast,
+    /// At most the bound.
+    AtMost,
+}
+
+/// A target, and whether it is met.
+#[derive(Clone, Debug, Serialize)]
+pub struct Target {
+    /// In words.
+    pub what: &'static str,
+    /// What it is.
+    pub value: f64,
+    /// What it ought to be.
+    pub bound: f64,
+    /// On which side.
+    pub side: Side,
+    /// Whether it is there.
+    pub met: bool,
+}
+
+/// In words; the figure; the one it is compared with, if any; and the bound.
+type Row = (&'static str, &'static str, Option<&'static str>, Side, f64);
+
+const ROWS: &[Row] = &[
+    ("pay_all / limit", "pay_all", Some("limit"), Side::AtLeast, 0.6),
+    (
+        "pay_all / original",
+        "pay_all",
+        Some("original"),
+        Side::AtLeast,
+        0.3,
+    ),
+    (
+        "pay_all / original, the aim",
+        "pay_all",
+        Some("original"),
+        Side::AtLeast,
+        1.0,
+    ),
+];
+
+/// Judges what was measured; targets about other figures are left out.
+#[must_use]
+pub fn judge(report: &Report) -> Vec<Target> {
+    let judged = ROWS.iter().filter_map(|(what, figure, base, side, bound)| {
+        let value = report.median(figure)?;
+        let value = match base {
+            Some(base) => value / report.median(base)?,
+            None => value,
+        };
+        Some(Target::new(what, value, *side, *bound))
+    });
+    judged.collect()
+}
+
+impl Target {
+    fn new(what: &'static str, value: f64, side: Side, bound: f64) -> Self {
+        let met = match side {
+            Side::AtLeast => value >= bound,
+            Side::AtMost => value <= bound,
+        };
+        Self {
+            what,
+            value,
+            bound,
+            side,
+            met,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = match self.side {
+            Side::AtLeast => "at least",
+            Side::AtMost => "at most",
+        };
+        write!(
+            f,
+            "{:<8} {:<60} {:>8}, {side} {}",
+            if self.met { "met" } else { "NOT MET" },
+            self.what,
+            rounded(self.value),
+            rounded(self.bound)
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_judged_only_when_both_its_figures_were_measured() {
+        let mut report = Report::default();
+        report.note("pay_all", "invoices/s", 5000.0);
+        assert!(judge(&report).is_empty());
+        report.note("limit", "invoices/s", 8000.0);
+        report.note("original", "invoices/s", 20_000.0);
+        let met: Vec<bool> = judge(&report).iter().map(|target| target.met).collect();
+        assert_eq!(met, [true, false, false]);
+    }
+
+    #[test]
+    fn the_bound_itself_is_good_enough() {
+        assert!(Target::new("x", 0.6, Side::AtLeast, 0.6).met);
+        assert!(!Target::new("x", 0.59, Side::AtLeast, 0.6).met);
+        assert!(Target::new("x", 2.0, Side::AtMost, 2.0).met);
+        assert!(!Target::new("x", 2.1, Side::AtMost, 2.0).met);
+    }
+}

@@ -1,0 +1,73 @@
+//! `bin/just bench`, as small as it gets: that it measures, checks and tells; what it tells is no figure at this size.
+
+use std::process::Stdio;
+
+use acceptance::Result;
+use local_stack::built_binary;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+/// In pairs that can be compared with each other.
+const RATES: [&str; 5] = ["original", "limit.postgres", "limit.nats", "limit", "pay_all"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bench_measures_and_compares_what_it_is_asked_for() -> Result<()> {
+    let directory = TempDir::new()?;
+    let json = directory.path().join("bench.json");
+    let output = Command::new(built_binary("bench")?)
+        .args([
+            "--only=original,limit,pay_all",
+            "--repetitions=1",
+            "--invoices=1500",
+        ])
+        .arg(format!("--json={}", json.display()))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    let table = String::from_utf8_lossy(&output.stdout);
+    let trouble = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{table}\n{trouble}");
+
+    let told: Value = serde_json::from_slice(&std::fs::read(&json)?)?;
+    for rate in RATES {
+        let median = told
+            .pointer(&format!("/figures/{rate}/median"))
+            .and_then(Value::as_f64);
+        assert!(median.is_some_and(|median| median > 0.0), "{rate}: {told}");
+        assert!(
+            table.lines().any(|line| line.starts_with(&format!("{rate} "))),
+            "{table}"
+        );
+    }
+    for process in [
+        "invoice-app",
+        "payment-provider",
+        "nats-server",
+        "postgres",
+        "load",
+    ] {
+        let cost = &told["usage"]["pay_all"]["usage"]["processes"][process];
+        assert!(cost["peak_bytes"].as_u64() > Some(1 << 20), "{process}: {cost}");
+    }
+    assert!(
+        told["usage"]["pay_all"]["usage"]["wal_bytes"].as_u64() > Some(1500 * 500),
+        "{told}"
+    );
+    for setting in ["fsync", "synchronous_commit", "full_page_writes"] {
+        assert_eq!(told["settings"][format!("postgres.{setting}")], "on");
+    }
+    let judged: Vec<&str> = told["targets"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|target| target["what"].as_str())
+        .collect();
+    assert!(judged.contains(&"pay_all / limit"), "{judged:?}");
+    assert!(
+        !judged.iter().any(|what| what.starts_with("pay_each")),
+        "{judged:?}"
+    );
+    Ok(())
+}
