@@ -48,7 +48,7 @@ comment on table unpaid_invoices is
     'The unpaid ones, to find them among many paid. A table and not a partial index over status: that would put an entry into every index of invoices whenever one is paid. Whoever pays or voids takes the row away first.';
 comment on column unpaid_invoices.invoice_id is 'The invoice. invoices.status decides; a row too many here changes nothing.';
 
--- However an invoice comes into being, it can be found.
+-- However an invoice comes to be unpaid, it can be found.
 create function list_unpaid() returns trigger language plpgsql as $$
 begin
     insert into unpaid_invoices (invoice_id) select id from added where status = 'unpaid' on conflict do nothing;
@@ -57,6 +57,15 @@ end
 $$;
 create trigger list_unpaid after insert on invoices
     referencing new table as added for each statement execute function list_unpaid();
+
+create function list_unpaid_again() returns trigger language plpgsql as $$
+begin
+    insert into unpaid_invoices (invoice_id) values (new.id) on conflict do nothing;
+    return null;
+end
+$$;
+create trigger list_unpaid_again after update of status on invoices
+    for each row when (new.status = 'unpaid' and old.status <> 'unpaid') execute function list_unpaid_again();
 
 create table payment_batches (
     id               uuid        primary key,

@@ -7,6 +7,9 @@ use uuid::Uuid;
 use super::{Store, numbers};
 use crate::invoice;
 
+/// With more lines than this the whole of a table is read rather than looked up line by line.
+const MANY_LINES: i64 = 1000;
+
 /// A line that can become an invoice.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -89,12 +92,27 @@ pub async fn import_in_tx(
     sqlx::query!("set local statement_timeout = '5min'")
         .execute(&mut *connection)
         .await?;
+    if count_lines(connection, import).await? > MANY_LINES {
+        // The planner cannot know how many lines there are; compared each with each they would take minutes.
+        sqlx::query!("set local enable_nestloop = 'off'")
+            .execute(&mut *connection)
+            .await?;
+    }
     let mut imported = create_numbered(connection, import, most_taken).await?;
     imported.created += create_unnumbered(connection, import).await?;
     sqlx::query!("delete from import_lines where import_id = $1", import)
         .execute(connection)
         .await?;
     Ok(imported)
+}
+
+async fn count_lines(connection: &mut PgConnection, import: Uuid) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select count(*) as "count!" from import_lines where import_id = $1"#,
+        import
+    )
+    .fetch_one(connection)
+    .await
 }
 
 /// Lines with a number. Ids follow the lines; rows are inserted in the order of their numbers, so that two imports of the

@@ -81,9 +81,6 @@ impl Store {
                        updated_at = clock_timestamp()
                    from settled s
                    where i.id = s.invoice_id and i.last_payment_id = s.id
-               ), listed as (
-                   insert into unpaid_invoices (invoice_id)
-                   select invoice_id from settled where status = 'declined' on conflict do nothing
                ), counted as (
                    update payment_batches b set paid = b.paid + n.paid, declined = b.declined + n.declined
                    from (select batch_id, count(*) filter (where status = 'succeeded') as paid,
