@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{ground::Ground, statistics::rate, usage::Usage};
+use super::{ground::Ground, statistics::rate, usage::Run};
 use crate::{
     Client, Error, Result,
     client::{NO_WAIT, count, text},
@@ -15,19 +15,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A run that makes no headway ends as an error.
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// What one run came to.
-#[derive(Debug)]
-pub struct Run {
-    /// Invoices paid a second.
-    pub rate: f64,
-    /// What that cost.
-    pub usage: Usage,
-    /// Invoices imported a second, before.
-    pub imported: f64,
-}
-
-/// Imports `invoices`, pays them, and checks all books. `paid_before` is how many payments had succeeded on this ground.
-pub async fn measure(ground: &Ground, prefix: &str, invoices: u32, paid_before: u64) -> Result<Run> {
+/// Imports `invoices`, pays them, and checks all books; tells also how many a second were imported. `paid_before` is how many payments had succeeded on this ground.
+pub async fn measure(ground: &Ground, prefix: &str, invoices: u32, paid_before: u64) -> Result<(Run, f64)> {
     let import = ground.import(prefix, invoices).await?;
     ground.settle_databases().await?;
     let client = ground.client()?;
@@ -50,11 +39,11 @@ pub async fn measure(ground: &Ground, prefix: &str, invoices: u32, paid_before: 
     ground
         .expect_succeeded(usize::try_from(paid_before + u64::from(invoices))?)
         .await?;
-    Ok(Run {
+    let run = Run {
         rate: rate(u64::from(invoices), elapsed),
         usage,
-        imported: rate(u64::from(invoices), import),
-    })
+    };
+    Ok((run, rate(u64::from(invoices), import)))
 }
 
 /// First the last invoice, which costs a look-up by key; then whether any other is still pending; then the counts.
