@@ -9,7 +9,7 @@ use super::{
 };
 
 /// Wide enough for every name.
-const NAME: usize = 26;
+const NAME: usize = 28;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,7 +71,7 @@ fn write_costs(f: &mut fmt::Formatter<'_>, costs: &Costs) -> fmt::Result {
         let peak = costs.runs.iter().map(|usage| of(usage).peak_bytes).max();
         writeln!(
             f,
-            "  {process:<24} {:>12} {:>12}",
+            "  {process:<26} {:>12} {:>12}",
             each(&|usage| of(usage).cpu_seconds * 1000.0),
             rounded(mebibytes(peak.unwrap_or_default()))
         )?;
@@ -85,19 +85,19 @@ fn write_costs(f: &mut fmt::Formatter<'_>, costs: &Costs) -> fmt::Result {
     };
     writeln!(
         f,
-        "  {:<24} {:>12}",
+        "  {:<26} {:>12}",
         "all of these",
         each(&|usage| all(usage) * 1000.0)
     )?;
     writeln!(
         f,
-        "  {:<24} {:>12}",
+        "  {:<26} {:>12}",
         "kernel and strangers",
         each(&|usage| usage.elsewhere_cpu_seconds * 1000.0)
     )?;
     if costs.runs.iter().any(|usage| usage.wal_bytes > 0) {
         let kibibytes = each(&|usage| mebibytes(usage.wal_bytes) * 1024.0);
-        writeln!(f, "  {:<24} {kibibytes:>12} KiB", "write-ahead log")?;
+        writeln!(f, "  {:<26} {kibibytes:>12} KiB", "write-ahead log")?;
     }
     Ok(())
 }

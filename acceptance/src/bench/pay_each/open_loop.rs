@@ -111,7 +111,7 @@ async fn pay(wires: Arc<Wires>, shared: Arc<Shared>, id: String, due: Instant) {
                     latency,
                     declined: true,
                 },
-                (status, payment) => End::Failed(format!("{status} {payment}")),
+                (status, payment) => End::Failed(format!("{status} {payment}").trim_end().to_owned()),
             }
         }
     };
