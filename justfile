@@ -65,7 +65,7 @@ test *ARGS: _tools
     cargo build --workspace --bins
     @.ci/cargo-test "$@"
 
-# Measure rates, latencies and costs against the original and the limits of Postgres and NATS: a table, and target/bench.json (`--quick`, `--only PARTS`, `--long`)
+# Measure the system, the original and the limits of its parts: a table, and target/bench.json (`--help` for more)
 bench *ARGS: _tools
     cargo build --release --package invoice-app --package payment-provider --package local-stack --package acceptance
     @target/release/bench "$@"

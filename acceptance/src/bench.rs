@@ -17,12 +17,14 @@ pub mod report;
 pub mod seed;
 pub mod size;
 pub mod statistics;
+pub mod table;
 pub mod targets;
 pub mod usage;
 
 use ground::Ground;
 use pay_each::bank::RemoteBank;
-use report::{Report, mebibytes};
+use report::Report;
+use table::mebibytes;
 
 /// A part of the benchmark that can be asked for alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -166,17 +168,18 @@ async fn compared(options: &Options, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Answers with how many invoices a second were imported.
 async fn pay_all(
     ground: &Ground,
     name: &str,
     (prefix, invoices, paid_before): (&str, u32, u64),
     report: &mut Report,
-) -> Result<pay_all::Run> {
+) -> Result<f64> {
     say(name);
-    let run = pay_all::measure(ground, prefix, invoices, paid_before).await?;
+    let (run, imported) = pay_all::measure(ground, prefix, invoices, paid_before).await?;
     report.note(name, "invoices/s", run.rate);
-    report.note_usage(name, u64::from(invoices), run.usage.clone());
-    Ok(run)
+    report.note_usage(name, u64::from(invoices), run.usage);
+    Ok(imported)
 }
 
 async fn replicas(options: &Options, report: &mut Report) -> Result<()> {
@@ -213,14 +216,14 @@ async fn growth(options: &Options, large: &Ground, repetition: u32, report: &mut
     small.close().await;
     let paid_before = u64::from(many) + u64::from(options.invoices) * u64::from(repetition - 1);
     let prefix = format!("B{repetition}-");
-    let run = pay_all(
+    let imported = pay_all(
         large,
         "growth.large",
         (&prefix, options.invoices, paid_before),
         report,
     )
     .await?;
-    report.note("import", "invoices/s", run.imported);
+    report.note("import", "invoices/s", imported);
     // So that nothing is left to be vacuumed there while something else is measured.
     large.settle_databases().await
 }

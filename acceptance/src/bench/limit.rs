@@ -4,17 +4,6 @@
 pub mod nats;
 pub mod postgres;
 
-use super::usage::Usage;
-
-/// What one run came to.
-#[derive(Debug)]
-pub struct Run {
-    /// Invoices a second.
-    pub rate: f64,
-    /// What that cost.
-    pub usage: Usage,
-}
-
 /// The rate of doing both: the times of an invoice add up.
 #[must_use]
 pub fn combined(postgres: f64, nats: f64) -> f64 {

@@ -1,6 +1,6 @@
 //! Facts without which a figure says nothing: the machine, the commit, and the settings that make writes durable.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
@@ -90,8 +90,12 @@ pub async fn settings(ground: &Ground) -> Result<BTreeMap<String, String>> {
         .await?
         .expect(200)?;
     let told = |pointer: &str| about.pointer(pointer).map(Value::to_string);
-    // The server tells it only when it is not the default of two minutes.
-    let interval = told("/jetstream/config/sync_interval").unwrap_or_else(|| "default (2 min)".to_owned());
+    let interval = about
+        .pointer("/jetstream/config/sync_interval")
+        .and_then(Value::as_u64);
+    let interval =
+        interval.ok_or_else(|| Error::new(format!("NATS does not tell when it syncs: {about}")))?;
+    let interval = format!("{} s", Duration::from_nanos(interval).as_secs());
     settings.insert("nats.sync_interval".to_owned(), interval);
     let always = told("/jetstream/config/sync_always").unwrap_or_else(|| "false".to_owned());
     settings.insert("nats.sync_always".to_owned(), always);

@@ -18,29 +18,20 @@ use tokio::{net::TcpListener, sync::Mutex};
 use super::{
     proc,
     statistics::rate,
-    usage::{Cost, Usage},
+    usage::{Cost, Run, Usage},
 };
 use crate::{Client, Error, Result, client::count};
 
 /// Starting takes milliseconds.
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// What one run came to.
-#[derive(Debug)]
-pub struct Run {
-    /// Invoices paid a second.
-    pub rate: f64,
-    /// What that cost.
-    pub usage: Usage,
-}
-
 /// Starts both processes, has `invoices` paid by one call, and ends them.
 pub async fn measure(invoices: u32) -> Result<Run> {
     let directory = TempDir::new()?;
     let (provider_port, app_port) = (free_port(), free_port());
-    let provider = start(&directory, provider_port, &["serve-original-payments"]).await?;
+    let provider = start(&directory, provider_port, &["original-payments"]).await?;
     let options = [
-        "serve-original-invoices".to_owned(),
+        "original-invoices".to_owned(),
         format!("--provider-port={provider_port}"),
         format!("--invoices={invoices}"),
     ];

@@ -25,8 +25,8 @@ use self::{
 };
 use super::{
     ground::{self, Ground},
-    report::rounded,
     statistics::{milliseconds, percentile},
+    table::rounded,
     usage::Usage,
 };
 use crate::{Error, Result};

@@ -1,6 +1,6 @@
-//! What is handed out: one table for people, and `bench.json` with everything for programs.
+//! Everything that was measured, and `bench.json` with all of it for programs. The table for people is in `table`.
 
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     statistics::{median, spread},
     targets::Target,
-    usage::{Cost, Usage},
+    usage::Usage,
 };
 use crate::Result;
 
@@ -27,6 +27,17 @@ pub struct Figure {
     pub max: f64,
 }
 
+/// What the repetitions of a measurement cost.
+#[derive(Clone, Debug, Serialize)]
+pub struct Costs {
+    /// The measurement.
+    pub name: String,
+    /// How many invoices each repetition paid.
+    pub invoices: u64,
+    /// In order of the repetitions.
+    pub runs: Vec<Usage>,
+}
+
 /// Everything a run came to, in the order in which it was measured first.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
@@ -36,8 +47,8 @@ pub struct Report {
     pub settings: BTreeMap<String, String>,
     /// By name.
     pub figures: Vec<(String, Figure)>,
-    /// What the rates cost, by name; each the last repetition's.
-    pub usage: Vec<(String, u64, Usage)>,
+    /// What the rates cost.
+    pub usage: Vec<Costs>,
     /// What the rates ought to be.
     pub targets: Vec<Target>,
     /// The most memory each process ever held at once, in bytes, over all repetitions.
@@ -71,8 +82,14 @@ impl Report {
             let peak = self.peaks.entry(process).or_default();
             *peak = cost.peak_bytes.max(*peak);
         }
-        self.usage.retain(|(known, ..)| known != name);
-        self.usage.push((name.to_owned(), invoices, usage));
+        match self.usage.iter_mut().find(|known| known.name == name) {
+            Some(known) => known.runs.push(usage),
+            None => self.usage.push(Costs {
+                name: name.to_owned(),
+                invoices,
+                runs: vec![usage],
+            }),
+        }
     }
 
     /// The median of a figure; `None` when it was not measured.
@@ -89,14 +106,7 @@ impl Report {
     /// Writes everything.
     pub fn write(&self, path: &Path) -> Result<()> {
         let figures: BTreeMap<_, _> = self.figures.iter().map(|(name, figure)| (name, figure)).collect();
-        let usage: BTreeMap<_, _> = self
-            .usage
-            .iter()
-            .map(|(name, invoices, usage)| (name, (invoices, usage)))
-            .map(|(name, (invoices, usage))| {
-                (name, serde_json::json!({"invoices": invoices, "usage": usage}))
-            })
-            .collect();
+        let usage: BTreeMap<_, _> = self.usage.iter().map(|costs| (&costs.name, costs)).collect();
         let all = serde_json::json!({
             "machine": self.machine, "settings": self.settings, "figures": figures, "usage": usage,
             "targets": self.targets, "peaks": self.peaks, "details": self.details,
@@ -105,129 +115,10 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value) in &self.machine {
-            writeln!(
-                f,
-                "{name:<12} {}",
-                value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-            )?;
-        }
-        let settings: Vec<String> = self
-            .settings
-            .iter()
-            .map(|(name, value)| format!("{name}={value}"))
-            .collect();
-        writeln!(f, "{:<12} {}", "settings", settings.join(" "))?;
-        let width = self.figures.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        writeln!(
-            f,
-            "\n{:<width$} {:>12} {:>12} {:>12}  {:>2}",
-            "", "median", "least", "greatest", "of"
-        )?;
-        for (name, figure) in &self.figures {
-            let Figure {
-                median,
-                min,
-                max,
-                values,
-                unit,
-            } = figure;
-            writeln!(
-                f,
-                "{name:<width$} {:>12} {:>12} {:>12}  {:>2}  {unit}",
-                rounded(*median),
-                rounded(*min),
-                rounded(*max),
-                values.len()
-            )?;
-        }
-        if !self.usage.is_empty() {
-            writeln!(
-                f,
-                "\nfor 1,000 invoices, in the last repetition: CPU ms (peak MiB)"
-            )?;
-        }
-        for (name, invoices, usage) in &self.usage {
-            write!(f, "{name:<width$}")?;
-            let thousands = super::statistics::number(*invoices) / 1000.0;
-            for (
-                process,
-                Cost {
-                    cpu_seconds,
-                    peak_bytes,
-                },
-            ) in &usage.processes
-            {
-                write!(
-                    f,
-                    "  {process} {} ({})",
-                    rounded(cpu_seconds * 1000.0 / thousands),
-                    rounded(mebibytes(*peak_bytes))
-                )?;
-            }
-            writeln!(
-                f,
-                "  elsewhere {}  WAL {} KiB",
-                rounded(usage.elsewhere_cpu_seconds * 1000.0 / thousands),
-                rounded(mebibytes(usage.wal_bytes) * 1024.0 / thousands)
-            )?;
-        }
-        if !self.targets.is_empty() {
-            writeln!(f)?;
-        }
-        self.targets.iter().try_for_each(|target| writeln!(f, "{target}"))
-    }
-}
-
-/// Bytes in MiB.
-#[must_use]
-pub fn mebibytes(bytes: u64) -> f64 {
-    super::statistics::number(bytes) / 1024.0 / 1024.0
-}
-
-/// Three significant digits, or whole numbers with their thousands apart.
-#[must_use]
-pub fn rounded(value: f64) -> String {
-    match value.abs() {
-        size if size >= 1000.0 => thousands(value),
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        size if size >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.3}"),
-    }
-}
-
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let (sign, digits) = digits
-        .strip_prefix('-')
-        .map_or(("", digits.as_str()), |digits| ("-", digits));
-    let mut grouped = String::from(sign);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn numbers_are_rounded_to_what_can_be_read() {
-        assert_eq!(rounded(0.123_45), "0.123");
-        assert_eq!(rounded(3.456), "3.46");
-        assert_eq!(rounded(45.67), "45.7");
-        assert_eq!(rounded(456.7), "457");
-        assert_eq!(rounded(1234.5), "1,234");
-        assert_eq!(rounded(-1_234_567.0), "-1,234,567");
-        assert_eq!(rounded(100_000.0), "100,000");
-    }
+    use crate::bench::usage::Cost;
 
     #[test]
     fn repetitions_of_a_figure_are_one_row_with_their_median_and_spread() {
@@ -238,28 +129,26 @@ mod tests {
         report.note("commit", "ms", 0.25);
         assert_eq!(report.median("pay_all"), Some(2000.0));
         assert_eq!(report.median("other"), None);
-        let table = report.to_string();
-        let row = table.lines().find(|line| line.starts_with("pay_all")).unwrap();
-        let words: Vec<&str> = row.split_whitespace().collect();
-        assert_eq!(words, ["pay_all", "2,000", "1,000", "3,000", "3", "invoices/s"]);
-        assert!(table.contains("commit"), "{table}");
+        let (_, figure) = report.figures.first().unwrap();
+        assert_eq!((figure.min, figure.max), (1000.0, 3000.0));
+        assert_eq!(figure.values, [3000.0, 1000.0, 2000.0]);
+        assert_eq!(report.figures.len(), 2);
     }
 
     #[test]
-    fn costs_are_told_for_a_thousand_invoices() {
+    fn the_peak_of_a_process_is_that_of_all_measurements() {
         let mut report = Report::default();
-        let mut usage = Usage {
-            wal_bytes: 2_048_000,
-            ..Usage::default()
-        };
-        let cost = Cost {
-            cpu_seconds: 1.0,
-            peak_bytes: 3 << 20,
-        };
-        usage.processes.insert("postgres", cost);
-        report.note_usage("pay_all", 10_000, usage);
-        let table = report.to_string();
-        assert!(table.contains("postgres 100 (3.00)"), "{table}");
-        assert!(table.contains("WAL 200 KiB"), "{table}");
+        for (name, peak_bytes) in [("a", 5), ("a", 9), ("b", 7)] {
+            let cost = Cost {
+                cpu_seconds: 1.0,
+                peak_bytes,
+            };
+            let mut usage = Usage::default();
+            usage.processes.insert("postgres", cost);
+            report.note_usage(name, 1000, usage);
+        }
+        assert_eq!(report.peaks.get("postgres"), Some(&9));
+        let kept: Vec<usize> = report.usage.iter().map(|cost| cost.runs.len()).collect();
+        assert_eq!(kept, [2, 1]);
     }
 }

@@ -4,8 +4,8 @@
 use super::ground::{self, Ground};
 use crate::Result;
 
-/// UUIDs of version 7 from a number, alike in both databases: a millisecond each, from the beginning of 2026 on. `mark` tells
-/// invoices from payments.
+/// UUIDs of version 7 from a number, alike in both databases: a millisecond each, from the beginning of 2026 on. `mark`
+/// tells invoices from payments.
 fn id(mark: &str) -> String {
     format!(
         "(lpad(to_hex(1767225600000 + n), 12, '0') || '7000' || '8{mark}' || lpad(to_hex(n), 14, '0'))::uuid"

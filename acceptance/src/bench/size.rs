@@ -4,11 +4,7 @@ use std::time::{Duration, Instant};
 
 use local_stack::Service;
 
-use super::{
-    ground::Ground,
-    proc,
-    report::{Report, mebibytes},
-};
+use super::{ground::Ground, proc, report::Report, table::mebibytes};
 use crate::Result;
 
 /// A start leaves more behind than stays: this long after it a service is at rest.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::report::{Report, rounded};
+use super::{report::Report, table::rounded};
 
 /// On which side of the bound a figure ought to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -43,6 +43,15 @@ pub struct Usage {
     pub wal_bytes: u64,
 }
 
+/// What one run of a measurement came to.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Invoices a second.
+    pub rate: f64,
+    /// What that cost.
+    pub usage: Usage,
+}
+
 /// What one process cost.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Cost {

@@ -46,12 +46,12 @@ struct Cli {
 #[command(hide = true)]
 enum Role {
     /// The original's provider.
-    ServeOriginalPayments {
+    OriginalPayments {
         #[arg(long)]
         port: u16,
     },
     /// The original's invoice-app.
-    ServeOriginalInvoices {
+    OriginalInvoices {
         #[arg(long)]
         port: u16,
         #[arg(long)]
@@ -60,7 +60,7 @@ enum Role {
         invoices: u32,
     },
     /// A bank with moods.
-    ServeBank {
+    Bank {
         #[arg(long)]
         port: u16,
         #[arg(long)]
@@ -92,13 +92,13 @@ fn main() -> ExitCode {
 
 async fn play(role: Role) -> Result<()> {
     match role {
-        Role::ServeOriginalPayments { port } => original::serve_payments(port).await,
-        Role::ServeOriginalInvoices {
+        Role::OriginalPayments { port } => original::serve_payments(port).await,
+        Role::OriginalInvoices {
             port,
             provider_port,
             invoices,
         } => original::serve_invoices(port, provider_port, invoices).await,
-        Role::ServeBank { port, seed } => bank::serve(port, seed).await,
+        Role::Bank { port, seed } => bank::serve(port, seed).await,
     }
 }
 

@@ -48,11 +48,11 @@ async fn bench_measures_and_compares_what_it_is_asked_for() -> Result<()> {
         "postgres",
         "load",
     ] {
-        let cost = &told["usage"]["pay_all"]["usage"]["processes"][process];
+        let cost = &told["usage"]["pay_all"]["runs"][0]["processes"][process];
         assert!(cost["peak_bytes"].as_u64() > Some(1 << 20), "{process}: {cost}");
     }
     assert!(
-        told["usage"]["pay_all"]["usage"]["wal_bytes"].as_u64() > Some(1500 * 500),
+        told["usage"]["pay_all"]["runs"][0]["wal_bytes"].as_u64() > Some(1500 * 500),
         "{told}"
     );
     for setting in ["fsync", "synchronous_commit", "full_page_writes"] {

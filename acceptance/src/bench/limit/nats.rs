@@ -23,10 +23,9 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::Run;
 use crate::{
     Error, Result,
-    bench::{ground::Ground, statistics::rate},
+    bench::{ground::Ground, statistics::rate, usage::Run},
 };
 
 /// Requests published together, as invoice-app's sender does.

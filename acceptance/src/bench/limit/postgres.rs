@@ -22,12 +22,12 @@ use sqlx::{
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-use super::Run;
 use crate::{
     Error, Result,
     bench::{
         ground::{self, Ground},
         statistics::rate,
+        usage::Run,
     },
     check,
 };

@@ -19,7 +19,7 @@ use crate::{Error, Result, client::text};
 /// How often the backlog is looked at.
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
 /// Everything is answered within the wait that the calls ask for, and some overhead.
-const DRAIN_LIMIT: Duration = Duration::from_secs(60);
+const DRAIN_LIMIT: Duration = Duration::from_mins(1);
 /// As long as a caller may wait: the answer then tells how the payment ended.
 const PATIENT: &str = "prefer: wait=30\r\n";
 
@@ -111,7 +111,7 @@ async fn pay(wires: Arc<Wires>, shared: Arc<Shared>, id: String, due: Instant) {
                     latency,
                     declined: true,
                 },
-                (status, payment) => End::Failed(format!("{status} {payment}")),
+                (status, payment) => End::Failed(format!("{status} {payment}").trim_end().to_owned()),
             }
         }
     };
