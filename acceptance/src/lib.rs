@@ -1,6 +1,7 @@
 //! What the black-box tests stand on: a running system, a caller of its API, ways to hurt it, and the check afterwards.
 
 pub mod bank;
+pub mod callers;
 pub mod chaos;
 pub mod check;
 pub mod cli;
@@ -8,18 +9,23 @@ pub mod client;
 pub mod cut_proxy;
 pub mod error;
 pub mod load;
+pub mod memory;
+pub mod metrics;
 pub mod nats_admin;
+pub mod nats_cluster;
 pub mod raw_nats;
 pub mod system;
 pub mod wait;
 
 pub use crate::{
+    callers::{Callers, Tally},
     chaos::Chaos,
     check::Report,
     client::{Answer, Client},
     cut_proxy::CutProxy,
     error::{Error, Result},
     load::Load,
+    metrics::metric,
     nats_admin::{NatsAdmin, StreamState, stream_state},
     raw_nats::RawNats,
     system::System,
