@@ -25,3 +25,4 @@ mod nats_outages;
 mod nats_permissions;
 mod postgres_outages;
 mod rolling;
+mod upgrades;
