@@ -23,6 +23,7 @@ mod main_path;
 mod nats_forgets;
 mod nats_outages;
 mod nats_permissions;
+mod overload;
 mod postgres_outages;
 mod rolling;
 mod upgrades;
