@@ -24,7 +24,7 @@ default:
 demo *ARGS: _release
     @target/release/local-stack demo "$@"
 
-# Start the same stack, empty and quiet, until Ctrl-C (state in .stack/, kept with KEEP=1)
+# Start the same stack, empty and quiet, until Ctrl-C (state in .stack/, kept with KEEP=1; NATS_NODES=3: a cluster)
 up: _release
     @target/release/local-stack up
 

@@ -3,8 +3,11 @@
 use std::{
     collections::HashMap,
     net::Ipv4Addr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -67,6 +70,10 @@ struct Shared {
     charges: Mutex<HashMap<Uuid, Charge>>,
     calls: Mutex<HashMap<String, u32>>,
     complaints: Mutex<Vec<String>>,
+    /// Answers nothing but 503.
+    failing: AtomicBool,
+    /// Calls and look-ups, by key.
+    arrivals: Mutex<HashMap<Uuid, Vec<Instant>>>,
 }
 
 /// A running bank. Ends when dropped.
@@ -84,6 +91,8 @@ impl Bank {
             charges: Mutex::default(),
             calls: Mutex::default(),
             complaints: Mutex::default(),
+            failing: AtomicBool::new(false),
+            arrivals: Mutex::default(),
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
@@ -120,10 +129,29 @@ impl Bank {
         lock(&self.shared.calls).get(invoice).copied().unwrap_or(0)
     }
 
+    /// From now on every call and look-up fails, with 503 and without effect, or none does.
+    pub fn fail_everything(&self, failing: bool) {
+        self.shared.failing.store(failing, Ordering::Relaxed);
+    }
+
+    /// When it was called or looked up, of each payment.
+    #[must_use]
+    pub fn arrivals(&self) -> HashMap<Uuid, Vec<Instant>> {
+        lock(&self.shared.arrivals).clone()
+    }
+
     /// What was wrong with the calls it got.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         lock(&self.shared.complaints).clone()
+    }
+}
+
+impl Shared {
+    /// Notes a call; true when it fails.
+    fn turns_away(&self, key: Uuid) -> bool {
+        lock(&self.arrivals).entry(key).or_default().push(Instant::now());
+        self.failing.load(Ordering::Relaxed)
     }
 }
 
@@ -159,6 +187,9 @@ async fn work_off(State(bank): State<Arc<Shared>>, headers: HeaderMap, Json(orde
         lock(&bank.complaints).push(format!("no usable key: {order}"));
         return StatusCode::BAD_REQUEST.into_response();
     };
+    if bank.turns_away(key) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let (invoice, amount) = (text("invoice"), (text("value"), text("currency")));
     if key.to_string() != text("id") {
         lock(&bank.complaints).push(format!("key {key} for {order}"));
@@ -200,6 +231,9 @@ fn enter(bank: &Shared, charge: &Charge) -> Charge {
 }
 
 async fn find(State(bank): State<Arc<Shared>>, Path(id): Path<Uuid>) -> Response {
+    if bank.turns_away(id) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let mut charges = lock(&bank.charges);
     let Some(charge) = charges.get_mut(&id) else {
         return StatusCode::NOT_FOUND.into_response();

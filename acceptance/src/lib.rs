@@ -3,6 +3,7 @@
 
 pub mod bank;
 pub mod bench;
+pub mod callers;
 pub mod chaos;
 pub mod check;
 pub mod cli;
@@ -10,18 +11,23 @@ pub mod client;
 pub mod cut_proxy;
 pub mod error;
 pub mod load;
+pub mod memory;
+pub mod metrics;
 pub mod nats_admin;
+pub mod nats_cluster;
 pub mod raw_nats;
 pub mod system;
 pub mod wait;
 
 pub use crate::{
+    callers::{Callers, Tally},
     chaos::Chaos,
     check::Report,
     client::{Answer, Client},
     cut_proxy::CutProxy,
     error::{Error, Result},
     load::Load,
+    metrics::metric,
     nats_admin::{NatsAdmin, StreamState, stream_state},
     raw_nats::RawNats,
     system::System,

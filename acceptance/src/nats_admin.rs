@@ -125,33 +125,45 @@ pub struct StreamState {
 
 /// What the server itself says about a stream; `None` when there is none. Needs no user and disturbs nobody.
 pub async fn stream_state(nats: &NatsServer, stream: &str) -> Result<Option<StreamState>> {
+    let Some(detail) = stream_detail(nats, stream).await? else {
+        return Ok(None);
+    };
+    let consumers = list(&detail, "/consumer_detail");
+    let first = consumers.first().cloned().unwrap_or_default();
+    let of_first = |pointer: &str| first.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
+    Ok(Some(StreamState {
+        messages: client::count(&detail, "/state/messages"),
+        last_sequence: client::count(&detail, "/state/last_seq"),
+        consumers: consumers.len(),
+        ack_pending: of_first("/num_ack_pending"),
+        redelivered: of_first("/num_redelivered"),
+        pending: of_first("/num_pending"),
+        ack_floor: of_first("/ack_floor/stream_seq"),
+        deliveries: of_first("/delivered/consumer_seq"),
+    }))
+}
+
+/// The same, as the server writes it.
+pub async fn stream_detail(nats: &NatsServer, stream: &str) -> Result<Option<Value>> {
     let http = local_stack::http_client(std::time::Duration::from_secs(5))?;
     let url = format!(
         "{}/jsz?accounts=true&streams=true&consumers=true",
         nats.monitor_url()
     );
     let jsz: Value = serde_json::from_str(&http.get(url).send().await?.text().await?)?;
-    let list = |value: &Value, pointer: &str| value.pointer(pointer).and_then(Value::as_array).cloned();
-    for account in list(&jsz, "/account_details").unwrap_or_default() {
-        for detail in list(&account, "/stream_detail").unwrap_or_default() {
-            if client::text(&detail, "/name") == stream {
-                let consumers = list(&detail, "/consumer_detail").unwrap_or_default();
-                let first = consumers.first().cloned().unwrap_or_default();
-                let of_first = |pointer: &str| first.pointer(pointer).and_then(Value::as_u64).unwrap_or(0);
-                return Ok(Some(StreamState {
-                    messages: client::count(&detail, "/state/messages"),
-                    last_sequence: client::count(&detail, "/state/last_seq"),
-                    consumers: consumers.len(),
-                    ack_pending: of_first("/num_ack_pending"),
-                    redelivered: of_first("/num_redelivered"),
-                    pending: of_first("/num_pending"),
-                    ack_floor: of_first("/ack_floor/stream_seq"),
-                    deliveries: of_first("/delivered/consumer_seq"),
-                }));
-            }
-        }
-    }
-    Ok(None)
+    let accounts = list(&jsz, "/account_details");
+    let mut details = accounts
+        .iter()
+        .flat_map(|account| list(account, "/stream_detail"));
+    Ok(details.find(|detail| client::text(detail, "/name") == stream))
+}
+
+fn list(value: &Value, pointer: &str) -> Vec<Value> {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// The same, for a stream that must exist.

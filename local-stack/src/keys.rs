@@ -170,7 +170,11 @@ impl Keys {
             .chain(dns.iter().cloned());
         let mut server = CertificateParams::new(names.collect::<Vec<_>>())?;
         server.distinguished_name.push(DnType::CommonName, "nats-server");
-        server.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+        // Servers of a cluster show it to each other, and there one of the two is the client.
+        server.extended_key_usages = vec![
+            rcgen::ExtendedKeyUsagePurpose::ServerAuth,
+            rcgen::ExtendedKeyUsagePurpose::ClientAuth,
+        ];
         server.use_authority_key_identifier_extension = true;
         (server.not_before, server.not_after) = (from, until);
         let server_key = KeyPair::generate()?;

@@ -9,6 +9,7 @@ mod guard;
 mod http;
 mod keys;
 mod nats;
+mod nats_servers;
 mod ports;
 mod postgres;
 mod process;
@@ -26,8 +27,9 @@ pub use crate::{
     guard::run_guard,
     http::{http_client, install_crypto_provider, wait_for_ok},
     keys::{Keys, User},
-    nats::{NatsOptions, NatsServer, connect_nats},
-    ports::{Ports, free_port},
+    nats::{Membership, NatsOptions, NatsServer, connect_nats},
+    nats_servers::{NatsNodes, NatsServers},
+    ports::{NatsPorts, Ports, free_port},
     postgres::{Postgres, PostgresOptions},
     process::{Process, Program, Spec},
     service::{Service, ServiceKind, ServiceOptions},

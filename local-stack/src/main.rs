@@ -11,7 +11,7 @@ use local_stack::{ChildArgs, Error};
 #[derive(Parser)]
 #[command(
     name = "local-stack",
-    after_help = "STACK_DIR, STACK_PORT_BASE, STACK_TOKENS_FILE and KEEP=1 change where and how the stack runs."
+    after_help = "STACK_DIR, STACK_PORT_BASE, STACK_TOKENS_FILE, NATS_NODES=3 and KEEP=1 change where and how the stack runs."
 )]
 enum Command {
     /// Start the stack, empty and quiet, until Ctrl-C or SIGTERM.

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::Signal;
+
 use crate::{Error, Keys, Program, Result, Spec, User, http::wait_for_ok, tools};
 
 /// How to run a nats-server.
@@ -24,6 +26,17 @@ pub struct NatsOptions {
     pub keys: Keys,
 }
 
+/// A server's place in a cluster.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// Its name; the others know it by that.
+    pub name: String,
+    /// Where the others reach it, on the loopback address.
+    pub route_port: u16,
+    /// The same of every member.
+    pub all_route_ports: Vec<u16>,
+}
+
 /// A running nats-server.
 #[derive(Debug)]
 pub struct NatsServer {
@@ -32,21 +45,41 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Starts it and waits until it is ready.
+    /// Starts a single one and waits until it is ready.
     pub async fn start(options: NatsOptions) -> Result<Self> {
-        let store = options.directory.join("store");
-        std::fs::create_dir_all(&store).map_err(Error::file("make the directory", store))?;
-        let mut spec = Spec::new("nats-server", tools::tool("nats-server")?, options.log.clone());
         let configuration = tools::workspace_root().join("nats/nats-server.conf");
-        spec.args = vec![OsString::from("--config"), configuration.into_os_string()];
-        spec.env = environment(&options)?;
-        spec.working_directory.clone_from(&options.directory);
-        let server = Self {
-            program: Program::new(spec),
-            options,
-        };
+        let server = Self::prepare("nats-server", options, configuration, BTreeMap::new())?;
         server.start_again().await?;
         Ok(server)
+    }
+
+    /// Starts a member of a cluster and waits until it is ready, which takes a majority of members.
+    pub async fn start_member(options: NatsOptions, membership: Membership) -> Result<Self> {
+        let configuration = member_configuration(&options.directory)?;
+        let environment = member_environment(&options.keys, &membership);
+        let server = Self::prepare(&membership.name, options, configuration, environment)?;
+        server.start_again().await?;
+        Ok(server)
+    }
+
+    /// `further` goes over the environment that every server has.
+    fn prepare(
+        name: &str,
+        options: NatsOptions,
+        configuration: PathBuf,
+        further: BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let store = options.directory.join("store");
+        std::fs::create_dir_all(&store).map_err(Error::file("make the directory", store))?;
+        let mut spec = Spec::new(name, tools::tool("nats-server")?, options.log.clone());
+        spec.args = vec![OsString::from("--config"), configuration.into_os_string()];
+        spec.env = environment(&options)?;
+        spec.env.extend(further);
+        spec.working_directory.clone_from(&options.directory);
+        Ok(Self {
+            program: Program::new(spec),
+            options,
+        })
     }
 
     /// Starts it again after a stop or crash, and waits until it is ready.
@@ -94,6 +127,14 @@ impl NatsServer {
         self.options.directory.join("store")
     }
 
+    /// Makes it leave as a rollout does: its leaders hand over, its clients are asked to go one after another, and then it
+    /// ends. Waits for that.
+    pub async fn leave(&self) -> Option<std::process::ExitStatus> {
+        let process = self.program.process()?;
+        process.signal(Signal::USR2);
+        process.wait().await
+    }
+
     /// Stops it in good order.
     pub async fn stop(&self) {
         self.program.stop(Duration::from_secs(10)).await;
@@ -118,7 +159,8 @@ impl NatsServer {
     }
 }
 
-/// Connects as one of the users to a server that may not be our own; the inbox prefix follows from the user's name.
+/// Connects as one of the users to a server that may not be our own, or to one of several (`url` with commas); the inbox
+/// prefix follows from the user's name.
 pub async fn connect_nats(url: &str, ca: &Path, seed_file: &Path, user: User) -> Result<async_nats::Client> {
     crate::http::install_crypto_provider();
     let seed = std::fs::read_to_string(seed_file).map_err(Error::file("read", seed_file))?;
@@ -127,7 +169,7 @@ pub async fn connect_nats(url: &str, ca: &Path, seed_file: &Path, user: User) ->
         .require_tls(true)
         .add_root_certificates(ca.to_owned())
         .custom_inbox_prefix(format!("_INBOX_{}", user.as_str().replace('-', "_")))
-        .connect(url)
+        .connect(url.split(',').collect::<Vec<_>>())
         .await
         .map_err(|error| {
             Error::Nats(format!(
@@ -137,9 +179,43 @@ pub async fn connect_nats(url: &str, ca: &Path, seed_file: &Path, user: User) ->
         })
 }
 
+/// Puts the one configuration beside what production's servers have in the place of the empty `cluster.conf`: it is looked
+/// for in the same directory.
+fn member_configuration(directory: &Path) -> Result<PathBuf> {
+    let root = tools::workspace_root();
+    let target = directory.join("config");
+    std::fs::create_dir_all(&target).map_err(Error::file("make the directory", &target))?;
+    for source in ["nats/nats-server.conf", "k8s/overlays/production/cluster.conf"] {
+        let source = root.join(source);
+        let name = source.file_name().unwrap_or_default();
+        std::fs::copy(&source, target.join(name)).map_err(Error::file("copy", &source))?;
+    }
+    Ok(target.join("nats-server.conf"))
+}
+
+fn member_environment(keys: &Keys, membership: &Membership) -> BTreeMap<String, String> {
+    let address = |port: &u16| format!("127.0.0.1:{port}");
+    let routes: Vec<String> = membership
+        .all_route_ports
+        .iter()
+        .map(|port| format!("tls://{}", address(port)))
+        .collect();
+    [
+        ("NATS_SERVER_NAME", membership.name.clone()),
+        ("NATS_CLUSTER_LISTEN", address(&membership.route_port)),
+        ("NATS_ROUTES", format!("[{}]", routes.join(", "))),
+        ("NATS_TLS_CA", quoted(&keys.ca_file())),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+/// Paths may hold any character; the server reads a value like a line of its configuration.
+fn quoted(path: &Path) -> String {
+    format!("\"{}\"", path.display())
+}
+
 fn environment(options: &NatsOptions) -> Result<BTreeMap<String, String>> {
-    // Paths may hold any character; the server reads a value like a line of its configuration.
-    let quoted = |path: &Path| format!("\"{}\"", path.display());
     let keys = &options.keys;
     let mut environment: BTreeMap<String, String> = keys.public_keys()?.into_iter().collect();
     environment.extend(

@@ -19,12 +19,21 @@ pub struct Ports {
     pub invoice_app_admin: u16,
     /// payment-provider's health and metrics.
     pub payment_provider_admin: u16,
-    /// nats-server for clients.
-    pub nats: u16,
-    /// nats-server's monitoring.
-    pub nats_monitor: u16,
+    /// Of each nats-server there may be.
+    pub nats: [NatsPorts; 3],
     /// Postgres. Not 5432, where a machine's own server may run.
     pub postgres: u16,
+}
+
+/// The ports of one nats-server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NatsPorts {
+    /// For clients.
+    pub client: u16,
+    /// Monitoring.
+    pub monitor: u16,
+    /// For the other servers of its cluster; unused by a single one.
+    pub route: u16,
 }
 
 impl Default for Ports {
@@ -33,23 +42,32 @@ impl Default for Ports {
             http: 8081,
             invoice_app_admin: 9081,
             payment_provider_admin: 9082,
-            nats: 4222,
-            nats_monitor: 8222,
+            nats: [0, 1, 2].map(|node| NatsPorts {
+                client: 4222 + node,
+                monitor: 8222 + node,
+                route: 6222 + node,
+            }),
             postgres: 15433,
         }
     }
 }
 
 impl Ports {
-    /// Six ports in a row.
+    /// Six ports in a row, and seven more for a cluster of NATS.
     #[must_use]
     pub const fn from_base(base: u16) -> Self {
+        const fn nats(base: u16, client: u16, route: u16) -> NatsPorts {
+            NatsPorts {
+                client: base.saturating_add(client),
+                monitor: base.saturating_add(client + 1),
+                route: base.saturating_add(route),
+            }
+        }
         Self {
             http: base,
             invoice_app_admin: base.saturating_add(1),
             payment_provider_admin: base.saturating_add(2),
-            nats: base.saturating_add(3),
-            nats_monitor: base.saturating_add(4),
+            nats: [nats(base, 3, 10), nats(base, 6, 11), nats(base, 8, 12)],
             postgres: base.saturating_add(5),
         }
     }
@@ -60,9 +78,9 @@ impl Ports {
             return Ok(Self::default());
         };
         match base.parse() {
-            Ok(base @ 1..=65530) => Ok(Self::from_base(base)),
+            Ok(base @ 1..=65520) => Ok(Self::from_base(base)),
             _ => Err(Error::Usage(format!(
-                "STACK_PORT_BASE is {base}, but must be between 1 and 65530"
+                "STACK_PORT_BASE is {base}, but must be between 1 and 65520"
             ))),
         }
     }
@@ -71,26 +89,31 @@ impl Ports {
     #[must_use]
     pub fn free() -> Self {
         loop {
-            let ports = Self::from_base(BLOCKS.next() * 10);
-            if ports.check_free().is_ok() {
+            let ports = Self::from_base(BLOCKS.next() * 20);
+            if ports.check_free(ports.nats.len()).is_ok() {
                 return ports;
             }
         }
     }
 
-    /// Fails for the first port that another process holds.
-    pub fn check_free(&self) -> Result<()> {
-        let ports = [
+    /// Fails for the first port that another process holds; with one nats-server, the others' ports are of no interest.
+    pub fn check_free(&self, nats_nodes: usize) -> Result<()> {
+        let mut ports = vec![
             (self.http, "invoice-app"),
             (self.invoice_app_admin, "invoice-app's health and metrics"),
             (
                 self.payment_provider_admin,
                 "payment-provider's health and metrics",
             ),
-            (self.nats, "NATS"),
-            (self.nats_monitor, "NATS monitoring"),
             (self.postgres, "Postgres"),
         ];
+        for node in self.nats.iter().take(nats_nodes) {
+            ports.push((node.client, "NATS"));
+            ports.push((node.monitor, "NATS monitoring"));
+            if nats_nodes > 1 {
+                ports.push((node.route, "NATS servers among themselves"));
+            }
+        }
         for (port, purpose) in ports {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|_| Error::PortInUse { port, purpose })?;
         }
@@ -98,9 +121,9 @@ impl Ports {
     }
 }
 
-/// Blocks of ten ports, and below single ones: outside the range from which the system takes ports for outgoing connections
+/// Blocks of twenty ports, and below single ones: outside the range from which the system takes ports for outgoing connections
 /// (it usually begins at 32768), one of which would otherwise sit on a port while its listener is being started again.
-static BLOCKS: Turn = Turn::new(1200, 1600);
+static BLOCKS: Turn = Turn::new(600, 800);
 static SINGLE: Turn = Turn::new(28_000, 4000);
 
 /// Hands out the numbers of a range in turn. Each process begins somewhere else.

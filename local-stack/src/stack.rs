@@ -1,4 +1,4 @@
-//! All four processes as one system: started in order, described by `env`, stopped in reverse order.
+//! All processes as one system: started in order, described by `env`, stopped in reverse order.
 
 use std::{
     collections::BTreeMap,
@@ -8,8 +8,8 @@ use std::{
 };
 
 use crate::{
-    Error, Keys, NatsOptions, NatsServer, Ports, Postgres, PostgresOptions, Program, Result, Service,
-    ServiceKind, ServiceOptions, StackDirectory, User, env_file, tools,
+    Error, Keys, NatsNodes, NatsServer, NatsServers, Ports, Postgres, PostgresOptions, Program, Result,
+    Service, ServiceKind, ServiceOptions, StackDirectory, User, env_file, tools,
 };
 
 /// The two databases.
@@ -25,6 +25,8 @@ pub struct StackOptions {
     pub keep: bool,
     /// Where it listens.
     pub ports: Ports,
+    /// One nats-server, or a cluster.
+    pub nats_nodes: NatsNodes,
     /// False where a power cut is of no interest; see `PostgresOptions`.
     pub durable: bool,
     /// Demand tokens from this file instead of answering everybody.
@@ -44,6 +46,7 @@ impl StackOptions {
             directory: directory.to_owned(),
             keep: false,
             ports: Ports::free(),
+            nats_nodes: NatsNodes::One,
             durable: false,
             tokens_file: None,
             invoice_app: BTreeMap::new(),
@@ -52,13 +55,14 @@ impl StackOptions {
         })
     }
 
-    /// For people: `STACK_DIR`, `STACK_PORT_BASE`, `STACK_TOKENS_FILE` and `KEEP` decide.
+    /// For people: `STACK_DIR`, `STACK_PORT_BASE`, `STACK_TOKENS_FILE`, `NATS_NODES` and `KEEP` decide.
     pub fn from_env() -> Result<Self> {
         let tokens_file = std::env::var_os("STACK_TOKENS_FILE").map(PathBuf::from);
         Ok(Self {
             directory: Self::directory_from_env(),
             keep: std::env::var("KEEP").is_ok_and(|keep| keep == "1"),
             ports: Ports::from_env()?,
+            nats_nodes: NatsNodes::from_env()?,
             durable: true,
             tokens_file: tokens_file
                 .map(|path| path.canonicalize().map_err(Error::file("find", path)))
@@ -82,7 +86,7 @@ pub struct Stack {
     // Dropped in this order.
     invoice_app: Service,
     payment_provider: Service,
-    nats: NatsServer,
+    nats: NatsServers,
     postgres: Postgres,
     directory: StackDirectory,
 }
@@ -93,18 +97,12 @@ impl Stack {
         for binary in [ServiceKind::InvoiceApp, ServiceKind::PaymentProvider] {
             tools::built_binary(binary.as_str())?;
         }
-        options.ports.check_free()?;
+        options.ports.check_free(options.nats_nodes.count())?;
         let directory = StackDirectory::try_new(&options.directory, options.keep)?;
         let keys = Keys::open_or_generate(&directory.path().join("keys"))?;
         let (postgres, nats) = tokio::try_join!(
             start_postgres(&options, &directory),
-            NatsServer::start(NatsOptions {
-                directory: directory.path().join("nats"),
-                log: directory.log("nats-server"),
-                port: options.ports.nats,
-                monitor_port: options.ports.nats_monitor,
-                keys,
-            })
+            NatsServers::start(options.nats_nodes, &directory, &keys, &options.ports.nats)
         )?;
         let (invoice_app, payment_provider) = tokio::try_join!(
             Service::start(invoice_app_options(&options, &directory, &postgres, &nats)),
@@ -133,9 +131,15 @@ impl Stack {
         &self.payment_provider
     }
 
-    /// The NATS server.
+    /// The NATS server; of a cluster, the first.
     #[must_use]
     pub fn nats(&self) -> &NatsServer {
+        self.nats.first()
+    }
+
+    /// All NATS servers.
+    #[must_use]
+    pub fn nats_servers(&self) -> &NatsServers {
         &self.nats
     }
 
@@ -179,7 +183,9 @@ impl Stack {
     /// What `env` says now.
     #[must_use]
     pub fn env(&self) -> Vec<(&'static str, String)> {
-        let keys = self.nats.keys();
+        let (first, keys) = (self.nats(), self.nats().keys());
+        let store_dir = |nats: &NatsServer| nats.store_dir().display().to_string();
+        let pid = |nats: &NatsServer| nats.program().pid().to_string();
         let seed = |user| keys.seed_file(user).display().to_string();
         vec![
             ("INVOICE_APP_URL", self.invoice_app.url()),
@@ -187,7 +193,8 @@ impl Stack {
             ("PAYMENT_PROVIDER_ADMIN_URL", self.payment_provider.admin_url()),
             ("NATS_URL", self.nats.url()),
             ("NATS_CA", keys.ca_file().display().to_string()),
-            ("NATS_STORE_DIR", self.nats.store_dir().display().to_string()),
+            ("NATS_STORE_DIR", store_dir(first)),
+            ("NATS_STORE_DIRS", self.nats.listed(store_dir)),
             ("NATS_NKEY_INVOICE_APP", seed(User::InvoiceApp)),
             ("NATS_NKEY_PAYMENT_PROVIDER", seed(User::PaymentProvider)),
             ("NATS_NKEY_DEBUG", seed(User::Debug)),
@@ -198,7 +205,8 @@ impl Stack {
                 "PAYMENT_PROVIDER_PID",
                 self.payment_provider.program().pid().to_string(),
             ),
-            ("NATS_PID", self.nats.program().pid().to_string()),
+            ("NATS_PID", pid(first)),
+            ("NATS_PIDS", self.nats.listed(pid)),
             ("POSTGRES_PID", self.postgres.program().pid().to_string()),
         ]
     }
@@ -208,15 +216,13 @@ impl Stack {
         env_file::write_env(self.directory(), &self.env())
     }
 
-    /// The four programs, in the order in which they are stopped.
+    /// All programs, in the order in which they are stopped.
     #[must_use]
-    pub fn programs(&self) -> [&Program; 4] {
-        [
-            self.invoice_app.program(),
-            self.payment_provider.program(),
-            self.nats.program(),
-            self.postgres.program(),
-        ]
+    pub fn programs(&self) -> Vec<&Program> {
+        let mut programs = vec![self.invoice_app.program(), self.payment_provider.program()];
+        programs.extend(self.nats.iter().map(NatsServer::program));
+        programs.push(self.postgres.program());
+        programs
     }
 
     /// Stops everything in good order: the services while what they depend on is still there. An `env` of a stopped
@@ -258,7 +264,7 @@ fn invoice_app_options(
     options: &StackOptions,
     directory: &StackDirectory,
     postgres: &Postgres,
-    nats: &NatsServer,
+    nats: &NatsServers,
 ) -> ServiceOptions {
     let mut service = ServiceOptions::new(
         ServiceKind::InvoiceApp,
@@ -266,8 +272,9 @@ fn invoice_app_options(
         options.ports.invoice_app_admin,
         &postgres.url(INVOICES),
         &nats.url(),
-        nats.keys(),
+        nats.first().keys(),
     );
+    set_replicas(options, &mut service);
     service.http_port = options.ports.http;
     if let Some(tokens) = &options.tokens_file {
         service
@@ -286,7 +293,7 @@ fn payment_provider_options(
     options: &StackOptions,
     directory: &StackDirectory,
     postgres: &Postgres,
-    nats: &NatsServer,
+    nats: &NatsServers,
 ) -> ServiceOptions {
     let mut service = ServiceOptions::new(
         ServiceKind::PaymentProvider,
@@ -294,9 +301,16 @@ fn payment_provider_options(
         options.ports.payment_provider_admin,
         &postgres.url(PAYMENTS),
         &nats.url(),
-        nats.keys(),
+        nats.first().keys(),
     );
+    set_replicas(options, &mut service);
     service.settings.extend(options.payment_provider.clone());
     service.env.extend(options.env.clone());
     service
+}
+
+/// As many copies of a stream as there are servers to keep one.
+fn set_replicas(options: &StackOptions, service: &mut ServiceOptions) {
+    let replicas = options.nats_nodes.count().to_string();
+    service.settings.insert("nats.replicas".to_owned(), replicas);
 }

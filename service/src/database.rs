@@ -5,7 +5,7 @@ use std::{borrow::Cow, io, path::Path, str::FromStr as _, time::Duration};
 use rand::RngExt as _;
 use secrecy::ExposeSecret as _;
 use sqlx::{
-    Connection as _, Executor as _, PgPool,
+    Connection as _, Executor as _, PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -25,6 +25,12 @@ const STATEMENT_CACHE: usize = 256;
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How often the password file is looked at.
 const PASSWORD_CHECK: Duration = Duration::from_secs(10);
+/// A migration that waits for a table holds up everybody who comes after it, so it waits less than a call waits for a
+/// connection, and lets them pass for a while before it tries again.
+const MIGRATION_LOCK_TIMEOUT: &str = "500ms";
+const MIGRATION_LOCK_PAUSE: Duration = Duration::from_secs(2);
+/// Held by whoever migrates; any number that nothing else in the database uses.
+const MIGRATING: i64 = 0x696e_766f_6963_6573;
 /// Between looks at a database that is away.
 const AWAY_PAUSE: Duration = Duration::from_millis(500);
 /// Deadlocks end with one victim at a time: after this many the contention is not accidental.
@@ -107,14 +113,17 @@ async fn follow_password(pool: PgPool, mut options: PgConnectOptions, path: std:
     }
 }
 
-/// Runs pending migrations, waiting for the database as long as it is away (logged once a change). Other replicas wait
-/// on sqlx's advisory lock. Migrations of a newer binary are left alone: an older one may be started again beside it.
+/// Runs pending migrations, waiting for the database as long as it is away (logged once a change), and for tables that
+/// are in use. One replica migrates, others wait for it. Migrations of a newer binary are left alone: an older one may be
+/// started again beside it.
 pub async fn migrate(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateError> {
     let mut own = Migrator::with_migrations(migrator.iter().cloned().collect());
     own.set_ignore_missing(true);
+    // We take a lock of our own.
+    own.set_locking(false);
     let mut away = Away::default();
     loop {
-        match migrate_once(pool, &own).await {
+        let pause = match migrate_once(pool, &own).await {
             Ok(()) => {
                 away.over();
                 tracing::info!("database schema is up to date");
@@ -124,22 +133,56 @@ pub async fn migrate(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateEr
                 if fault(&error) == Fault::Away =>
             {
                 away.note(&error);
+                if is_lock_timeout(&error) {
+                    MIGRATION_LOCK_PAUSE
+                } else {
+                    AWAY_PAUSE
+                }
             }
             Err(error) => return Err(error),
-        }
-        tokio::time::sleep(AWAY_PAUSE).await;
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
 async fn migrate_once(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateError> {
-    // Out of the pool, since it waits for the lock, and migrates, without a limit.
+    // Out of the pool, since it has limits of its own.
     let mut connection = pool.acquire().await?.detach();
-    connection
-        .execute("set statement_timeout = 0; set lock_timeout = 0")
-        .await?;
-    migrator.run_direct(None, &mut connection, false).await?;
+    connection.execute("set statement_timeout = 0").await?;
+    // Asked for again and again: a session that waits inside a statement would hold up `create index concurrently`, which
+    // waits for every older statement.
+    while !try_lock(&mut connection).await? {
+        tokio::time::sleep(AWAY_PAUSE).await;
+    }
+    for migration in migrator.iter() {
+        // What runs outside a transaction is made to wait beside others, and giving up half-way leaves an invalid index.
+        let lock_timeout = if migration.no_tx {
+            "0"
+        } else {
+            MIGRATION_LOCK_TIMEOUT
+        };
+        sqlx::query_scalar::<_, String>("select set_config('lock_timeout', $1, false)")
+            .bind(lock_timeout)
+            .fetch_one(&mut connection)
+            .await?;
+        migrator
+            .run_direct(Some(migration.version), &mut connection, false)
+            .await?;
+    }
+    // The lock ends with the session.
     connection.close().await?;
     Ok(())
+}
+
+async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("select pg_try_advisory_lock($1)")
+        .bind(MIGRATING)
+        .fetch_one(connection)
+        .await
+}
+
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
 }
 
 /// Waits until the schema is at least the migrator's newest version: what `serve` does when it may not migrate itself.

@@ -16,7 +16,11 @@ use service::{
     database::{self, Fault, fault, migrate, retry_conflicts, wait_for_schema},
     dead_letters::{self, Command},
 };
-use sqlx::{PgPool, migrate::Migrator, query_scalar};
+use sqlx::{
+    PgPool, Postgres, SqlSafeStr, Transaction,
+    migrate::{Migration, MigrationType, Migrator},
+    query_scalar,
+};
 
 static MIGRATOR: Migrator = sqlx::migrate!("tests/migrations");
 
@@ -143,6 +147,90 @@ async fn migrating_waits_for_the_database() {
             .is_err(),
         "it waits"
     );
+}
+
+/// The test's own migrations and this one.
+fn with_further(sql: &'static str, no_tx: bool) -> Migrator {
+    let mut all: Vec<Migration> = MIGRATOR.iter().cloned().collect();
+    let kind = MigrationType::Simple;
+    all.push(Migration::new(
+        2,
+        "further".into(),
+        kind,
+        sql.into_sql_str(),
+        no_tx,
+    ));
+    Migrator::with_migrations(all)
+}
+
+/// Waits until a query finds something.
+async fn finds(pool: &PgPool, query: &'static str) {
+    let looking = async {
+        while query_scalar::<_, i64>(query).fetch_one(pool).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), looking)
+        .await
+        .unwrap();
+}
+
+/// A transaction that uses the table as any writing one does.
+async fn using_the_table(pool: &PgPool) -> Transaction<'static, Postgres> {
+    let mut transaction = pool.begin().await.unwrap();
+    let sql = "set local lock_timeout = '5s'; lock table dead_letters in row exclusive mode";
+    sqlx::raw_sql(sql).execute(&mut *transaction).await.unwrap();
+    transaction
+}
+
+#[tokio::test]
+async fn a_migration_that_waits_for_a_table_lets_others_use_it_meanwhile() {
+    let pool = new_database().await;
+    let older = using_the_table(&pool).await;
+    let migrating = tokio::spawn({
+        let migrator = with_further("alter table dead_letters add column note text", false);
+        let pool = pool.clone();
+        async move { migrate(&pool, &migrator).await }
+    });
+    // It tries again and again, and nobody has to wait for it for longer than a call would.
+    for _ in 0..2 {
+        let waits = "select count(*) from pg_locks where relation = 'dead_letters'::regclass and not granted";
+        finds(&pool, waits).await;
+        using_the_table(&pool).await.commit().await.unwrap();
+    }
+    assert!(!migrating.is_finished());
+    older.commit().await.unwrap();
+    migrating.await.unwrap().unwrap();
+    sqlx::query("select note from dead_letters")
+        .execute(&pool)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn two_that_migrate_at_once_make_an_index_concurrently_without_a_deadlock() {
+    let pool = new_database().await;
+    let older = using_the_table(&pool).await;
+    let migrating = ["one", "two"].map(|_| {
+        let sql = "-- no-transaction\ncreate index concurrently by_reason on dead_letters (reason)";
+        let (pool, migrator) = (pool.clone(), with_further(sql, true));
+        tokio::spawn(async move { migrate(&pool, &migrator).await })
+    });
+    // The index waits for the older transaction, for longer than Postgres takes to notice a deadlock.
+    let waits = "select count(*) from pg_stat_activity
+                 where query like '%create index concurrently by_reason%' and wait_event_type = 'Lock'
+                 and datname = current_database() and clock_timestamp() - query_start > interval '2 s'";
+    finds(&pool, waits).await;
+    older.commit().await.unwrap();
+    for migrated in migrating {
+        migrated.await.unwrap().unwrap();
+    }
+    let valid: bool =
+        query_scalar("select indisvalid from pg_index where indexrelid = 'by_reason'::regclass")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert!(valid);
 }
 
 #[tokio::test]

@@ -11,7 +11,14 @@ use acceptance::{
 };
 use serde_json::json;
 
-async fn system_with(bank: &Bank) -> System {
+pub(crate) async fn system_with(bank: &Bank) -> System {
+    system_with_settings(bank, []).await
+}
+
+pub(crate) async fn system_with_settings<const N: usize>(
+    bank: &Bank,
+    further: [(String, String); N],
+) -> System {
     let settings = [
         ("gateway.kind", "http"),
         ("gateway.url", &bank.url()),
@@ -20,13 +27,16 @@ async fn system_with(bank: &Bank) -> System {
         ("ledger.lease_margin_ms", "500"),
     ]
     .map(|(key, value)| (key.to_owned(), value.to_owned()));
-    System::start_with(|options| options.payment_provider.extend(settings))
-        .await
-        .unwrap()
+    System::start_with(|options| {
+        options.payment_provider.extend(settings);
+        options.payment_provider.extend(further);
+    })
+    .await
+    .unwrap()
 }
 
 /// The check against this bank's books: every payment matches, and no invoice was charged twice, under whatever key.
-async fn expect_succeeded(system: &System, bank: &Bank, n: usize) {
+pub(crate) async fn expect_succeeded(system: &System, bank: &Bank, n: usize) {
     let stack = system.stack();
     let mut books = check::read(&stack.invoice_database_url(), &stack.payment_database_url())
         .await

@@ -37,6 +37,7 @@ impl Place {
             .env("STACK_PORT_BASE", self.base.to_string())
             .env_remove("KEEP")
             .env_remove("STACK_TOKENS_FILE")
+            .env_remove("NATS_NODES")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -49,7 +50,12 @@ impl Place {
     }
 
     async fn up(&self) -> (Child, BTreeMap<String, String>) {
-        let mut up = self.command(&["up"]).spawn().unwrap();
+        self.up_with("1").await
+    }
+
+    async fn up_with(&self, nats_nodes: &str) -> (Child, BTreeMap<String, String>) {
+        let mut up = self.command(&["up"]);
+        let mut up = up.env("NATS_NODES", nats_nodes).spawn().unwrap();
         let env = eventually("the stack is up", || {
             let ended = up.try_wait();
             async {
@@ -109,7 +115,7 @@ impl Place {
         for name in PIDS {
             assert!(!lives(&env[name]), "{name} {} is still there", env[name]);
         }
-        Ports::from_base(self.base).check_free().unwrap();
+        Ports::from_base(self.base).check_free(3).unwrap();
     }
 }
 
@@ -205,6 +211,47 @@ async fn up_starts_what_dies_again_and_ends_without_a_trace_twice_in_a_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn up_with_three_nats_servers_names_them_all_and_starts_each_again() {
+    let place = Place::new();
+    let (up, mut env) = place.up_with("3").await;
+    let listed = |env: &BTreeMap<String, String>, name: &str| -> Vec<String> {
+        env[name].split(',').map(str::to_owned).collect()
+    };
+    let ports = Ports::from_base(place.base).nats;
+    let urls = ports.map(|ports| format!("tls://127.0.0.1:{}", ports.client));
+    assert_eq!(listed(&env, "NATS_URL"), urls);
+    let stores = listed(&env, "NATS_STORE_DIRS");
+    assert!(stores.iter().all(|store| Path::new(store).is_dir()), "{stores:?}");
+    assert_eq!((stores.len(), &stores[0]), (3, &env["NATS_STORE_DIR"]));
+    pays(&env).await;
+    for node in 0..3 {
+        let old = listed(&env, "NATS_PIDS")[node].clone();
+        let killed = std::process::Command::new("kill").args(["-9", &old]).status();
+        assert!(killed.unwrap().success());
+        env = eventually("the killed server is started again", || async {
+            let env = place.env()?;
+            Ok((listed(&env, "NATS_PIDS")[node] != old).then_some(env))
+        })
+        .await
+        .unwrap();
+    }
+    assert_eq!(listed(&env, "NATS_PIDS")[0], env["NATS_PID"]);
+    // What is sent before leaders are elected is sent again half a minute later; a later one takes no time.
+    eventually("payments go through again", || async {
+        let client = Client::try_new(&env["INVOICE_APP_URL"])?;
+        let id = client.create("1.00", "EUR").await?;
+        let answer = client.pay(&id, &[("prefer", "wait=2")]).await?;
+        Ok((answer.status == 200).then_some(()))
+    })
+    .await
+    .unwrap();
+    signal(&up, "-TERM");
+    let output = up.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    place.leaves_nothing(&env).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_survives_a_stack_whose_own_process_is_killed() {
     let place = Place::new();
     let (mut up, env) = place.up().await;
@@ -225,7 +272,7 @@ async fn a_port_in_use_is_named() {
     let ports = Ports::from_base(place.base);
     for port in [
         ports.http,
-        ports.nats,
+        ports.nats[0].client,
         ports.postgres,
         ports.payment_provider_admin,
     ] {

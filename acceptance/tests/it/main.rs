@@ -12,6 +12,7 @@
 
 mod bench;
 mod bulk;
+mod cluster;
 mod concurrency;
 mod crashes;
 mod dead_letters;
@@ -23,5 +24,7 @@ mod main_path;
 mod nats_forgets;
 mod nats_outages;
 mod nats_permissions;
+mod overload;
 mod postgres_outages;
 mod rolling;
+mod upgrades;

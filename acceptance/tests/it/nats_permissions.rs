@@ -26,8 +26,8 @@ impl Server {
         let nats = NatsServer::start(NatsOptions {
             directory: directory.path().to_owned(),
             log: directory.path().join("nats.log"),
-            port: ports.nats,
-            monitor_port: ports.nats_monitor,
+            port: ports.nats[0].client,
+            monitor_port: ports.nats[0].monitor,
             keys: Keys::generate(&directory.path().join("keys"), &[]).unwrap(),
         })
         .await

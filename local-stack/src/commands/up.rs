@@ -53,7 +53,7 @@ pub(crate) fn print_addresses(stack: &Stack) {
     );
     println!(
         "  NATS                {} (monitoring: {})",
-        stack.nats().url(),
+        stack.nats_servers().url(),
         stack.nats().monitor_url()
     );
     println!("  databases           {}", stack.invoice_database_url());
@@ -90,7 +90,7 @@ pub(crate) fn print_next(stack: &Stack) {
     println!("  curl -s{token} -X POST {url}/invoices/pay");
     println!("  curl -s{token} '{url}/invoices?status=paid'");
     println!("  # watch the messages: with the nats command, or without");
-    println!("  nats sub 'pay.>' -s {} \\", stack.nats().url());
+    println!("  nats sub 'pay.>' -s {} \\", stack.nats_servers().url());
     println!(
         "    --nkey {} \\",
         quoted_path(&keys.seed_file(local_stack::User::Debug))

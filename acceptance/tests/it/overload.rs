@@ -1,0 +1,161 @@
+//! More work than can be done: a bank that fails every call for a while, and one far slower than what is asked of it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use acceptance::{
+    Callers, System,
+    bank::{Bank, Behaviour},
+    client::{NO_WAIT, WAIT, import_lines},
+    eventually,
+    memory::peak_memory,
+};
+use uuid::Uuid;
+
+use crate::http_bank::{expect_succeeded, system_with};
+
+const MIB: u64 = 1024 * 1024;
+
+/// What either service may take beyond its peak in quiet times. Holding a message costs about a kilobyte, and of those there
+/// are some thousands at most, however many wait.
+const MORE_MEMORY: u64 = 64 * MIB;
+
+/// Peaks of both services.
+fn peaks(system: &System) -> [u64; 2] {
+    let stack = system.stack();
+    [stack.invoice_app(), stack.payment_provider()].map(|service| peak_memory(service.program()).unwrap())
+}
+
+#[track_caller]
+fn expect_flat(name: &str, before: [u64; 2], system: &System) {
+    let after = peaks(system);
+    for (service, (before, after)) in ["invoice-app", "payment-provider"]
+        .iter()
+        .zip(before.into_iter().zip(after))
+    {
+        eprintln!(
+            "{name}: {service}: {} MiB, then {} MiB",
+            before / MIB,
+            after / MIB
+        );
+        assert!(after < before + MORE_MEMORY, "{service}: {before}, then {after}");
+    }
+}
+
+/// Imports and pays so many, in one call each.
+async fn pay(system: &System, prefix: &str, invoices: u32, prefer: acceptance::client::Headers<'_>) {
+    let client = system.client().unwrap();
+    client.import(import_lines(prefix, invoices, 0)).await.unwrap();
+    let answer = client.pay_all(prefer).await.unwrap();
+    assert!(matches!(answer.status, 200 | 202), "{answer:?}");
+}
+
+/// The seconds between the third and the fourth try of each payment.
+fn third_pauses(arrivals: &HashMap<Uuid, Vec<Instant>>) -> Vec<f64> {
+    let mut pauses: Vec<f64> = arrivals
+        .values()
+        .filter_map(|tries| match tries.as_slice() {
+            [_, _, third, fourth, ..] => Some(fourth.duration_since(*third).as_secs_f64()),
+            _ => None,
+        })
+        .collect();
+    pauses.sort_by(f64::total_cmp);
+    pauses
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bank_that_fails_every_call_for_a_while_is_asked_seldom_and_at_random_and_then_pays_everything() {
+    const INVOICES: u32 = 1500;
+    /// Five tries of each payment, by the documented pauses of 1, 2, 4 and 8 s.
+    const OUTAGE: Duration = Duration::from_secs(17);
+    let bank = Bank::start(|_, _| Behaviour::Succeed).await.unwrap();
+    let system = system_with(&bank).await;
+    pay(&system, "W", INVOICES, WAIT).await;
+    system.at_least_paid(INVOICES.into()).await.unwrap();
+    let quiet = peaks(&system);
+    let before: Vec<Uuid> = bank.arrivals().into_keys().collect();
+
+    bank.fail_everything(true);
+    pay(&system, "F", INVOICES, NO_WAIT).await;
+    tokio::time::sleep(OUTAGE).await;
+    let mut tried = bank.arrivals();
+    tried.retain(|key, _| !before.contains(key));
+    bank.fail_everything(false);
+    system.at_least_paid(u64::from(2 * INVOICES)).await.unwrap();
+
+    // 4 pauses of three quarters each are over after 11.25 s, a fifth one would end after 23.
+    assert_eq!(tried.len(), usize::try_from(INVOICES).unwrap());
+    let most = tried.values().map(Vec::len).max().unwrap();
+    assert!((3..=5).contains(&most), "{most} tries of one payment");
+    let pauses = third_pauses(&tried);
+    let [early, late] = [pauses.len() / 10, pauses.len() * 9 / 10].map(|place| pauses[place]);
+    eprintln!("at most {most} tries; the third pause took {early} to {late} s");
+    // The upper quarter of 4 s is random: nine tenths and one tenth of it are 0.8 s apart.
+    assert!(early > 2.9 && late - early > 0.5, "{early} to {late} s");
+    // Afterwards a look-up and a call are enough.
+    let all = bank.arrivals();
+    let most_at_all = all.values().map(Vec::len).max().unwrap();
+    assert!(most_at_all <= most + 3, "{most_at_all} calls for one payment");
+    expect_flat("the bank fails", quiet, &system);
+    expect_succeeded(&system, &bank, usize::try_from(2 * INVOICES).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_times_what_can_be_settled_is_accepted_or_refused_in_words_and_settled_later() {
+    const IMPORTED: u32 = 4000;
+    let slow = Arc::new(AtomicBool::new(true));
+    let bank = Bank::start({
+        let slow = Arc::clone(&slow);
+        move |_, _| {
+            if slow.load(Ordering::Relaxed) {
+                Behaviour::SucceedAfter(Duration::from_millis(200))
+            } else {
+                Behaviour::Succeed
+            }
+        }
+    })
+    .await
+    .unwrap();
+    // At most ten payments in a second, so that ten times as many are easily asked for.
+    let system = system_with_two_lines(&bank).await;
+    let client = system.client().unwrap();
+    let one = client.create("1.00", "EUR").await.unwrap();
+    client.pay(&one, WAIT).await.unwrap().expect(200).unwrap();
+    let quiet = peaks(&system);
+
+    pay(&system, "B", IMPORTED, NO_WAIT).await;
+    let callers = Callers::start(64, vec![client.clone()], NO_WAIT);
+    let asked = eventually("ten times as many are asked for as are settled", || async {
+        let (accepted, settled) = (
+            callers.tally().accepted.len(),
+            system.count_invoices("paid").await?,
+        );
+        Ok((accepted >= 1000 && accepted as u64 >= 10 * settled).then_some(accepted))
+    })
+    .await
+    .unwrap();
+    eprintln!("{asked} accepted one by one beside {IMPORTED} at once");
+    slow.store(false, Ordering::Relaxed);
+    let tally = callers.stop().await.unwrap();
+    tally.expect_only(&[200, 201, 202, 429, 503]).unwrap();
+    expect_flat("ten times the load", quiet, &system);
+
+    // What was refused is not lost either: it is asked for once more.
+    pay(&system, "L", 1, NO_WAIT).await;
+    let created = tally.answers.get(&("create", 201)).copied().unwrap_or(0);
+    let all = created + u64::from(IMPORTED) + 2;
+    system.at_least_paid(all).await.unwrap();
+    expect_succeeded(&system, &bank, usize::try_from(all).unwrap()).await;
+}
+
+/// A bank that takes two calls at a time.
+async fn system_with_two_lines(bank: &Bank) -> System {
+    let two = ("gateway.max_concurrent".to_owned(), "2".to_owned());
+    crate::http_bank::system_with_settings(bank, [two]).await
+}

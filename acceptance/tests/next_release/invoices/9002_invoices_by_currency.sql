@@ -1,0 +1,2 @@
+-- no-transaction
+create index concurrently invoices_by_currency on invoices (currency, id);
