@@ -12,6 +12,8 @@
 
 mod bulk;
 mod concurrency;
+#[cfg(debug_assertions)]
+mod crash_points;
 mod crashes;
 mod dead_letters;
 mod http_bank;
