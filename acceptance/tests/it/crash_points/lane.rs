@@ -1,6 +1,8 @@
 //! A running system on which one round follows the other: what the rounds before have left behind must not matter.
 
-use acceptance::{Client, Result, System, eventually, nats_admin::existing_stream};
+use std::time::Duration;
+
+use acceptance::{Client, Result, System, eventually, nats_admin::existing_stream, wait::eventually_within};
 use local_stack::{Service, ServiceKind};
 use payment_contract::crash_points::DIRECTORY;
 use sqlx::{Connection, PgConnection};
@@ -18,6 +20,9 @@ const PAYMENT_PROVIDER: [(&str, &str); 4] = [
     ("ledger.lease_margin_ms", "600"),
 ];
 const INVOICE_APP: [(&str, &str); 1] = [("sender.resend_after_s", "1")];
+
+/// Several times what any round takes on a busy machine: most take three seconds, those with an ack wait fifteen.
+const LONGEST_ROUND: Duration = Duration::from_secs(75);
 
 /// One system and what must be in its books by now.
 pub(super) struct Lane {
@@ -85,7 +90,7 @@ impl Lane {
 
     /// Waits until nothing is open any more.
     pub(super) async fn settled(&self) -> Result<()> {
-        eventually("no payment is open", || async {
+        eventually_within(LONGEST_ROUND, "no payment is open", || async {
             let query = "select count(*) from payments where status = 'requested'";
             let open: i64 = sqlx::query_scalar(query)
                 .fetch_one(&mut *self.books.lock().await)
