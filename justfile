@@ -70,6 +70,18 @@ bench *ARGS: _tools
     cargo build --release --package invoice-app --package payment-provider --package local-stack --package acceptance
     @target/release/bench "$@"
 
+# Crash each service at each of its steps under a small load (`--pairs`: both, at every two steps, which takes long)
+crash-matrix *ARGS: _tools
+    #!/usr/bin/env bash
+    set -euo pipefail
+    case "$*" in
+      '') which=single crashes=() ;;
+      --pairs) which=pair crashes=(--ignored) ;;
+      *) echo "usage: crash-matrix [--pairs]" >&2; exit 64 ;;
+    esac
+    cargo build --workspace --bins
+    cargo test --package acceptance --test it -- ${crashes[@]+"${crashes[@]}"} "crash_points::every_$which"
+
 # Check formatting, code, licences and sources of dependencies, shell and YAML files
 lint: _tools _cargo-deny && lint-manifests
     cargo fmt --all --check
@@ -117,6 +129,7 @@ _sqlx-prepare CRATE URL:
 
 _release: _tools
     cargo build --release --package invoice-app --package payment-provider --package local-stack
+    @! grep -l CRASH_POINTS target/release/invoice-app target/release/payment-provider
 
 # For those who run just itself instead of bin/just.
 _tools:

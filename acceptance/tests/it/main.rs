@@ -14,6 +14,8 @@ mod bench;
 mod bulk;
 mod cluster;
 mod concurrency;
+#[cfg(debug_assertions)]
+mod crash_points;
 mod crashes;
 mod dead_letters;
 mod http_bank;

@@ -1,0 +1,86 @@
+//! Each service dies at each of its steps, alone and both together, and is started again: every invoice is paid once, all
+//! books agree, and every point in the list was really reached.
+//!
+//! The matrix is printed, and kept in `target/crash-matrix.md`.
+
+use std::time::Duration;
+
+use acceptance::Result;
+use local_stack::{ServiceKind, built_binary};
+use payment_contract::crash_points::{DIRECTORY, IN_BOTH, IN_INVOICE_APP, IN_PAYMENT_PROVIDER, Point};
+
+use self::matrix::Matrix;
+
+mod lane;
+mod load;
+mod matrix;
+mod round;
+
+/// A crash that is not reached within this long after all work is done will not be.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A step of a service at which it dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Crash {
+    service: ServiceKind,
+    point: Point,
+}
+
+impl Crash {
+    /// As the service looks for it, and as reports name it.
+    fn name(self) -> String {
+        format!("{}.{}", self.service.as_str(), self.point.name())
+    }
+
+    /// Every step of a service.
+    fn all_of(service: ServiceKind) -> Vec<Self> {
+        let own = match service {
+            ServiceKind::InvoiceApp => IN_INVOICE_APP,
+            ServiceKind::PaymentProvider => IN_PAYMENT_PROVIDER,
+        };
+        let points = own.iter().chain(IN_BOTH);
+        points
+            .map(|point| Self {
+                service,
+                point: *point,
+            })
+            .collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_single_crash_loses_nothing_and_pays_nothing_twice() {
+    let mut rounds = Vec::new();
+    for service in [ServiceKind::InvoiceApp, ServiceKind::PaymentProvider] {
+        rounds.extend(Crash::all_of(service).into_iter().map(|crash| vec![crash]));
+    }
+    crashed_at(rounds, "crash-matrix.md").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes long; run with `bin/just crash-matrix --pairs`"]
+async fn every_pair_of_crashes_loses_nothing_and_pays_nothing_twice() {
+    let mut rounds = Vec::new();
+    for app in Crash::all_of(ServiceKind::InvoiceApp) {
+        let pairs = Crash::all_of(ServiceKind::PaymentProvider).into_iter();
+        rounds.extend(pairs.map(|provider| vec![app, provider]));
+    }
+    crashed_at(rounds, "crash-matrix-pairs.md").await.unwrap();
+}
+
+/// Runs a round for each set of crashes, and prints and keeps what came of them.
+async fn crashed_at(rounds: Vec<Vec<Crash>>, file: &str) -> Result<()> {
+    let matrix = Matrix::of_rounds(rounds).await?;
+    matrix.keep(file)?;
+    matrix.expect_all_good()
+}
+
+/// The other half of this is checked wherever a release is built: there must be nothing of them in its binaries.
+#[test]
+fn the_binaries_under_test_have_crash_points() {
+    for service in [ServiceKind::InvoiceApp, ServiceKind::PaymentProvider] {
+        let binary = std::fs::read(built_binary(service.as_str()).unwrap()).unwrap();
+        let marker = DIRECTORY.as_bytes();
+        assert!(binary.windows(marker.len()).any(|bytes| bytes == marker));
+    }
+}
