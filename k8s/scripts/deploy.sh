@@ -6,9 +6,11 @@
 #   OVERLAY          what to apply (k8s/overlays/local)
 #   TAG              of images that exist already; without it they are built and loaded
 #   PREFIX           what our images' names start with; given, they are pushed instead of loaded
+#   STORAGE          `claims` for volumes that outlive pods, `ephemeral` for a cluster that makes none; without it whatever
+#                    is deployed already, and else what the cluster offers
 #   NATS_IMAGE, POSTGRES_IMAGE, IMAGE_LOAD_CMD, ENGINE, BINARIES
 #   INVOICE_APP_URL  where the outside reaches the API, if that cannot be guessed
-#   TIMEOUT          how long a rollout may take (300s)
+#   TIMEOUT          how long each rollout may take (600s)
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -26,11 +28,49 @@ if [ -z "$tag" ]; then
   tag=$(k8s/scripts/build-images.sh)
   if [ -n "${PREFIX:-}" ]; then
     engine=$(container_engine)
-    for image in invoice-app payment-provider probe; do "$engine" push "$PREFIX$image:$tag"; done
+    for image in invoice-app payment-provider probe; do "$engine" push "$prefix$image:$tag" >&2; done
   else
-    k8s/scripts/load-images.sh "invoice-app:$tag" "payment-provider:$tag" "probe:$tag" "$nats_image" "$postgres_image"
+    k8s/scripts/load-images.sh "${prefix}invoice-app:$tag" "${prefix}payment-provider:$tag" "${prefix}probe:$tag" \
+      "$nats_image" "$postgres_image"
   fi
 fi
+
+# image NAME REFERENCE: an entry of `images:` that puts the reference, by tag or by digest, in the place of the name.
+image() {
+  local name=${2%%@*} last=${2##*/}
+  case $2 in
+    *@*) printf '  - {name: %s, newName: "%s", digest: "%s"}\n' "$1" "${name%:"${name##*[:/]}"}" "${2#*@}" ;;
+    *) case $last in
+      *:*) printf '  - {name: %s, newName: "%s", newTag: "%s"}\n' "$1" "${2%:*}" "${2##*:}" ;;
+      *) printf '  - {name: %s, newName: "%s", newTag: latest}\n' "$1" "$2" ;;
+    esac ;;
+  esac
+}
+
+# Whether a StatefulSet of NATS or Postgres may ask for volumes. Those of one that exists can never be changed.
+storage() {
+  if [ -n "${STORAGE:-}" ]; then
+    printf '%s' "$STORAGE"
+  elif kube get statefulset nats --namespace messaging >/dev/null 2>&1; then
+    claims=$(kube get statefulset nats --namespace messaging -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}')
+    [ -n "$claims" ] && printf claims || printf ephemeral
+  elif [ "$overlay" != k8s/overlays/local ] ||
+    kube get storageclasses -o 'jsonpath={range .items[*]}{.metadata.annotations}{"\n"}{end}' |
+    grep -Eq 'storageclass(\.beta)?\.kubernetes\.io/is-default-class":"true"'; then
+    printf claims
+  else
+    printf ephemeral
+  fi
+}
+storage=$(storage)
+case $storage in
+  claims) components='' ;;
+  ephemeral)
+    components='components: [../../k8s/components/ephemeral-storage]'
+    say "Invoices will live as long as the pod of Postgres: nothing in this cluster makes volumes by default."
+    ;;
+  *) die "STORAGE is claims or ephemeral, not $storage." ;;
+esac
 
 # The overlay with the images of this deployment, kept for whoever wants to see what was applied.
 mkdir -p target/deploy
@@ -39,11 +79,12 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
   - ../../$overlay
+$components
 images:
-  - {name: invoice-app, newName: ${PREFIX:-}invoice-app, newTag: "$tag"}
-  - {name: payment-provider, newName: ${PREFIX:-}payment-provider, newTag: "$tag"}
-  - {name: docker.io/library/nats, newName: ${nats_image%:*}, newTag: "${nats_image##*:}"}
-  - {name: docker.io/library/postgres, newName: ${postgres_image%:*}, newTag: "${postgres_image##*:}"}
+$(image invoice-app "${prefix}invoice-app:$tag")
+$(image payment-provider "${prefix}payment-provider:$tag")
+$(image docker.io/library/nats "$nats_image")
+$(image docker.io/library/postgres "$postgres_image")
 YAML
 kubectl kustomize target/deploy >target/deploy/rendered.yaml
 
@@ -55,8 +96,8 @@ for namespace in "${namespaces[@]}"; do
     kube create --filename -
 done
 k8s/scripts/secrets.sh
-kube apply --server-side --force-conflicts --field-manager "$part_of" --filename target/deploy/rendered.yaml |
-  grep -v ' serverside-applied$' || true
+# What went well is of no interest, unlike warnings and whatever makes it fail.
+kube apply --server-side --force-conflicts --field-manager "$part_of" --filename target/deploy/rendered.yaml >/dev/null
 
 diagnose() {
   say "" "--- $2 in $1 did not become ready ---"
@@ -76,7 +117,7 @@ for workload in data/statefulset/postgres messaging/statefulset/nats invoices/de
   payments/deployment/payment-provider; do
   namespace=${workload%%/*} object=${workload#*/}
   exists "$namespace" || continue
-  if ! kube rollout status "$object" --namespace "$namespace" --timeout "${TIMEOUT:-300s}" >&2; then
+  if ! kube rollout status "$object" --namespace "$namespace" --timeout "${TIMEOUT:-600s}" >&2; then
     diagnose "$namespace" "$object"
     exit 1
   fi

@@ -24,13 +24,7 @@ put() {
     kube apply --server-side --force-conflicts --field-manager "$part_of" --filename - >/dev/null
   say "made $kind $namespace/$name"
 }
-keys() {
-  if [ -n "${LOCAL_STACK:-}" ]; then
-    "$LOCAL_STACK" keys "$@" >/dev/null
-  else
-    cargo run --quiet --package local-stack -- keys "$@" >/dev/null
-  fi
-}
+keys() { "$(local_stack)" keys "$@" >/dev/null; }
 random_text() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 # in_secret NAMESPACE NAME KEY: its value, to standard output.
 in_secret() { kube get secret "$2" --namespace "$1" -o "jsonpath={.data.$3}" | base64 --decode; }

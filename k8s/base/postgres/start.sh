@@ -5,10 +5,14 @@ set -eu
 
 roles=/etc/postgres-roles
 
-if [ ! -s "$PGDATA/PG_VERSION" ]; then
-  # Interrupted before: what is there is not a cluster, and initdb wants an empty directory.
-  rm -rf "$PGDATA"
-  initdb --pgdata "$PGDATA" --username postgres --auth peer --encoding UTF8 --locale C --data-checksums --no-instructions
+# As process 1 of its container the shell would ignore this one, and the pod would be killed in the end.
+trap 'exit 1' TERM
+
+if [ ! -d "$PGDATA" ]; then
+  # Made elsewhere and moved, so that an interrupted initdb is never taken for a database.
+  rm -rf "$PGDATA.new"
+  initdb --pgdata "$PGDATA.new" --username postgres --auth peer --encoding UTF8 --locale C --data-checksums --no-instructions
+  mv "$PGDATA.new" "$PGDATA"
 fi
 
 pg_ctl start --silent --wait --pgdata "$PGDATA" --log "$PGDATA/start.log" \
