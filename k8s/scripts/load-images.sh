@@ -20,7 +20,7 @@ done
 if [ -n "${IMAGE_LOAD_CMD:-}" ]; then
   # A pipeline says by itself where its arguments go.
   case $IMAGE_LOAD_CMD in
-    *'$@'* | *'$*'* | *'$1'*) exec bash -c "$IMAGE_LOAD_CMD" image-load "$@" ;;
+    *\$@* | *\$\** | *\$1*) exec bash -c "$IMAGE_LOAD_CMD" image-load "$@" ;;
     *) exec bash -c "$IMAGE_LOAD_CMD \"\$@\"" image-load "$@" ;;
   esac
 fi
