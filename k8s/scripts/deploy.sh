@@ -8,6 +8,7 @@
 #   PREFIX           what our images' names start with; given, they are pushed instead of loaded
 #   STORAGE          `claims` for volumes that outlive pods, `ephemeral` for a cluster that makes none; without it whatever
 #                    is deployed already, and else what the cluster offers
+#   POSTGRES_TLS     `on`, or `off` for an image whose Postgres cannot do it; without it the image is asked, if it is here
 #   NATS_IMAGE, POSTGRES_IMAGE, IMAGE_LOAD_CMD, ENGINE, BINARIES
 #   INVOICE_APP_URL  where the outside reaches the API, if that cannot be guessed
 #   TIMEOUT          how long each rollout may take (600s)
@@ -62,15 +63,35 @@ storage() {
     printf ephemeral
   fi
 }
+
+# Whether the image of Postgres can do TLS, by its own word; one that is not on this machine is taken to be the official one.
+postgres_tls() {
+  local engine library
+  if [ -n "${POSTGRES_TLS:-}" ]; then
+    printf '%s' "$POSTGRES_TLS"
+  elif engine=$(container_engine) && "$engine" image inspect "$postgres_image" >/dev/null 2>&1 &&
+    library=$("$engine" run --rm --network none --user 65532:65532 --entrypoint postgres "$postgres_image" \
+      -C ssl_library -D /tmp -c config_file=/dev/null 2>/dev/null) && [ -z "$library" ]; then
+    printf off
+  else
+    printf on
+  fi
+}
+
+components=()
 storage=$(storage)
 case $storage in
-  claims) components='' ;;
+  claims) ;;
   ephemeral)
-    components='components: [../../k8s/components/ephemeral-storage]'
+    components+=(../../k8s/components/ephemeral-storage)
     say "Invoices will live as long as the pod of Postgres: nothing in this cluster makes volumes by default."
     ;;
   *) die "STORAGE is claims or ephemeral, not $storage." ;;
 esac
+if [ "$overlay" = k8s/overlays/local ] && [ "$(postgres_tls)" = off ]; then
+  components+=(../../k8s/components/postgres-without-tls)
+  say "Postgres will be used without TLS: $postgres_image cannot do it."
+fi
 
 # The overlay with the images of this deployment, kept for whoever wants to see what was applied.
 mkdir -p target/deploy
@@ -79,7 +100,7 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
   - ../../$overlay
-$components
+components: [$(IFS=, && printf '%s' "${components[*]-}")]
 images:
 $(image invoice-app "${prefix}invoice-app:$tag")
 $(image payment-provider "${prefix}payment-provider:$tag")

@@ -7,7 +7,7 @@ const OVERLAYS: [&str; 4] = [
     "k8s/overlays/local",
     "k8s/overlays/production",
     "k8s/checks/overlays/lag-scaling",
-    "k8s/checks/overlays/ephemeral-storage",
+    "k8s/checks/overlays/bare",
 ];
 
 #[test]
