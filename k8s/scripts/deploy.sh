@@ -121,7 +121,7 @@ k8s/scripts/secrets.sh
 kube apply --server-side --force-conflicts --field-manager "$part_of" --filename target/deploy/rendered.yaml >/dev/null
 
 diagnose() {
-  say "" "--- $2 in $1 did not become ready ---"
+  say "" "--- $2 in $1 ---"
   kube get pods --namespace "$1" --output wide >&2
   kube get events --namespace "$1" --sort-by .lastTimestamp 2>/dev/null | tail -n 20 >&2
   kube describe "$2" --namespace "$1" | tail -n 30 >&2
@@ -140,7 +140,7 @@ for workload in data/statefulset/postgres messaging/statefulset/nats invoices/de
   exists "$namespace" || continue
   if ! kube rollout status "$object" --namespace "$namespace" --timeout "${TIMEOUT:-600s}" >&2; then
     diagnose "$namespace" "$object"
-    exit 1
+    die "$object in $namespace did not become ready; see above."
   fi
 done
 
@@ -150,10 +150,22 @@ invoice=$(call POST /invoices --header 'content-type: application/json' \
   --data '{"amount": {"value": "12.15", "currency": "EUR"}}')
 id=$(sed -n 's/.*"id":"\([0-9a-f-]*\)","number".*/\1/p' <<<"$invoice")
 [ -n "$id" ] || die "No invoice was made: $invoice"
-payment=$(call POST "/invoices/$id/pay" --header 'prefer: wait=30')
-case $payment in
-  *'"status":"succeeded"'*) ;;
-  *) die "The invoice was not paid: $payment" ;;
+call POST "/invoices/$id/pay" --header 'prefer: wait=30' >/dev/null
+# Services that have only just found NATS may answer first that it is pending.
+for _ in $(seq 60); do
+  invoice=$(call GET "/invoices/$id")
+  case $invoice in
+    *'"paid_at":null'*) sleep 2 ;;
+    *) break ;;
+  esac
+done
+case $invoice in
+  *'"paid_at":"'*) say "paid invoice $id" ;;
+  *)
+    diagnose messaging statefulset/nats
+    diagnose invoices deployment/invoice-app
+    diagnose payments deployment/payment-provider
+    die "The invoice was not paid: $invoice"
+    ;;
 esac
-say "paid invoice $id"
 say "invoice-app is at $url; 'just deployed-token' prints a token"
