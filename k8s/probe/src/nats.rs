@@ -12,7 +12,7 @@ use tokio::{
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// How long to try to connect. A network takes a while to apply its policies to a pod that is new.
-const CONNECTING: Duration = Duration::from_secs(60);
+const CONNECTING: Duration = Duration::from_mins(1);
 /// Between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(500);
 

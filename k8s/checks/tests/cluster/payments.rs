@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use acceptance::{Client, Error, Result, client::NO_WAIT, client::text, eventually_within};
+use acceptance::{
+    Client, Error, Result,
+    client::{NO_WAIT, text},
+    wait::eventually_within,
+};
 
 use crate::kube::Cluster;
 

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use crate::kube::Outside;
+
 /// What one caller saw.
 #[derive(Default)]
 struct Seen {
@@ -22,8 +24,8 @@ fn rollout_of_invoice_app_fails_no_request() {
     let callers = thread::scope(|scope| {
         // A new connection for each request meets the pods that come and go; one that is kept, the pod that goes.
         let callers = [0, 1].map(|idle| {
-            let (url, over) = (format!("{}/openapi.json", outside.url), &over);
-            scope.spawn(move || call_until(over, &url, idle))
+            let (outside, over) = (&outside, &over);
+            scope.spawn(move || call_until(over, outside, idle))
         });
         cluster.run(&[
             "rollout",
@@ -47,7 +49,8 @@ fn rollout_of_invoice_app_fails_no_request() {
 }
 
 #[tokio::main(flavor = "current_thread")]
-async fn call_until(over: &AtomicBool, url: &str, idle_connections: usize) -> Seen {
+async fn call_until(over: &AtomicBool, outside: &Outside, idle_connections: usize) -> Seen {
+    let url = format!("{}/invoices?limit=1", outside.url);
     let client = reqwest::Client::builder()
         .no_proxy()
         .pool_max_idle_per_host(idle_connections)
@@ -56,7 +59,7 @@ async fn call_until(over: &AtomicBool, url: &str, idle_connections: usize) -> Se
         .unwrap();
     let mut seen = Seen::default();
     while !over.load(Ordering::Relaxed) {
-        let answer = match client.get(url).send().await {
+        let answer = match client.get(&url).bearer_auth(&outside.token).send().await {
             // All of it, or the connection could not be used again.
             Ok(response) => (response.status(), response.bytes().await.err()),
             Err(error) => {
