@@ -11,7 +11,7 @@
 #   POSTGRES_TLS     `on`, or `off` for an image whose Postgres cannot do it; without it the image is asked, if it is here
 #   NATS_IMAGE, POSTGRES_IMAGE, IMAGE_LOAD_CMD, ENGINE, BINARIES
 #   INVOICE_APP_URL  where the outside reaches the API, if that cannot be guessed
-#   TIMEOUT          how long each rollout may take (600s)
+#   TIMEOUT          how many seconds each rollout may take (600)
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -134,11 +134,22 @@ diagnose() {
   done
 }
 
+# Asks again where kubectl gives up at once: a Deployment that exceeded its deadline yesterday may be recovering now.
+rolled_out() {
+  local limit=${TIMEOUT:-600} end left
+  end=$((SECONDS + ${limit%s}))
+  while left=$((end - SECONDS)) && [ "$left" -gt 0 ]; do
+    ! kube rollout status "$2" --namespace "$1" --timeout "${left}s" >&2 || return 0
+    sleep 2
+  done
+  return 1
+}
+
 for workload in data/statefulset/postgres messaging/statefulset/nats invoices/deployment/invoice-app \
   payments/deployment/payment-provider; do
   namespace=${workload%%/*} object=${workload#*/}
   exists "$namespace" || continue
-  if ! kube rollout status "$object" --namespace "$namespace" --timeout "${TIMEOUT:-600s}" >&2; then
+  if ! rolled_out "$namespace" "$object"; then
     diagnose "$namespace" "$object"
     die "$object in $namespace did not become ready; see above."
   fi

@@ -17,7 +17,7 @@ if [ ! -d "$PGDATA" ]; then
 fi
 
 # A build without TLS would not start with it. Who may do without it is pg_hba.conf's to say.
-[ -n "$(postgres -C ssl_library -D "$PGDATA" 2>/dev/null)" ] || set -- "$@" -c ssl=off
+[ -z "$(postgres -C ssl_library -D "$PGDATA" 2>/dev/null)" ] || set -- "$@" -c ssl=on
 
 pg_ctl start --silent --wait --pgdata "$PGDATA" --log "$PGDATA/start.log" \
   --options "$* -c listen_addresses=''" || {

@@ -221,12 +221,7 @@ impl Cluster {
         secret: Option<&str>,
         args: &[&str],
     ) -> Pod<'_> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let pod = format!(
-            "probe-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let pod = unique("probe");
         let mut spec = json!({
             "restartPolicy": "Never",
             "automountServiceAccountToken": false,
@@ -260,6 +255,13 @@ impl Cluster {
             name: pod,
         }
     }
+}
+
+/// A name that nothing has, not even something that is still being deleted.
+fn unique(purpose: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{purpose}-{}-{number}", std::process::id())
 }
 
 /// The current context, if it is a local cluster's.
@@ -358,7 +360,7 @@ pub(crate) struct Elsewhere<'a> {
 
 impl<'a> Elsewhere<'a> {
     pub(crate) fn create(cluster: &'a Cluster, purpose: &str) -> Self {
-        let name = format!("{purpose}-{}", std::process::id());
+        let name = unique(purpose);
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         cluster.create(
             &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),
