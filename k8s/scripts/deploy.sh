@@ -84,7 +84,7 @@ case $storage in
   claims) ;;
   ephemeral)
     components+=(../../k8s/components/ephemeral-storage)
-    say "Invoices will live as long as the pod of Postgres: nothing in this cluster makes volumes by default."
+    say "Invoices will live as long as the pod of Postgres, which gets no volume of its own here."
     ;;
   *) die "STORAGE is claims or ephemeral, not $storage." ;;
 esac
@@ -157,17 +157,22 @@ done
 
 find_url
 say "paying an invoice"
-invoice=$(call POST /invoices --header 'content-type: application/json' \
-  --data '{"amount": {"value": "12.15", "currency": "EUR"}}')
-id=$(sed -n 's/.*"id":"\([0-9a-f-]*\)","number".*/\1/p' <<<"$invoice")
-[ -n "$id" ] || die "No invoice was made: $invoice"
-call POST "/invoices/$id/pay" --header 'prefer: wait=30' >/dev/null
-# Services that have only just found NATS may answer first that it is pending.
+# Pods that are ready may still be looking for a Postgres or a NATS that was rolled out, too: what fails is tried again, and the
+# key makes it one invoice.
+invoice='' id=''
+key=deploy-$(date +%s)-$$
 for _ in $(seq 60); do
-  invoice=$(call GET "/invoices/$id")
+  if [ -z "$id" ]; then
+    invoice=$(call POST /invoices --header 'content-type: application/json' --header "idempotency-key: $key" \
+      --data '{"amount": {"value": "12.15", "currency": "EUR"}}') || true
+    id=$(sed -n 's/.*"id":"\([0-9a-f-]*\)","number".*/\1/p' <<<"$invoice")
+  else
+    invoice=$(call GET "/invoices/$id") || true
+  fi
   case $invoice in
-    *'"paid_at":null'*) sleep 2 ;;
-    *) break ;;
+    *'"paid_at":"'*) break ;;
+    *'"status":"unpaid"'*) call POST "/invoices/$id/pay" --header 'prefer: wait=30' >/dev/null || true ;;
+    *) sleep 2 ;;
   esac
 done
 case $invoice in
