@@ -28,18 +28,28 @@ demo *ARGS: _release
 up: _release
     @target/release/local-stack up
 
-# Show the invoices of the running stack
-invoices: _release
-    @target/release/local-stack invoices
-
-# Pay every unpaid invoice of the running stack
-pay: _release
-    @target/release/local-stack pay
-
-# Show the messages of the running stack as they pass
-nats-sub SUBJECT='pay.>': _release
+# Show the invoices of the running stack, or of the deployed system
+invoices: _tools
     #!/usr/bin/env bash
     set -euo pipefail
+    ! k8s/scripts/is-deployment.sh || exec k8s/scripts/call.sh GET '/invoices?limit=1000'
+    just --justfile '{{ justfile() }}' _release
+    exec target/release/local-stack invoices
+
+# Pay every unpaid invoice of the running stack, or of the deployed system
+pay: _tools
+    #!/usr/bin/env bash
+    set -euo pipefail
+    ! k8s/scripts/is-deployment.sh || exec k8s/scripts/call.sh POST /invoices/pay
+    just --justfile '{{ justfile() }}' _release
+    exec target/release/local-stack pay
+
+# Show the messages of the running stack, or of the deployed system, as they pass
+nats-sub SUBJECT='pay.>': _tools
+    #!/usr/bin/env bash
+    set -euo pipefail
+    ! k8s/scripts/is-deployment.sh || exec k8s/scripts/nats-sub.sh "$1"
+    just --justfile '{{ justfile() }}' _release
     env_file=${STACK_DIR:-.stack}/env
     if command -v nats >/dev/null && [ -f "$env_file" ]; then
       # shellcheck source=/dev/null
@@ -48,9 +58,9 @@ nats-sub SUBJECT='pay.>': _release
     fi
     exec target/release/local-stack nats-sub "$1"
 
-# Follow the logs of the running stack
-logs:
-    @tail -n 50 -F "${STACK_DIR:-.stack}"/logs/*.log
+# Follow the logs of the running stack, or of the deployed system
+logs: _tools
+    @! k8s/scripts/is-deployment.sh || exec k8s/scripts/logs.sh; exec tail -n 50 -F "${STACK_DIR:-.stack}"/logs/*.log
 
 # Open invoice-app's database in the running stack
 psql-invoices:

@@ -12,6 +12,7 @@ use crate::{Error, Result};
 pub struct Client {
     http: reqwest::Client,
     url: String,
+    token: Option<String>,
 }
 
 /// What came back.
@@ -91,7 +92,15 @@ impl Client {
         Ok(Self {
             http,
             url: url.to_owned(),
+            token: None,
         })
+    }
+
+    /// Calls with this token.
+    #[must_use]
+    pub fn with_token(mut self, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self
     }
 
     /// Any call at all.
@@ -103,6 +112,9 @@ impl Client {
         body: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<Answer> {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

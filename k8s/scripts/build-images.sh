@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Builds the images of both services and of the probe, and prints the tag that all three got: a hash of what they are made
-# from, so that the same sources keep their tag and no tag ever means two things.
+# from, so that the same sources keep their tag, no tag ever means two things, and what is there already is not built again.
 #
 #   ENGINE    docker or podman; by default the one that works here
 #   BINARIES  a directory with the three binaries, built elsewhere: only the Dockerfile's last stages are built then, which
-#             needs no registry. Best static; libraries that they need come along as a base.
-#   PREFIX    what image names start with, such as registry.example.com/payments/
+#             needs no registry. Best static; libraries that they need come along as a base. Where the compiler's image can
+#             not be had, the machine's own compiler makes them.
+#   PREFIX    what image names start with (localhost/), such as registry.example.com/payments/
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -17,11 +18,52 @@ hash_files() {
   while IFS= read -r -d '' file; do sha256 "$file"; done | sort | sha256 - | cut -c1-12
 }
 
+# What .dockerignore lets through, as git sees it, where an untracked file counts; or all of it in an unpacked archive.
+sources() {
+  local paths=(Dockerfile .dockerignore Cargo.toml Cargo.lock acceptance invoice-app k8s/checks k8s/probe local-stack
+    nats/contract payment-provider service)
+  if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
+    git ls-files -z --cached --others --exclude-standard -- "${paths[@]}"
+  else
+    find "${paths[@]}" -type f -print0
+  fi
+}
+
+all_present() {
+  for image in "${images[@]}"; do
+    "$engine" image inspect "$prefix$image:$1" >/dev/null 2>&1 || return 1
+  done
+}
+
+# Whether the engine has the image that the first stage starts from, or can pull it.
+compiler_is_to_be_had() {
+  local compiler
+  compiler=$(sed -n 's/^FROM \(.*\) AS chef$/\1/p' Dockerfile)
+  "$engine" image inspect "$compiler" >/dev/null 2>&1 || "$engine" pull --quiet "$compiler" >/dev/null
+}
+
+if [ -z "${BINARIES:-}" ]; then
+  tag=$(sources | hash_files)
+  if all_present "$tag"; then
+    printf '%s\n' "$tag"
+    exit
+  fi
+  if [ "$(uname -s)" = Linux ] && ! compiler_is_to_be_had; then
+    say "The compiler's image cannot be had, so this machine's compiler is used."
+    cargo build --release --locked --package invoice-app --package payment-provider --package probe >&2
+    BINARIES=${CARGO_TARGET_DIR:-target}/release
+  fi
+fi
+
 if [ -n "${BINARIES:-}" ]; then
   tag=$({
     printf 'Dockerfile\0'
     for image in "${images[@]}"; do printf '%s\0' "$BINARIES/$image"; done
   } | hash_files)
+  if all_present "$tag"; then
+    printf '%s\n' "$tag"
+    exit
+  fi
   work=$(mktemp -d)
   trap 'rm -rf "$work"' EXIT
   umask 022
@@ -44,16 +86,13 @@ if [ -n "${BINARIES:-}" ]; then
     printf 'FROM %s AS builder\n' "$builder"
     sed -n '/^FROM scratch AS runtime/,$p' Dockerfile | sed "s|^FROM scratch AS runtime|FROM $base AS runtime|"
   } >"$work/stages"
-  dockerfile=$work/stages sources=$work/base
+  dockerfile=$work/stages context=$work/base
 else
-  # What .dockerignore lets through, as git sees it; an untracked file counts.
-  tag=$(git ls-files -z --cached --others --exclude-standard -- Dockerfile .dockerignore Cargo.toml Cargo.lock acceptance \
-    invoice-app k8s/checks k8s/probe local-stack nats/contract payment-provider service | hash_files)
-  dockerfile=Dockerfile sources=.
+  dockerfile=Dockerfile context=.
 fi
 
 for image in "${images[@]}"; do
-  say "building ${PREFIX:-}$image:$tag"
-  "$engine" build --file "$dockerfile" --target "$image" --tag "${PREFIX:-}$image:$tag" "$sources" >&2
+  say "building $prefix$image:$tag"
+  "$engine" build --file "$dockerfile" --target "$image" --tag "$prefix$image:$tag" "$context" >&2
 done
 printf '%s\n' "$tag"

@@ -6,9 +6,12 @@
 #   OVERLAY          what to apply (k8s/overlays/local)
 #   TAG              of images that exist already; without it they are built and loaded
 #   PREFIX           what our images' names start with; given, they are pushed instead of loaded
+#   STORAGE          `claims` for volumes that outlive pods, `ephemeral` for a cluster that makes none; without it whatever
+#                    is deployed already, and else what the cluster offers
+#   POSTGRES_TLS     `on`, or `off` for an image whose Postgres cannot do it; without it the image is asked, if it is here
 #   NATS_IMAGE, POSTGRES_IMAGE, IMAGE_LOAD_CMD, ENGINE, BINARIES
 #   INVOICE_APP_URL  where the outside reaches the API, if that cannot be guessed
-#   TIMEOUT          how long a rollout may take (300s)
+#   TIMEOUT          how many seconds each rollout may take (600)
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
@@ -26,10 +29,68 @@ if [ -z "$tag" ]; then
   tag=$(k8s/scripts/build-images.sh)
   if [ -n "${PREFIX:-}" ]; then
     engine=$(container_engine)
-    for image in invoice-app payment-provider probe; do "$engine" push "$PREFIX$image:$tag"; done
+    for image in invoice-app payment-provider probe; do "$engine" push "$prefix$image:$tag" >&2; done
   else
-    k8s/scripts/load-images.sh "invoice-app:$tag" "payment-provider:$tag" "probe:$tag" "$nats_image" "$postgres_image"
+    k8s/scripts/load-images.sh "${prefix}invoice-app:$tag" "${prefix}payment-provider:$tag" "${prefix}probe:$tag" \
+      "$nats_image" "$postgres_image"
   fi
+fi
+
+# image NAME REFERENCE: an entry of `images:` that puts the reference, by tag or by digest, in the place of the name.
+image() {
+  local name=${2%%@*} last=${2##*/}
+  case $2 in
+    *@*) printf '  - {name: %s, newName: "%s", digest: "%s"}\n' "$1" "${name%:"${name##*[:/]}"}" "${2#*@}" ;;
+    *) case $last in
+      *:*) printf '  - {name: %s, newName: "%s", newTag: "%s"}\n' "$1" "${2%:*}" "${2##*:}" ;;
+      *) printf '  - {name: %s, newName: "%s", newTag: latest}\n' "$1" "$2" ;;
+    esac ;;
+  esac
+}
+
+# Whether a StatefulSet of NATS or Postgres may ask for volumes. Those of one that exists can never be changed.
+storage() {
+  if [ -n "${STORAGE:-}" ]; then
+    printf '%s' "$STORAGE"
+  elif kube get statefulset nats --namespace messaging >/dev/null 2>&1; then
+    claims=$(kube get statefulset nats --namespace messaging -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}')
+    [ -n "$claims" ] && printf claims || printf ephemeral
+  elif [ "$overlay" != k8s/overlays/local ] ||
+    kube get storageclasses -o 'jsonpath={range .items[*]}{.metadata.annotations}{"\n"}{end}' |
+    grep -Eq 'storageclass(\.beta)?\.kubernetes\.io/is-default-class":"true"'; then
+    printf claims
+  else
+    printf ephemeral
+  fi
+}
+
+# Whether the image of Postgres can do TLS, by its own word; one that is not on this machine is taken to be the official one.
+postgres_tls() {
+  local engine library
+  if [ -n "${POSTGRES_TLS:-}" ]; then
+    printf '%s' "$POSTGRES_TLS"
+  elif engine=$(container_engine) && "$engine" image inspect "$postgres_image" >/dev/null 2>&1 &&
+    library=$("$engine" run --rm --network none --user 65532:65532 --entrypoint postgres "$postgres_image" \
+      -C ssl_library -D /tmp -c config_file=/dev/null 2>/dev/null) && [ -z "$library" ]; then
+    printf off
+  else
+    printf on
+  fi
+}
+
+components=()
+storage=$(storage)
+case $storage in
+  claims) ;;
+  ephemeral)
+    components+=(../../k8s/components/ephemeral-storage)
+    say "Invoices will live as long as the pod of Postgres, which gets no volume of its own here."
+    ;;
+  *) die "STORAGE is claims or ephemeral, not $storage." ;;
+esac
+if [ "$overlay" = k8s/overlays/local ] && [ "$(postgres_tls)" = off ]; then
+  components+=(../../k8s/components/postgres-without-tls)
+  say "Postgres will be used without TLS: $postgres_image cannot do it."
 fi
 
 # The overlay with the images of this deployment, kept for whoever wants to see what was applied.
@@ -39,11 +100,12 @@ apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources:
   - ../../$overlay
+components: [$(IFS=, && printf '%s' "${components[*]-}")]
 images:
-  - {name: invoice-app, newName: ${PREFIX:-}invoice-app, newTag: "$tag"}
-  - {name: payment-provider, newName: ${PREFIX:-}payment-provider, newTag: "$tag"}
-  - {name: docker.io/library/nats, newName: ${nats_image%:*}, newTag: "${nats_image##*:}"}
-  - {name: docker.io/library/postgres, newName: ${postgres_image%:*}, newTag: "${postgres_image##*:}"}
+$(image invoice-app "${prefix}invoice-app:$tag")
+$(image payment-provider "${prefix}payment-provider:$tag")
+$(image docker.io/library/nats "$nats_image")
+$(image docker.io/library/postgres "$postgres_image")
 YAML
 kubectl kustomize target/deploy >target/deploy/rendered.yaml
 
@@ -55,11 +117,11 @@ for namespace in "${namespaces[@]}"; do
     kube create --filename -
 done
 k8s/scripts/secrets.sh
-kube apply --server-side --force-conflicts --field-manager "$part_of" --filename target/deploy/rendered.yaml |
-  grep -v ' serverside-applied$' || true
+# What went well is of no interest, unlike warnings and whatever makes it fail.
+kube apply --server-side --force-conflicts --field-manager "$part_of" --filename target/deploy/rendered.yaml >/dev/null
 
 diagnose() {
-  say "" "--- $2 in $1 did not become ready ---"
+  say "" "--- $2 in $1 ---"
   kube get pods --namespace "$1" --output wide >&2
   kube get events --namespace "$1" --sort-by .lastTimestamp 2>/dev/null | tail -n 20 >&2
   kube describe "$2" --namespace "$1" | tail -n 30 >&2
@@ -72,26 +134,54 @@ diagnose() {
   done
 }
 
+# Asks again where kubectl gives up at once: a Deployment that exceeded its deadline yesterday may be recovering now.
+rolled_out() {
+  local limit=${TIMEOUT:-600} end left
+  end=$((SECONDS + ${limit%s}))
+  while left=$((end - SECONDS)) && [ "$left" -gt 0 ]; do
+    ! kube rollout status "$2" --namespace "$1" --timeout "${left}s" >&2 || return 0
+    sleep 2
+  done
+  return 1
+}
+
 for workload in data/statefulset/postgres messaging/statefulset/nats invoices/deployment/invoice-app \
   payments/deployment/payment-provider; do
   namespace=${workload%%/*} object=${workload#*/}
   exists "$namespace" || continue
-  if ! kube rollout status "$object" --namespace "$namespace" --timeout "${TIMEOUT:-300s}" >&2; then
+  if ! rolled_out "$namespace" "$object"; then
     diagnose "$namespace" "$object"
-    exit 1
+    die "$object in $namespace did not become ready; see above."
   fi
 done
 
 find_url
 say "paying an invoice"
-invoice=$(call POST /invoices --header 'content-type: application/json' \
-  --data '{"amount": {"value": "12.15", "currency": "EUR"}}')
-id=$(sed -n 's/.*"id":"\([0-9a-f-]*\)","number".*/\1/p' <<<"$invoice")
-[ -n "$id" ] || die "No invoice was made: $invoice"
-payment=$(call POST "/invoices/$id/pay" --header 'prefer: wait=30')
-case $payment in
-  *'"status":"succeeded"'*) ;;
-  *) die "The invoice was not paid: $payment" ;;
+# Pods that are ready may still be looking for a Postgres or a NATS that was rolled out, too: what fails is tried again, and the
+# key makes it one invoice.
+invoice='' id=''
+key=deploy-$(date +%s)-$$
+for _ in $(seq 60); do
+  if [ -z "$id" ]; then
+    invoice=$(call POST /invoices --header 'content-type: application/json' --header "idempotency-key: $key" \
+      --data '{"amount": {"value": "12.15", "currency": "EUR"}}') || true
+    id=$(sed -n 's/.*"id":"\([0-9a-f-]*\)","number".*/\1/p' <<<"$invoice")
+  else
+    invoice=$(call GET "/invoices/$id") || true
+  fi
+  case $invoice in
+    *'"paid_at":"'*) break ;;
+    *'"status":"unpaid"'*) call POST "/invoices/$id/pay" --header 'prefer: wait=30' >/dev/null || true ;;
+    *) sleep 2 ;;
+  esac
+done
+case $invoice in
+  *'"paid_at":"'*) say "paid invoice $id" ;;
+  *)
+    diagnose messaging statefulset/nats
+    diagnose invoices deployment/invoice-app
+    diagnose payments deployment/payment-provider
+    die "The invoice was not paid: $invoice"
+    ;;
 esac
-say "paid invoice $id"
 say "invoice-app is at $url; 'just deployed-token' prints a token"

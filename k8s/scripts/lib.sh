@@ -22,6 +22,10 @@ pinned_image() { sed -n "s|^ *image: \(docker.io/library/$1:.*\)|\1|p" "$2"; }
 nats_image=${NATS_IMAGE:-$(pinned_image nats nats/statefulset.yaml)}
 postgres_image=${POSTGRES_IMAGE:-$(pinned_image postgres k8s/base/postgres/statefulset.yaml)}
 
+# What our images' names start with. Without a registry of one's own it is a name that no kubelet looks up elsewhere, and
+# that docker and podman write alike.
+prefix=${PREFIX-localhost/}
+
 # Clusters on this machine, by the names that their tools give to contexts.
 is_local_context() {
   case $1 in
@@ -67,7 +71,7 @@ api_token() { kube get secret api-token-recipes --namespace invoices -o 'jsonpat
 # Where the API answers. Prints nothing when no address is known.
 guess_url() {
   if [ -n "${INVOICE_APP_URL:-}" ]; then
-    printf '%s' "$INVOICE_APP_URL"
+    printf '%s' "${INVOICE_APP_URL%/}"
     return
   fi
   local port address
@@ -83,6 +87,15 @@ guess_url() {
   esac
 }
 
+# The program that makes keys and listens in: LOCAL_STACK, or the one built here.
+local_stack() {
+  if [ -z "${LOCAL_STACK:-}" ]; then
+    cargo build --quiet --package local-stack >&2
+    LOCAL_STACK=${CARGO_TARGET_DIR:-target}/debug/local-stack
+  fi
+  printf '%s' "$LOCAL_STACK"
+}
+
 # As `sha256sum`, which macOS knows by another name.
 sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
 
@@ -92,14 +105,20 @@ libraries_of() {
     awk '$2 == "=>" && $3 ~ "^/(usr/)?lib" { print $3 } $1 ~ "^/(usr/)?lib" && $2 ~ "^[(]" { print $1 }' | sort -u
 }
 
-# Any HTTP answer will do: it asks for a token.
-answers() { [ -n "$1" ] && curl --silent --output /dev/null --max-time 3 "$1/invoices"; }
+# Any HTTP answer will do: it asks for a token. No proxy stands between this machine and a cluster's node.
+answers() { [ -n "$1" ] && curl --noproxy '*' --silent --output /dev/null --max-time 3 "$1/invoices"; }
 
 # Sets `url`: the outside address, or, where this machine cannot reach it, a port-forward that ends with the script.
 find_url() {
   url=$(guess_url)
-  answers "$url" && return
-  [ -z "${INVOICE_APP_URL:-}" ] || die "Nothing answers at INVOICE_APP_URL=$url."
+  # A node learns of new pods behind a port a moment after they are ready. An address that was given is known to be right.
+  local tries limit=3
+  [ -z "${INVOICE_APP_URL:-}" ] || limit=60
+  for tries in $(seq "$limit"); do
+    ! answers "$url" || return 0
+    sleep 1
+  done
+  [ -z "${INVOICE_APP_URL:-}" ] || die "Nothing answers at INVOICE_APP_URL=$url after $tries tries."
   forward invoices service/invoice-app 80
   url=http://127.0.0.1:$forwarded
   say "The cluster's own address cannot be reached from here; going through a port-forward."
@@ -111,16 +130,20 @@ forward() {
   log=$(mktemp)
   kube port-forward --namespace "$1" --address 127.0.0.1 "$2" ":$3" >"$log" 2>&1 &
   forwarder=$!
-  # shellcheck disable=SC2064  # these very values
-  trap "kill $forwarder 2>/dev/null || true; rm -f '$log'" EXIT
+  # shellcheck disable=SC2064  # this very value
+  trap "kill $forwarder 2>/dev/null || true" EXIT
   local tries
-  for tries in $(seq 100); do
+  for tries in $(seq 300); do
     forwarded=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\) .*/\1/p' "$log")
-    [ -z "$forwarded" ] || return 0
+    if [ -n "$forwarded" ]; then
+      rm -f "$log"
+      return
+    fi
     kill -0 "$forwarder" 2>/dev/null || break
     sleep 0.1
   done
   cat "$log" >&2
+  rm -f "$log"
   die "No port-forward to $2 after $tries tries."
 }
 
@@ -128,6 +151,6 @@ forward() {
 call() {
   local method=$1 path=$2
   shift 2
-  curl --silent --show-error --max-time 60 --request "$method" "$url$path" \
+  curl --noproxy '*' --silent --show-error --max-time 60 --request "$method" "$url$path" \
     --header @<(printf 'authorization: Bearer %s' "$(api_token)") "$@"
 }

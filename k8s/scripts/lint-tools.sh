@@ -51,5 +51,5 @@ if command -v flock >/dev/null; then
   exec 9>.tools/lint.lock
   flock 9
 fi
-install_set manifest-tools k8s/checks/requirements.txt hadolint kubernetes-validate nca
+install_set manifest-tools k8s/checks/requirements.txt hadolint kubernetes-validate nca zizmor
 install_set checkov-tools k8s/checks/requirements-checkov.txt checkov

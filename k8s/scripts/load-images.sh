@@ -1,24 +1,31 @@
 #!/usr/bin/env bash
 # Brings images from this machine into the cluster, the way that cluster needs it: load-images.sh IMAGE…
 #
-#   IMAGE_LOAD_CMD  a command that does it instead; it is run with the names of the images
+#   IMAGE_LOAD_CMD  a command of the shell that does it instead; it is run with the names of the images as its arguments
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 choose_context
 
-if [ -n "${IMAGE_LOAD_CMD:-}" ]; then
-  # Words on purpose: a command with its arguments.
-  # shellcheck disable=SC2086
-  exec $IMAGE_LOAD_CMD "$@"
-fi
-engine=$(container_engine) || die "Neither docker nor podman works here."
-
-# Images that are not on this machine are left for the cluster to pull.
+# Images that neither are on this machine nor can be pulled to it are left for the cluster to pull.
+engine=$(container_engine) || engine=
 present=()
 for image in "$@"; do
-  if "$engine" image inspect "$image" >/dev/null 2>&1; then present+=("$image"); fi
+  if [ -n "$engine" ] &&
+    { "$engine" image inspect "$image" >/dev/null 2>&1 || "$engine" pull --quiet "$image" >/dev/null 2>&1; }; then
+    present+=("$image")
+  fi
 done
+
+if [ -n "${IMAGE_LOAD_CMD:-}" ]; then
+  # A pipeline says by itself where its arguments go.
+  case $IMAGE_LOAD_CMD in
+    *\$@* | *\$\** | *\$1*) exec bash -c "$IMAGE_LOAD_CMD" image-load "$@" ;;
+    *) exec bash -c "$IMAGE_LOAD_CMD \"\$@\"" image-load "$@" ;;
+  esac
+fi
+[ -n "$engine" ] || die "Neither docker nor podman works here."
+[ "${#present[@]}" != 0 ] || exit 0
 
 as_archive() {
   archive=$(mktemp -d)

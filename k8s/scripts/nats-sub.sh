@@ -6,15 +6,19 @@ set -euo pipefail
 . "$(dirname -- "$0")/lib.sh"
 choose_context
 
-forward messaging statefulset/nats 4222
+command=nats
+command -v nats >/dev/null || command=$(local_stack)
 work=$(mktemp -d)
-trap 'kill "$forwarder" 2>/dev/null || true; rm -rf "$work"' EXIT
+forward messaging statefulset/nats 4222
+# The subscriber runs beside this shell, which could not end it otherwise when it is told to end itself.
+trap 'kill $(jobs -p) 2>/dev/null || true; rm -rf "$work"' EXIT
+trap 'exit 0' INT TERM
 umask 077
 for key in nkey.seed ca.crt; do
   kube get secret nats-debug --namespace messaging -o "jsonpath={.data.${key/./\\.}}" | base64 --decode >"$work/$key"
 done
-if command -v nats >/dev/null; then
-  nats sub "${1:-pay.>}" --server "tls://127.0.0.1:$forwarded" --nkey "$work/nkey.seed" --tlsca "$work/ca.crt"
+if [ "$command" = nats ]; then
+  nats sub "${1:-pay.>}" --server "tls://127.0.0.1:$forwarded" --nkey "$work/nkey.seed" --tlsca "$work/ca.crt" &
 else
   # The subscriber of our own takes its address from a stack's directory.
   cat >"$work/env" <<ENV
@@ -22,5 +26,6 @@ NATS_URL=tls://127.0.0.1:$forwarded
 NATS_CA=$work/ca.crt
 NATS_NKEY_DEBUG=$work/nkey.seed
 ENV
-  STACK_DIR=$work "${LOCAL_STACK:-target/release/local-stack}" nats-sub "${1:-pay.>}"
+  STACK_DIR=$work "$command" nats-sub "${1:-pay.>}" &
 fi
+wait "$!"

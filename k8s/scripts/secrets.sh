@@ -24,13 +24,17 @@ put() {
     kube apply --server-side --force-conflicts --field-manager "$part_of" --filename - >/dev/null
   say "made $kind $namespace/$name"
 }
-keys() {
-  if [ -n "${LOCAL_STACK:-}" ]; then
-    "$LOCAL_STACK" keys "$@" >/dev/null
-  else
-    cargo run --quiet --package local-stack -- keys "$@" >/dev/null
-  fi
+keys() { "$(local_stack)" keys "$@" >/dev/null; }
+# restart NAMESPACE/WORKLOAD…: those that are there already took what has been replaced.
+restart() {
+  local workload
+  for workload in "$@"; do
+    if kube get "${workload#*/}" --namespace "${workload%%/*}" >/dev/null 2>&1; then
+      kube rollout restart "${workload#*/}" --namespace "${workload%%/*}" >&2
+    fi
+  done
 }
+services=(invoices/deployment/invoice-app payments/deployment/payment-provider)
 random_text() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 # in_secret NAMESPACE NAME KEY: its value, to standard output.
 in_secret() { kube get secret "$2" --namespace "$1" -o "jsonpath={.data.$3}" | base64 --decode; }
@@ -47,6 +51,7 @@ if ! { has secret messaging nats-tls && has configmap messaging nats-public-keys
     --from-file ca.crt="$work/nats/ca.crt"
   put secret messaging nats-debug --from-file nkey.seed="$work/nats/debug.seed" --from-file ca.crt="$work/nats/ca.crt"
   put secret messaging nats-sys --from-file nkey.seed="$work/nats/sys.seed" --from-file ca.crt="$work/nats/ca.crt"
+  restart messaging/statefulset/nats "${services[@]}"
 fi
 
 # The databases' roles, whose passwords Postgres takes from its own Secret at every start, and what its server shows.
@@ -55,8 +60,10 @@ if exists data; then
     random_text >"$work/invoice_app"
     random_text >"$work/payment_provider"
     put secret data postgres-roles --from-file "$work/invoice_app" --from-file "$work/payment_provider"
+    passwords=new
   fi
-  if ! { has secret data postgres-tls && has secret invoices database && has secret payments database; }; then
+  if [ -n "${passwords:-}" ] ||
+    ! { has secret data postgres-tls && has secret invoices database && has secret payments database; }; then
     keys "$work/postgres" --dns postgres.data.svc --dns postgres.data.svc.cluster.local
     put secret data postgres-tls --from-file tls.crt="$work/postgres/server.crt" \
       --from-file tls.key="$work/postgres/server.key"
@@ -64,6 +71,7 @@ if exists data; then
     in_secret data postgres-roles payment_provider >"$work/payment_provider"
     put secret invoices database --from-file password="$work/invoice_app" --from-file ca.crt="$work/postgres/ca.crt"
     put secret payments database --from-file password="$work/payment_provider" --from-file ca.crt="$work/postgres/ca.crt"
+    restart data/statefulset/postgres "${services[@]}"
   fi
 fi
 

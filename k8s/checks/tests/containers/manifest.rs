@@ -66,30 +66,7 @@ pub(crate) fn environment(
             .unwrap_or_else(|| format!("{}-0", workload.name));
         all.insert(variable.name.clone(), value);
     }
-    for value in all.values_mut() {
-        *value = as_postgres_can("", value);
-    }
     all
-}
-
-/// The Postgres of the wheels was built without TLS, so with it this one test goes without, for Postgres alone.
-pub(crate) fn as_postgres_can(file: &str, text: &str) -> String {
-    if std::env::var_os("POSTGRES_IMAGE").is_some() {
-        return text.to_owned();
-    }
-    let text = match file {
-        "pg_hba.conf" => text.replace("hostssl", "host   "),
-        "postgresql.conf" => text
-            .lines()
-            .filter(|line| !line.starts_with("ssl"))
-            .collect::<Vec<_>>()
-            .join("\n"),
-        _ => text.to_owned(),
-    };
-    match text.split_once("?sslmode=verify-full") {
-        Some((url, _)) if text.starts_with("postgres://") => format!("{url}?sslmode=disable"),
-        _ => text,
-    }
 }
 
 pub(crate) fn size_limit(volume: &Volume) -> String {

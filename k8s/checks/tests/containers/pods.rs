@@ -14,9 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     engine::Engine,
-    manifest::{
-        allowed_pairs, as_postgres_can, confinement, environment, network, service_names, size_limit,
-    },
+    manifest::{allowed_pairs, confinement, environment, network, service_names, size_limit},
     secrets::Secrets,
 };
 
@@ -177,7 +175,7 @@ impl<'a> Pods<'a> {
         let directory = self.files.path().join(name);
         fs::create_dir_all(&directory).unwrap();
         for (file, text) in data {
-            fs::write(directory.join(&file), as_postgres_can(&file, &text)).unwrap();
+            fs::write(directory.join(&file), text).unwrap();
         }
         let source = mount
             .sub_path
