@@ -1,6 +1,7 @@
 //! What the black-box tests stand on: a running system, a caller of its API, ways to hurt it, and the check afterwards.
 
 pub mod bank;
+pub mod bank_simulator;
 pub mod chaos;
 pub mod check;
 pub mod cli;
@@ -23,5 +24,5 @@ pub use crate::{
     nats_admin::{NatsAdmin, StreamState, stream_state},
     raw_nats::RawNats,
     system::System,
-    wait::{LIMIT, eventually, settled},
+    wait::{LIMIT, eventually, eventually_within, settled},
 };
