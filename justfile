@@ -92,6 +92,16 @@ crash-matrix *ARGS: _tools
     cargo build --workspace --bins
     cargo test --package acceptance --test it -- ${crashes[@]+"${crashes[@]}"} "crash_points::every_$which"
 
+# Let everything fail under load, then check every payment (`--minutes N`; `--seed S` repeats a run)
+chaos *ARGS: _release
+    cargo build --release --package acceptance --bin chaos --bin bank-simulator
+    @target/release/chaos "$@"
+
+# Compare invoices, payments, ledger and bank, payment by payment, in the running stack (or `--invoices URL --payments URL`)
+reconcile *ARGS: _tools
+    @cargo build --quiet --release --package acceptance --bin reconcile
+    @target/release/reconcile "$@"
+
 # Check formatting, code, licences and sources of dependencies, shell and YAML files
 lint: _tools _cargo-deny && lint-manifests
     cargo fmt --all --check

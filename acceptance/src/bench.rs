@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::{Error, Result, check};
+use crate::{
+    Error, Result,
+    check::{self, BankBooks},
+};
 
 pub mod backlog;
 pub mod ground;
@@ -233,11 +236,7 @@ async fn pay_each(options: &Options, report: &mut Report) -> Result<()> {
     let ground = open(report).await?;
     let (search, succeeded) = pay_each::measure(&ground, options.seconds).await?;
     note_search("pay_each", search, report)?;
-    let (invoices, ledger) = (
-        ground.stack().invoice_database_url(),
-        ground.stack().payment_database_url(),
-    );
-    expect_all(&check::read(&invoices, &ledger).await?, succeeded)?;
+    expect_all(ground.check_against(BankBooks::Simulated).await?, succeeded)?;
     ground.close().await;
     Ok(())
 }
@@ -256,24 +255,18 @@ async fn pay_each_bank(options: &Options, report: &mut Report) -> Result<()> {
     ground.watch("bank", bank.pid());
     let (search, succeeded) = pay_each::measure(&ground, options.seconds).await?;
     note_search("pay_each.bank", search, report)?;
-    let (invoices, ledger) = (
-        ground.stack().invoice_database_url(),
-        ground.stack().payment_database_url(),
-    );
-    let mut books = check::read(&invoices, &ledger).await?;
     let kept = bank.books().await?;
     if let Some(complaint) = kept.complaints.first() {
         return Err(Error::new(format!("the bank complained: {complaint}")));
     }
-    books.charges = kept.charges;
-    expect_all(&books, succeeded)?;
+    expect_all(ground.check_against(kept.record()?).await?, succeeded)?;
     ground.close().await;
     Ok(())
 }
 
 /// Everything matches, and no answer that told of a success is without one.
-fn expect_all(books: &check::Books, succeeded: u64) -> Result<()> {
-    let report = check::compare(books).expect_clean()?;
+fn expect_all(report: check::Report, succeeded: u64) -> Result<()> {
+    let report = report.expect_clean()?;
     if u64::try_from(report.succeeded)? < succeeded {
         return Err(Error::new(format!(
             "{succeeded} answers told of a success, but: {report}"

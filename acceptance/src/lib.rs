@@ -2,6 +2,7 @@
 //! and the benchmark, which stands on the same.
 
 pub mod bank;
+pub mod bank_simulator;
 pub mod bench;
 pub mod callers;
 pub mod chaos;
@@ -31,5 +32,5 @@ pub use crate::{
     nats_admin::{NatsAdmin, StreamState, stream_state},
     raw_nats::RawNats,
     system::System,
-    wait::{LIMIT, eventually, settled},
+    wait::{LIMIT, eventually, eventually_within, settled},
 };

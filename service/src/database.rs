@@ -18,6 +18,20 @@ const STATEMENT_TIMEOUT: &str = "60s";
 const LOCK_TIMEOUT: &str = "20s";
 /// Ends transactions whose owner hangs, so that they do not hold rows for ever.
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "60s";
+/// How every session of a service is set.
+pub const SESSION: [(&str, &str); 7] = [
+    ("statement_timeout", STATEMENT_TIMEOUT),
+    ("lock_timeout", LOCK_TIMEOUT),
+    ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
+    // A plan kept from when a table was nearly empty reads all of it later: batches are planned as they come.
+    ("plan_cache_mode", "force_custom_plan"),
+    // Every statement goes to its rows through an index, a few hundred at a time and in order. Tables that have
+    // just been filled have no statistics yet, and without these two a page is then read by sorting all of it.
+    ("enable_bitmapscan", "off"),
+    ("random_page_cost", "1.1"),
+    // Two statements that read a whole table meet its rows in the same order, so neither waits for the other twice.
+    ("synchronize_seqscans", "off"),
+];
 /// Prepared statements kept for each connection: more than there are queries.
 const STATEMENT_CACHE: usize = 256;
 /// A connection idle for longer is asked whether it still lives before it is used. Busy ones are not: that would be a
@@ -46,19 +60,7 @@ pub fn pool(config: &config::Database, application_name: &str) -> Result<PgPool,
     let mut options = PgConnectOptions::from_str(config.url.expose_secret())?
         .application_name(application_name)
         .statement_cache_capacity(STATEMENT_CACHE)
-        .options([
-            ("statement_timeout", STATEMENT_TIMEOUT),
-            ("lock_timeout", LOCK_TIMEOUT),
-            ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
-            // A plan kept from when a table was nearly empty reads all of it later: batches are planned as they come.
-            ("plan_cache_mode", "force_custom_plan"),
-            // Every statement goes to its rows through an index, a few hundred at a time and in order. Tables that have
-            // just been filled have no statistics yet, and without these two a page is then read by sorting all of it.
-            ("enable_bitmapscan", "off"),
-            ("random_page_cost", "1.1"),
-            // Two statements that read a whole table meet its rows in the same order, so neither waits for the other twice.
-            ("synchronize_seqscans", "off"),
-        ]);
+        .options(SESSION);
     if let Some(path) = &config.password_file {
         let password = read_password(path).map_err(|error| {
             sqlx::Error::Configuration(format!("database.password_file {}: {error}", path.display()).into())

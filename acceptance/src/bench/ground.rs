@@ -8,7 +8,12 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use super::usage::{Meter, Watched};
-use crate::{Client, Error, Report, Result, check, system::count, wait};
+use crate::{
+    Client, Error, Report, Result,
+    check::{self, BankBooks},
+    system::count,
+    wait,
+};
 
 /// How long a service may take to stop or start in between.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
@@ -168,11 +173,19 @@ impl Ground {
 
     /// The check. Fails unless everything matches and exactly so many payments succeeded.
     pub async fn expect_succeeded(&self, payments: usize) -> Result<Report> {
-        let (invoices, ledger) = (
-            self.stack.invoice_database_url(),
-            self.stack.payment_database_url(),
-        );
-        check::check(&invoices, &ledger).await?.expect_succeeded(payments)
+        self.check_against(BankBooks::Simulated)
+            .await?
+            .expect_succeeded(payments)
+    }
+
+    /// The check, against this bank's books.
+    pub async fn check_against(&self, bank: BankBooks) -> Result<Report> {
+        check::check_at_rest(
+            &self.stack.invoice_database_url(),
+            &self.stack.payment_database_url(),
+            bank,
+        )
+        .await
     }
 
     /// Stops everything in good order.

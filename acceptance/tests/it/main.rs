@@ -12,6 +12,7 @@
 
 mod bench;
 mod bulk;
+mod chaos;
 mod cluster;
 mod concurrency;
 #[cfg(debug_assertions)]
@@ -28,5 +29,6 @@ mod nats_outages;
 mod nats_permissions;
 mod overload;
 mod postgres_outages;
+mod reconcile;
 mod rolling;
 mod upgrades;

@@ -4,7 +4,7 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
-use invoice_app::store::paying::{Selection, Terms, allow_time_in_tx, insert_batch_in_tx, pay_in_tx};
+use invoice_app::store::paying::{Selection, Span, Terms, allow_time_in_tx, insert_batch_in_tx, pay_in_tx};
 use payment_contract::{
     BatchId, Currency, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
@@ -29,7 +29,7 @@ use crate::{
         statistics::rate,
         usage::Run,
     },
-    check,
+    check::{self, BankBooks},
 };
 
 /// Rows read back together, as invoice-app's sender does.
@@ -81,7 +81,7 @@ pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
     let elapsed = meter.elapsed();
     let usage = meter.stop(elapsed).await?;
 
-    let report = check::check(invoice_url, ledger_url).await?;
+    let report = check::check_at_rest(invoice_url, ledger_url, BankBooks::Simulated).await?;
     report.expect_succeeded(usize::try_from(invoices)?)?;
     invoice_pool.close().await;
     ledger_pool.close().await;
@@ -100,7 +100,7 @@ pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
 
 /// As the services connect.
 fn pool(url: &str) -> Result<PgPool> {
-    let options = PgConnectOptions::from_str(url)?.options([("plan_cache_mode", "force_custom_plan")]);
+    let options = PgConnectOptions::from_str(url)?.options(service::database::SESSION);
     Ok(PgPoolOptions::new()
         .max_connections(16)
         .test_before_acquire(false)
@@ -109,7 +109,7 @@ fn pool(url: &str) -> Result<PgPool> {
 
 impl Stores {
     async fn pay_all(&self) -> Result<()> {
-        let batch = self.ask().await?;
+        let (batch, span) = self.ask().await?;
         let (pages, inbox) = mpsc::channel::<Vec<PayRequestV1>>(WORKERS);
         let inbox = Arc::new(tokio::sync::Mutex::new(inbox));
         let workers = (0..WORKERS).map(|_| {
@@ -124,7 +124,7 @@ impl Stores {
             })
         });
         let workers: Vec<_> = workers.collect();
-        self.read_back(batch, pages).await?;
+        self.read_back(batch, span, pages).await?;
         for worked in try_join_all(workers).await? {
             worked?;
         }
@@ -132,7 +132,7 @@ impl Stores {
     }
 
     /// `POST /invoices/pay`: one transaction, however many invoices.
-    async fn ask(&self) -> Result<BatchId> {
+    async fn ask(&self) -> Result<(BatchId, Span)> {
         let batch = BatchId::generate();
         let trace = TraceParent::generate();
         let terms = Terms {
@@ -144,16 +144,22 @@ impl Stores {
         let mut tx = self.invoices.begin().await?;
         allow_time_in_tx(&mut tx).await?;
         let asked = pay_in_tx(&mut tx, &Selection::AllUnpaid, &terms).await?;
-        insert_batch_in_tx(&mut tx, batch, asked.total, "[]").await?;
+        insert_batch_in_tx(&mut tx, batch, &asked, Some(trace.as_str()), "[]").await?;
         tx.commit().await?;
-        Ok(batch)
+        let span = asked.span.ok_or_else(|| Error::new("nothing was unpaid"))?;
+        Ok((batch, span))
     }
 
     /// What the sender reads to publish it.
-    async fn read_back(&self, batch: BatchId, pages: mpsc::Sender<Vec<PayRequestV1>>) -> Result<()> {
+    async fn read_back(
+        &self,
+        batch: BatchId,
+        span: Span,
+        pages: mpsc::Sender<Vec<PayRequestV1>>,
+    ) -> Result<()> {
         let mut after = None;
         loop {
-            let page = self.invoices.batch_page(batch, after, PAGE).await?;
+            let page = self.invoices.batch_page(batch, span, after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.payment_id);
             for requests in page.chunks(BATCH) {

@@ -9,6 +9,7 @@ use std::{
 
 use axum::{Json, Router, extract::State, http::StatusCode, routing::get};
 use local_stack::{Process, Spec, built_binary, free_port, wait_for_ok};
+use payment_contract::Money;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -17,6 +18,7 @@ use uuid::Uuid;
 use crate::{
     Error, Result,
     bank::{Bank, Behaviour},
+    check::{self, BankBooks, Standing},
     client::Client,
 };
 
@@ -42,10 +44,34 @@ pub struct RemoteBank {
 /// What it did.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Books {
-    /// Idempotency key and status.
-    pub charges: Vec<(Uuid, String)>,
+    /// Every charge.
+    charges: Vec<Charged>,
     /// What was wrong with the calls it got.
     pub complaints: Vec<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Charged {
+    key: Uuid,
+    status: String,
+    value: String,
+    currency: String,
+}
+
+impl Books {
+    /// As the check takes it.
+    pub fn record(self) -> Result<BankBooks> {
+        let charges = self.charges.into_iter().map(|charge| {
+            Ok(check::Charge {
+                key: charge.key,
+                standing: Standing::try_new(&charge.status, "pending")?,
+                amount: Money::parse(&charge.value, &charge.currency)?,
+                reference: format!("bank-{}", charge.key),
+                age: Duration::ZERO,
+            })
+        });
+        Ok(BankBooks::Record(charges.collect::<Result<_>>()?))
+    }
 }
 
 impl RemoteBank {
@@ -113,7 +139,12 @@ async fn show_books(State(bank): State<Arc<Bank>>) -> (StatusCode, Json<Books>) 
     let charges = bank.charges().into_iter();
     let books = Books {
         charges: charges
-            .map(|charge| (charge.key, charge.status.to_owned()))
+            .map(|charge| Charged {
+                key: charge.key,
+                status: charge.status.to_owned(),
+                value: charge.amount.0,
+                currency: charge.amount.1,
+            })
             .collect(),
         complaints: bank.complaints(),
     };
