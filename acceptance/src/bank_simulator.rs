@@ -23,7 +23,7 @@ use self::{
     journal::Journal,
 };
 pub use self::{
-    faults::{Fault, Mix},
+    faults::{CallKind, Fault, Mix},
     journal::Event,
     process::BankProcess,
     record::{Overlap, Record},

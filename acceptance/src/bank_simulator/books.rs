@@ -34,12 +34,27 @@ struct Known {
     since: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     call: u64,
     kind: CallKind,
     since: u64,
+    /// Calls that arrived meanwhile, under the same key.
+    met: Vec<(u64, CallKind)>,
 }
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The bank answered.
+    Answered,
+    /// The caller hung up.
+    HungUp,
+}
+
+/// A caller who hangs up this soon after another call has arrived had done so before it: its call, and the end of its line,
+/// came late, as they do when a machine is busy or a connection took a second try.
+const HUNG_UP_BEFORE_MS: u64 = 500;
 
 /// Everything by key and invoice.
 #[derive(Debug)]
@@ -134,10 +149,7 @@ impl Books {
 
     fn know(&mut self, order: Order, state: State, at: u64) {
         let key = order.key;
-        let since = match self.remembered(key, at) {
-            Some(known) => known.since,
-            None => at,
-        };
+        let since = self.remembered(key, at).map_or(at, |known| known.since);
         self.known.insert(key, Known { order, state, since });
     }
 
@@ -171,39 +183,54 @@ impl Books {
         *n
     }
 
-    /// A call under this key is in flight from now on; tells of others that are.
-    pub(super) fn begin(&mut self, key: Uuid, kind: CallKind) -> (u64, Vec<Event>) {
+    /// A call under this key is in flight from now on.
+    pub(super) fn begin(&mut self, key: Uuid, kind: CallKind) -> u64 {
         let now = now_ms();
         let call = self.next_call;
         self.next_call += 1;
         let calls = self.in_flight.entry(key).or_default();
-        let overlaps = calls
-            .iter()
-            .filter(|other| now < other.since + self.patience_ms)
-            .map(|other| Event::Overlap {
-                at: now,
-                since: other.since,
-                key,
-                first: other.kind,
-                second: kind,
-            });
-        let overlaps = overlaps.collect();
+        for other in calls.iter_mut() {
+            if now < other.since + self.patience_ms {
+                other.met.push((now, kind));
+            }
+        }
         calls.push(InFlight {
             call,
             kind,
             since: now,
+            met: Vec::new(),
         });
-        (call, overlaps)
+        call
     }
 
-    /// A call was answered, or its caller hung up.
-    pub(super) fn end(&mut self, key: Uuid, call: u64) {
-        if let Some(calls) = self.in_flight.get_mut(&key) {
-            calls.retain(|other| other.call != call);
-            if calls.is_empty() {
-                self.in_flight.remove(&key);
-            }
+    /// A call has ended; tells of the calls that arrived while it was certainly in flight.
+    pub(super) fn end(&mut self, key: Uuid, call: u64, ended: Ended) -> Vec<Event> {
+        let now = now_ms();
+        let Some(calls) = self.in_flight.get_mut(&key) else {
+            return Vec::new();
+        };
+        let ending: Vec<InFlight> = calls.extract_if(.., |other| other.call == call).collect();
+        if calls.is_empty() {
+            self.in_flight.remove(&key);
         }
+        let overlaps = ending.iter().flat_map(|first| {
+            let certain = move |(at, _): &&(u64, CallKind)| match ended {
+                Ended::Answered => true,
+                Ended::HungUp => now >= at + HUNG_UP_BEFORE_MS,
+            };
+            first
+                .met
+                .iter()
+                .filter(certain)
+                .map(|(at, second)| Event::Overlap {
+                    at: *at,
+                    since: first.since,
+                    key,
+                    first: first.kind,
+                    second: *second,
+                })
+        });
+        overlaps.collect()
     }
 
     /// What a look-up finds.
@@ -288,7 +315,7 @@ mod tests {
     }
 
     fn books() -> Books {
-        Books::new(Duration::from_secs(60), None)
+        Books::new(Duration::from_mins(1), None)
     }
 
     #[test]
@@ -311,7 +338,7 @@ mod tests {
 
     #[test]
     fn a_key_that_was_forgotten_charges_again_under_another_reference() {
-        let mut books = Books::new(Duration::from_secs(60), Some(Duration::ZERO));
+        let mut books = Books::new(Duration::from_mins(1), Some(Duration::ZERO));
         let mut references = Vec::new();
         for _ in 0..2 {
             let Entered::Standing(State::Succeeded { reference }, events) =
@@ -334,7 +361,9 @@ mod tests {
             panic!("refused");
         };
         let mut after_restart = self::books();
-        events.iter().for_each(|event| after_restart.replay(event));
+        for event in &events {
+            after_restart.replay(event);
+        }
         assert_eq!(after_restart.waiting(), [(order("1.00"), later)]);
         let Entered::Standing(state, events) = after_restart.charge(&order("1.00"), None) else {
             panic!("refused");
@@ -360,9 +389,11 @@ mod tests {
     fn two_calls_in_flight_under_one_key_are_seen_and_calls_one_after_the_other_are_not() {
         let mut books = books();
         let key = Uuid::from_u128(1);
-        let (first, overlaps) = books.begin(key, CallKind::Pay);
-        assert_eq!(overlaps, []);
-        let (second, overlaps) = books.begin(key, CallKind::Find);
+        let first = books.begin(key, CallKind::Pay);
+        let second = books.begin(key, CallKind::Find);
+        let other = books.begin(Uuid::from_u128(2), CallKind::Pay);
+        assert_eq!(books.end(Uuid::from_u128(2), other, Ended::Answered), []);
+        let overlaps = books.end(key, first, Ended::Answered);
         assert!(
             matches!(
                 overlaps[..],
@@ -374,17 +405,34 @@ mod tests {
             ),
             "{overlaps:?}"
         );
-        assert_eq!(books.begin(Uuid::from_u128(2), CallKind::Pay).1, []);
-        books.end(key, first);
-        books.end(key, second);
-        assert_eq!(books.begin(key, CallKind::Find).1, []);
+        assert_eq!(books.end(key, second, Ended::Answered), []);
+        let third = books.begin(key, CallKind::Find);
+        assert_eq!(books.end(key, third, Ended::Answered), []);
+    }
+
+    #[test]
+    fn a_caller_who_has_hung_up_is_not_in_flight_however_late_the_bank_hears_of_both() {
+        let mut books = books();
+        let key = Uuid::from_u128(1);
+        let first = books.begin(key, CallKind::Pay);
+        books.begin(key, CallKind::Find);
+        assert_eq!(books.end(key, first, Ended::HungUp), []);
+        // One who stays on the line for longer than that was there.
+        let first = books.begin(key, CallKind::Pay);
+        books.begin(key, CallKind::Find);
+        let calls = books.in_flight.get_mut(&key).unwrap();
+        for call in calls.iter_mut().filter(|call| call.call == first) {
+            call.met[0].0 -= HUNG_UP_BEFORE_MS;
+        }
+        assert_eq!(books.end(key, first, Ended::HungUp).len(), 1);
     }
 
     #[test]
     fn a_call_whose_caller_must_have_hung_up_is_not_in_flight() {
         let mut books = Books::new(Duration::ZERO, None);
         let key = Uuid::from_u128(1);
+        let first = books.begin(key, CallKind::Pay);
         books.begin(key, CallKind::Pay);
-        assert_eq!(books.begin(key, CallKind::Pay).1, []);
+        assert_eq!(books.end(key, first, Ended::Answered), []);
     }
 }

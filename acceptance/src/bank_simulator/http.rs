@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Mix, Simulator,
-    books::{self, Entered, Order},
+    books::{self, Ended, Entered, Order},
     faults::{CallKind, Draw, Fault},
     journal::{Event, now_ms},
     lock,
@@ -26,12 +26,6 @@ use super::{
 
 /// Why a decline is declined.
 const DECLINED: &str = "insufficient_funds";
-/// What a bank in trouble answers.
-const ERRORS: [StatusCode; 3] = [
-    StatusCode::INTERNAL_SERVER_ERROR,
-    StatusCode::BAD_GATEWAY,
-    StatusCode::SERVICE_UNAVAILABLE,
-];
 
 pub(super) fn router(bank: Simulator) -> Router {
     Router::new()
@@ -54,11 +48,24 @@ struct InFlight {
     bank: Simulator,
     key: Uuid,
     call: u64,
+    ended: Ended,
+}
+
+impl InFlight {
+    /// The caller gets this answer.
+    fn answered(mut self, answer: Response) -> Response {
+        self.ended = Ended::Answered;
+        answer
+    }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        lock(&self.bank.books).end(self.key, self.call);
+        let mut books = lock(&self.bank.books);
+        let overlaps = books.end(self.key, self.call, self.ended);
+        if !overlaps.is_empty() {
+            drop(self.bank.journal.append(&overlaps));
+        }
     }
 }
 
@@ -83,15 +90,14 @@ async fn pay(
         value: body.value,
         currency: body.currency,
     };
-    let (draw, _in_flight) = bank.begin(order.key, CallKind::Pay, Some(&order.invoice));
+    let (draw, in_flight) = bank.begin(order.key, CallKind::Pay, Some(&order.invoice));
     if let Some(answer) = bank.fail_before(draw, &trick).await {
-        return answer;
+        return in_flight.answered(answer);
     }
     // What has reached a bank is worked off, whether or not the caller still listens.
     let worked_off = tokio::spawn(async move { bank.work_off(order, draw, trick).await });
-    worked_off
-        .await
-        .unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response())
+    let answer = worked_off.await;
+    in_flight.answered(answer.unwrap_or_else(|_| StatusCode::INTERNAL_SERVER_ERROR.into_response()))
 }
 
 async fn find(
@@ -99,19 +105,19 @@ async fn find(
     Extension(trick): Extension<Trick>,
     Path(key): Path<Uuid>,
 ) -> Response {
-    let (draw, _in_flight) = bank.begin(key, CallKind::Find, None);
+    let (draw, in_flight) = bank.begin(key, CallKind::Find, None);
     if let Some(answer) = bank.fail_before(draw, &trick).await {
-        return answer;
+        return in_flight.answered(answer);
     }
     let found = lock(&bank.books).find(key);
     // Nobody hears of a charge that is not on the disk.
     if bank.journal.append(&[]).await.is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    found.map_or_else(
+    in_flight.answered(found.map_or_else(
         || StatusCode::NOT_FOUND.into_response(),
         |state| answer(key, &state),
-    )
+    ))
 }
 
 async fn faults(State(bank): State<Simulator>) -> Json<Mix> {
@@ -135,19 +141,24 @@ impl Simulator {
         let invoice = invoice.map_or_else(|| books.invoice_of(key), str::to_owned);
         let n = books.count_call(kind, &invoice);
         let draw = self.dice.draw(&lock(&self.mix), kind, &invoice, n);
-        let (call, mut events) = books.begin(key, kind);
-        events.push(Event::Call {
+        let call = books.begin(key, kind);
+        let arrived = Event::Call {
             at: now_ms(),
             call: kind,
             key,
             invoice,
             n,
             fault: draw.fault,
-        });
+        };
         // Handed over under the lock, so that the journal has the order in which things happened.
-        drop(self.journal.append(&events));
-        let bank = self.clone();
-        (draw, InFlight { bank, key, call })
+        drop(self.journal.append(&[arrived]));
+        let in_flight = InFlight {
+            bank: self.clone(),
+            key,
+            call,
+            ended: Ended::HungUp,
+        };
+        (draw, in_flight)
     }
 
     /// What goes wrong before anything is charged or looked up; `None` when nothing does.
@@ -260,13 +271,13 @@ fn answer(key: Uuid, state: &books::State) -> Response {
 }
 
 fn error(degree: f64) -> Response {
-    let thirds = ERRORS.iter().zip([1.0 / 3.0, 2.0 / 3.0, 1.0]);
-    let status = thirds.into_iter().find(|(_, end)| degree < *end);
-    status
-        .map_or(StatusCode::INTERNAL_SERVER_ERROR, |(status, _)| *status)
-        .into_response()
+    let status = match degree {
+        d if d < 1.0 / 3.0 => StatusCode::INTERNAL_SERVER_ERROR,
+        d if d < 2.0 / 3.0 => StatusCode::BAD_GATEWAY,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    status.into_response()
 }
 
-/// The bank as tests of its protocol call it.
 #[cfg(test)]
 mod tests;

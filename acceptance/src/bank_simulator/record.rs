@@ -31,6 +31,8 @@ pub struct Overlap {
     pub since: u64,
     /// When the second arrived.
     pub at: u64,
+    /// What the first was, and the second.
+    pub calls: [CallKind; 2],
 }
 
 impl Record {
@@ -103,10 +105,17 @@ impl Record {
     #[must_use]
     pub fn overlaps(&self) -> Vec<Overlap> {
         let overlaps = self.0.iter().filter_map(|event| match event {
-            Event::Overlap { at, since, key, .. } => Some(Overlap {
+            Event::Overlap {
+                at,
+                since,
+                key,
+                first,
+                second,
+            } => Some(Overlap {
                 key: *key,
                 since: *since,
                 at: *at,
+                calls: [*first, *second],
             }),
             Event::Call { .. } | Event::Pending { .. } | Event::Charge { .. } | Event::Misuse { .. } => None,
         });

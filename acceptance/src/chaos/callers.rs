@@ -255,7 +255,7 @@ impl Caller {
 
     fn client(&self, attempt: u32) -> &Client {
         let [first, second] = &self.clients;
-        if (self.number % 2 == 0) == (attempt % 2 == 0) {
+        if self.number.is_multiple_of(2) == attempt.is_multiple_of(2) {
             first
         } else {
             second

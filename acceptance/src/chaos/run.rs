@@ -41,13 +41,14 @@ pub const REST: Duration = Duration::from_mins(12);
 pub async fn run(options: Options) -> Result<Verdict> {
     let plan = Plan::new(options.seed, options.length);
     eprintln!("seed {}, {} s:\n{plan}", options.seed, options.length.as_secs());
-    let mut world = World::start(options.seed).await?;
+    let mut world = Box::pin(World::start(options.seed)).await?;
     let counters = Counters::default();
     let strikes = Strikes::default();
     let promises = Promises::default();
     let ended = tokio::select! {
         never = counters.watch(&world) => never,
-        ended = load_and_strike(&world, &plan, &strikes, &promises, options) => ended,
+        // Large, since it waits for three lanes at once.
+        ended = Box::pin(load_and_strike(&world, &plan, &strikes, &promises, options)) => ended,
     };
     if let Err(error) = ended {
         world.system.keep_logs();

@@ -64,8 +64,8 @@ impl Verdict {
         );
         verdict.processes(world);
         verdict.dead_letters(world).await?;
-        let promised = std::mem::take(&mut *promises.lock());
-        verdict.promises(world, promised).await?;
+        let kept = std::mem::take(&mut *promises.lock());
+        verdict.promises(world, kept).await?;
         Ok(verdict)
     }
 
@@ -119,11 +119,14 @@ impl Verdict {
             excused.len()
         ));
         self.complaints.extend(failed.iter().map(|overlap| {
-            format!(
-                "two calls were in flight under key {}, {} ms after the first",
-                overlap.key,
-                overlap.at.saturating_sub(overlap.since)
-            )
+            let Overlap {
+                key,
+                at,
+                since,
+                calls,
+            } = overlap;
+            let after = at.saturating_sub(*since);
+            format!("two calls were in flight under key {key}: {calls:?}, {after} ms apart, at {at}")
         }));
     }
 
@@ -217,6 +220,7 @@ impl fmt::Display for Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bank_simulator::CallKind;
 
     #[test]
     fn an_overlap_is_excused_only_by_a_process_that_stood_still_at_the_time() {
@@ -226,6 +230,7 @@ mod tests {
             key: Uuid::nil(),
             since,
             at,
+            calls: [CallKind::Pay, CallKind::Find],
         };
         assert!(is_excused(overlap(9_900, 10_100), &frozen));
         assert!(is_excused(overlap(30_500, 31_000), &frozen));

@@ -134,7 +134,7 @@ impl Node {
             set(options, "database.url", url);
             match kind {
                 // What is lost is sent again soon, so that a run need not wait long for its end.
-                ServiceKind::InvoiceApp => set(options, "sender.resend_after_s", 3),
+                ServiceKind::InvoiceApp => set(options, "sender.resend_after_s", "3"),
                 ServiceKind::PaymentProvider => {
                     set(options, "gateway.kind", "http");
                     set(
@@ -142,9 +142,13 @@ impl Node {
                         "gateway.url",
                         format!("http://127.0.0.1:{}", bank.port()),
                     );
-                    set(options, "gateway.timeout_ms", BANK_TIME_OUT.as_millis());
-                    set(options, "ledger.lease_ms", 5_000);
-                    set(options, "ledger.lease_margin_ms", 1_000);
+                    set(
+                        options,
+                        "gateway.timeout_ms",
+                        BANK_TIME_OUT.as_millis().to_string(),
+                    );
+                    set(options, "ledger.lease_ms", "5000");
+                    set(options, "ledger.lease_margin_ms", "1000");
                 }
             }
         });
@@ -161,6 +165,6 @@ impl Node {
     }
 }
 
-fn set(options: &mut ServiceOptions, key: &str, value: impl ToString) {
-    options.settings.insert(key.to_owned(), value.to_string());
+fn set(options: &mut ServiceOptions, key: &str, value: impl Into<String>) {
+    options.settings.insert(key.to_owned(), value.into());
 }

@@ -44,16 +44,16 @@ pub(super) fn judge(
 }
 
 fn once_at_most(charges: Option<&[Charge]>) -> Result<(), Wrong> {
-    let charged: Vec<&str> = charges
+    let references: Vec<&str> = charges
         .unwrap_or_default()
         .iter()
         .filter(|charge| charge.standing == Standing::Succeeded)
         .map(|charge| charge.reference.as_str())
         .collect();
-    if charged.len() > 1 {
+    if references.len() > 1 {
         return Err((
             Kind::Duplicate,
-            format!("charged {} times under one key: {charged:?}", charged.len()),
+            format!("charged {} times under one key: {references:?}", references.len()),
         ));
     }
     Ok(())
@@ -76,12 +76,13 @@ fn provider_and_bank(entry: Option<&Entry>, charges: Option<&[Charge]>) -> Resul
         return differ("the amount", "ledger", &entry.amount, "bank", &charge.amount);
     }
     match (entry.standing, charge.standing) {
-        (Standing::Open, _) => Ok(()),
         (Standing::Succeeded, Standing::Succeeded) if entry.reference.as_ref() != Some(&charge.reference) => {
             let ledger = &entry.reference;
             differ("the reference", "ledger", ledger, "bank", &charge.reference)
         }
-        (Standing::Succeeded, Standing::Succeeded) | (Standing::Declined, Standing::Declined) => Ok(()),
+        (Standing::Open, _)
+        | (Standing::Succeeded, Standing::Succeeded)
+        | (Standing::Declined, Standing::Declined) => Ok(()),
         (ledger, bank) => differ("the status", "ledger", &ledger, "bank", &bank),
     }
 }
@@ -112,11 +113,11 @@ fn app_and_provider(
                 "in the ledger ({:?}), but no payment of invoice-app",
                 entry.standing
             );
-            return young(entry.age, older_than, Kind::Missing, why);
+            return young(entry.age, older_than, Kind::Missing, &why);
         }
         (None, None) => {
             let youngest = charges.iter().map(|charge| charge.age).min().unwrap_or_default();
-            let why = "charged, but in neither service's books".to_owned();
+            let why = "charged, but in neither service's books";
             return young(youngest, older_than, Kind::Missing, why);
         }
     };
@@ -140,13 +141,13 @@ fn app_and_provider(
             payment.age,
             older_than,
             Kind::Stuck,
-            "the provider does not know its result".to_owned(),
+            "the provider does not know its result",
         ),
         (Standing::Open, settled) => young(
             payment.age,
             older_than,
             Kind::Stuck,
-            format!("{settled:?} in the ledger, but its outcome has not arrived"),
+            &format!("{settled:?} in the ledger, but its outcome has not arrived"),
         ),
         (app, ledger) if app != ledger => differ("the status", "invoice-app", &app, "ledger", &ledger),
         _ if payment.reason != entry.reason => {
@@ -162,32 +163,32 @@ fn app_and_provider(
 }
 
 fn not_in_the_ledger(payment: &Payment, charges: &[Charge], older_than: Duration) -> Result<bool, Wrong> {
-    let charged = if charges.is_empty() {
+    let though = if charges.is_empty() {
         ""
     } else {
         ", though charged"
     };
     match payment.standing {
-        Standing::Open if charged.is_empty() => young(
+        Standing::Open if though.is_empty() => young(
             payment.age,
             older_than,
             Kind::Stuck,
-            "its request has not reached the provider".to_owned(),
+            "its request has not reached the provider",
         ),
         Standing::Open => young(
             payment.age,
             older_than,
             Kind::Missing,
-            "not in the ledger, though charged".to_owned(),
+            "not in the ledger, though charged",
         ),
         settled => Err((
             Kind::Missing,
-            format!("{settled:?}, but not in the ledger{charged}"),
+            format!("{settled:?}, but not in the ledger{though}"),
         )),
     }
 }
 
-fn young(age: Duration, older_than: Duration, kind: Kind, why: String) -> Result<bool, Wrong> {
+fn young(age: Duration, older_than: Duration, kind: Kind, why: &str) -> Result<bool, Wrong> {
     if age < older_than {
         return Ok(false);
     }

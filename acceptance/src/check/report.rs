@@ -111,14 +111,18 @@ impl Report {
     /// The counts and sums, without the findings.
     #[must_use]
     pub fn summary(&self) -> String {
-        let mut text = format!(
+        let counted = format!(
             "{} invoices; {} payments match ({} succeeded), {} in flight",
             self.invoices, self.matches, self.succeeded, self.in_flight
         );
-        for (kind, found) in &self.findings {
-            text += &format!(", {} {}", found.count, kind.as_str());
-        }
-        text
+        let wrong = self
+            .findings
+            .iter()
+            .map(|(kind, found)| format!("{} {}", found.count, kind.as_str()));
+        std::iter::once(counted)
+            .chain(wrong)
+            .collect::<Vec<_>>()
+            .join(", ")
     }
 
     /// Fails unless everything matches.
