@@ -14,11 +14,15 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use payment_contract::Money;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use uuid::Uuid;
 
-use crate::Result;
+use crate::{
+    Result,
+    check::{self, BankBooks, Standing},
+};
 
 /// What becomes of one call to pay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +116,21 @@ impl Bank {
     #[must_use]
     pub fn charges(&self) -> Vec<Charge> {
         lock(&self.shared.charges).values().cloned().collect()
+    }
+
+    /// The same, as the check takes it.
+    pub fn books(&self) -> Result<BankBooks> {
+        let charges = self.charges().into_iter().map(|charge| {
+            let (value, currency) = &charge.amount;
+            Ok(check::Charge {
+                key: charge.key,
+                standing: Standing::try_new(charge.status, "pending")?,
+                amount: Money::parse(value, currency)?,
+                reference: format!("bank-{}", charge.key),
+                age: Duration::ZERO,
+            })
+        });
+        Ok(BankBooks::Record(charges.collect::<Result<_>>()?))
     }
 
     /// How many calls to pay there were for this invoice.

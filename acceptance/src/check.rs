@@ -1,357 +1,201 @@
-//! The check: joins invoices, payments, the ledger and the simulated bank's books, and calls every payment a match or
-//! names what is wrong with it.
+//! The check: joins invoices, payments, the provider's ledger and the bank's charges, and calls every payment a match, in
+//! flight, or names what is wrong with it. Tests, chaos runs, benchmark and operators all run this one.
+//!
+//! Rows come as streams in order of their ids and are joined as they pass, so memory does not grow with the tables. The
+//! snapshots are taken against the flow of a payment: payments first, then the ledger, then the bank. So on a live system
+//! too, whatever an earlier book calls settled, the later ones must know.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    fmt,
-};
+mod books;
+mod cursor;
+mod judge;
+mod report;
+mod sums;
 
-use sqlx::{Connection, PgConnection};
+use std::{collections::HashMap, time::Duration};
+
 use uuid::Uuid;
 
-use crate::{Error, Result};
+pub use self::{
+    books::{BankBooks, Charge, Entry, Invoice, Payment, Standing},
+    report::{Finding, Kind, Report},
+    sums::Sums,
+};
+use self::{
+    books::{Databases, Rows},
+    cursor::Cursor,
+    judge::{Verdict, judge, judge_invoice},
+};
+use crate::Result;
 
-/// What is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// Two places tell different stories.
-    Mismatch,
-    /// One place has never heard of it.
-    Missing,
-    /// An invoice was paid, or charged, more than once.
-    Duplicate,
-    /// It has not ended.
-    Stuck,
+/// How to look.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What has not ended is in flight until it is older than this, and then stuck. Zero where nothing may be in flight.
+    pub older_than: Duration,
 }
 
-/// Everything the check looks at.
-#[derive(Clone, Debug, Default)]
-pub struct Books {
-    /// `invoices`: id, status.
-    pub invoices: Vec<(Uuid, String)>,
-    /// `payments`: id, invoice, status.
-    pub payments: Vec<(Uuid, Uuid, String)>,
-    /// `ledger`: payment, invoice, status.
-    pub ledger: Vec<(Uuid, Uuid, String)>,
-    /// The simulated bank's charges: idempotency key, status.
-    pub charges: Vec<(Uuid, String)>,
+impl Options {
+    /// For a system in which nothing may be in flight any more.
+    pub const AT_REST: Self = Self {
+        older_than: Duration::ZERO,
+    };
 }
 
-/// The verdict.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// Payments on which everybody agrees.
-    pub matches: usize,
-    /// Of these, succeeded ones; each has exactly one charge and one paid invoice.
-    pub succeeded: usize,
-    /// Everything else, by kind, in words with ids.
-    pub findings: BTreeMap<Kind, Vec<String>>,
+/// Hears of every finding at once; a report keeps only the first ones.
+pub type Listener<'a> = &'a mut (dyn FnMut(&Finding) + Send);
+
+/// Reads both databases and compares them with each other and with the bank's books.
+pub async fn check(
+    invoice_database_url: &str,
+    payment_database_url: &str,
+    bank: BankBooks,
+    options: Options,
+    tell: Listener<'_>,
+) -> Result<Report> {
+    let mut databases = Databases::open(invoice_database_url, payment_database_url).await?;
+    let mut check = Check::new(options, !matches!(bank, BankBooks::Unknown), tell);
+    let (invoices, ledger, charges) = databases.by_payment();
+    check
+        .payments(
+            books::payments(invoices),
+            books::ledger(ledger),
+            books::charges(charges, bank),
+        )
+        .await?;
+    check.invoices(books::invoices(databases.by_invoice())).await?;
+    Ok(check.finish())
 }
 
-/// A report names this many findings of a kind; thousands would hide the first.
-const SHOWN: usize = 20;
+/// A check under way.
+struct Check<'a> {
+    older_than: Duration,
+    bank_is_known: bool,
+    report: Report,
+    tell: Listener<'a>,
+    /// Invoices charged under payments that did not succeed, and those payments: no more than there are findings.
+    charged_otherwise: HashMap<Uuid, Vec<Uuid>>,
+}
 
-impl Report {
-    fn find(&mut self, kind: Kind, text: String) {
-        self.findings.entry(kind).or_default().push(text);
-    }
-
-    /// How many findings there are of a kind.
-    #[must_use]
-    pub fn count(&self, kind: Kind) -> usize {
-        self.findings.get(&kind).map_or(0, Vec::len)
-    }
-
-    /// Fails unless everything matches.
-    pub fn expect_clean(self) -> Result<Self> {
-        if self.findings.is_empty() {
-            Ok(self)
-        } else {
-            Err(Error::new(self.to_string()))
+impl<'a> Check<'a> {
+    fn new(options: Options, bank_is_known: bool, tell: Listener<'a>) -> Self {
+        Self {
+            older_than: options.older_than,
+            bank_is_known,
+            report: Report::default(),
+            tell,
+            charged_otherwise: HashMap::new(),
         }
     }
 
-    /// Fails unless everything matches and exactly `n` payments succeeded.
-    pub fn expect_succeeded(self, n: usize) -> Result<Self> {
-        let report = self.expect_clean()?;
-        if report.succeeded == n {
-            return Ok(report);
+    /// Joins three books by payment, which is also the bank's key.
+    async fn payments(
+        &mut self,
+        payments: Rows<'_, Payment>,
+        ledger: Rows<'_, Entry>,
+        charges: Rows<'_, Charge>,
+    ) -> Result<()> {
+        let mut payments = Cursor::try_new("payments", payments).await?;
+        let mut ledger = Cursor::try_new("ledger", ledger).await?;
+        let mut charges = Cursor::try_new("charges", charges).await?;
+        while let Some(id) = [payments.id(), ledger.id(), charges.id()]
+            .into_iter()
+            .flatten()
+            .min()
+        {
+            let payment = payments.take_one(id).await?;
+            let entry = ledger.take_one(id).await?;
+            let charges = charges.take_all(id).await?;
+            self.payment(id, payment.as_ref(), entry.as_ref(), &charges);
         }
-        Err(Error::new(format!(
-            "{n} payments should have succeeded, not {}",
-            report.succeeded
-        )))
+        Ok(())
     }
-}
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} match", self.matches)?;
-        for (kind, texts) in &self.findings {
-            write!(f, "\n{} {kind:?}:", texts.len())?;
-            for text in texts.iter().take(SHOWN) {
-                write!(f, "\n  {text}")?;
+    fn payment(&mut self, id: Uuid, payment: Option<&Payment>, entry: Option<&Entry>, charges: &[Charge]) {
+        let known_charges = self.bank_is_known.then_some(charges);
+        let invoice = payment.map(|p| p.invoice).or(entry.map(|e| e.invoice));
+        let verdict = judge(payment, entry, known_charges, self.older_than);
+        let succeeded = payment.is_some_and(|p| p.standing == Standing::Succeeded);
+        self.report.charges += charges.len();
+        match verdict {
+            Verdict::Match => {
+                self.report.matches += 1;
+                self.report.succeeded += usize::from(succeeded);
+            }
+            // Their amounts are in some books and not yet in others.
+            Verdict::InFlight => {
+                self.report.in_flight += 1;
+                return;
+            }
+            Verdict::Wrong(kind, why) => {
+                if let Some(invoice) = invoice
+                    && !succeeded
+                    && charges
+                        .iter()
+                        .any(|charge| charge.standing == Standing::Succeeded)
+                {
+                    self.charged_otherwise.entry(invoice).or_default().push(id);
+                }
+                self.find(Finding {
+                    kind,
+                    payment: Some(id),
+                    invoice,
+                    why,
+                });
+            }
+        }
+        let sums = &mut self.report.sums;
+        if let Some(amount) = payment.filter(|_| succeeded).and_then(|p| p.amount) {
+            sums.of(amount.currency()).payments += i128::from(amount.minor_units());
+        }
+        if let Some(entry) = entry.filter(|entry| entry.standing == Standing::Succeeded) {
+            sums.of(entry.amount.currency()).ledger += i128::from(entry.amount.minor_units());
+        }
+        for charge in charges.iter().filter(|c| c.standing == Standing::Succeeded) {
+            sums.of(charge.amount.currency()).bank += i128::from(charge.amount.minor_units());
+        }
+    }
+
+    async fn invoices(&mut self, invoices: Rows<'_, Invoice>) -> Result<()> {
+        let mut invoices = Cursor::try_new("invoices", invoices).await?;
+        while let Some(id) = invoices.id() {
+            let Some(invoice) = invoices.take_one(id).await? else {
+                break;
+            };
+            self.report.invoices += 1;
+            if invoice.status == "paid" {
+                let sums = self.report.sums.of(invoice.amount.currency());
+                sums.invoices += i128::from(invoice.amount.minor_units());
+            }
+            let otherwise = self.charged_otherwise.get(&id).map_or(&[][..], Vec::as_slice);
+            if let Err((kind, why)) = judge_invoice(&invoice, otherwise) {
+                self.find(Finding {
+                    kind,
+                    payment: None,
+                    invoice: Some(id),
+                    why,
+                });
             }
         }
         Ok(())
     }
-}
 
-/// Reads both databases and compares.
-pub async fn check(invoice_database_url: &str, payment_database_url: &str) -> Result<Report> {
-    Ok(compare(&read(invoice_database_url, payment_database_url).await?))
-}
+    fn find(&mut self, finding: Finding) {
+        (self.tell)(&finding);
+        self.report.keep(finding);
+    }
 
-/// Reads what the check looks at.
-pub async fn read(invoice_database_url: &str, payment_database_url: &str) -> Result<Books> {
-    let mut database = PgConnection::connect(invoice_database_url).await?;
-    // One snapshot, so that a payment made in between is not taken for a lost one.
-    let mut snapshot = database
-        .begin_with("begin isolation level repeatable read")
-        .await?;
-    let invoices = sqlx::query_as("select id, status from invoices")
-        .fetch_all(&mut *snapshot)
-        .await?;
-    let payments = sqlx::query_as("select id, invoice_id, status from payments")
-        .fetch_all(&mut *snapshot)
-        .await?;
-    drop(snapshot);
-    let mut database = PgConnection::connect(payment_database_url).await?;
-    let ledger = sqlx::query_as("select payment_id, invoice_id, status from ledger")
-        .fetch_all(&mut database)
-        .await?;
-    let charges = sqlx::query_as("select key, status from simulated_charges")
-        .fetch_all(&mut database)
-        .await?;
-    Ok(Books {
-        invoices,
-        payments,
-        ledger,
-        charges,
-    })
-}
-
-/// Compares. Pure, and tested below: a check that cannot fail proves nothing.
-#[must_use]
-pub fn compare(books: &Books) -> Report {
-    let mut report = Report::default();
-    let invoices: HashMap<_, _> = books
-        .invoices
-        .iter()
-        .map(|(id, status)| (*id, status.as_str()))
-        .collect();
-    let ledger: HashMap<_, _> = books
-        .ledger
-        .iter()
-        .map(|(id, invoice, status)| (*id, (*invoice, status.as_str())))
-        .collect();
-    let charges: HashMap<_, _> = books
-        .charges
-        .iter()
-        .map(|(key, status)| (*key, status.as_str()))
-        .collect();
-
-    let mut succeeded: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-    let mut open: HashSet<Uuid> = HashSet::new();
-    for (id, invoice, status) in &books.payments {
-        match status.as_str() {
-            "requested" => _ = open.insert(*invoice),
-            "succeeded" => succeeded.entry(*invoice).or_default().push(*id),
-            _ => {}
+    fn finish(mut self) -> Report {
+        for why in self.report.sums.differences(self.bank_is_known) {
+            self.find(Finding {
+                kind: Kind::Mismatch,
+                payment: None,
+                invoice: None,
+                why,
+            });
         }
-        let entry = ledger.get(id).copied();
-        match judge_payment((*invoice, status), entry, charges.get(id).copied()) {
-            Ok(()) => {
-                report.matches += 1;
-                report.succeeded += usize::from(status == "succeeded");
-            }
-            Err((kind, why)) => report.find(kind, format!("payment {id} of invoice {invoice}: {why}")),
-        }
-    }
-    judge_invoices(&mut report, &invoices, &succeeded, &open);
-    judge_foreign(&mut report, books, &ledger);
-    report
-}
-
-fn judge_payment(
-    (invoice, status): (Uuid, &str),
-    entry: Option<(Uuid, &str)>,
-    charge: Option<&str>,
-) -> std::result::Result<(), (Kind, String)> {
-    if status == "requested" {
-        return Err((
-            Kind::Stuck,
-            format!("requested; ledger {entry:?}, charge {charge:?}"),
-        ));
-    }
-    let Some((of, settled)) = entry else {
-        return Err((Kind::Missing, format!("{status}, but not in the ledger")));
-    };
-    if of != invoice {
-        return Err((Kind::Mismatch, format!("the ledger says invoice {of}")));
-    }
-    match (status, settled, charge) {
-        (_, "started", _) => Err((Kind::Stuck, format!("{status}, but started in the ledger"))),
-        ("succeeded", "succeeded", None) => Err((Kind::Missing, "succeeded, but never charged".to_owned())),
-        // A request that the bank cannot take is declined without asking it.
-        ("declined", "declined", None | Some("declined")) | ("succeeded", "succeeded", Some("succeeded")) => {
-            Ok(())
-        }
-        _ => Err((
-            Kind::Mismatch,
-            format!("{status}; ledger {settled}, charge {charge:?}"),
-        )),
-    }
-}
-
-fn judge_invoices(
-    report: &mut Report,
-    invoices: &HashMap<Uuid, &str>,
-    succeeded: &HashMap<Uuid, Vec<Uuid>>,
-    open: &HashSet<Uuid>,
-) {
-    for (invoice, payments) in succeeded {
-        if payments.len() > 1 {
-            report.find(
-                Kind::Duplicate,
-                format!("invoice {invoice} was paid by {payments:?}"),
-            );
-        }
-        if !invoices.contains_key(invoice) {
-            report.find(
-                Kind::Missing,
-                format!("invoice {invoice} of payments {payments:?} does not exist"),
-            );
-        }
-    }
-    for (invoice, status) in invoices {
-        match (*status, succeeded.contains_key(invoice), open.contains(invoice)) {
-            ("paid", true, false) | ("unpaid" | "void", false, false) => {}
-            ("pending", false, true) => report.find(Kind::Stuck, format!("invoice {invoice} is pending")),
-            (status, paid, open) => report.find(
-                Kind::Mismatch,
-                format!(
-                    "invoice {invoice} is {status}, has a succeeded payment: {paid}, an open one: {open}"
-                ),
-            ),
-        }
-    }
-}
-
-/// What the provider's side knows and invoice-app does not, and money that moved twice.
-fn judge_foreign(report: &mut Report, books: &Books, ledger: &HashMap<Uuid, (Uuid, &str)>) {
-    let payments: HashSet<_> = books.payments.iter().map(|(id, ..)| *id).collect();
-    for (payment, (invoice, status)) in ledger {
-        if !payments.contains(payment) {
-            report.find(
-                Kind::Missing,
-                format!(
-                    "ledger entry {payment} ({status}) of invoice {invoice} is no payment of invoice-app"
-                ),
-            );
-        }
-    }
-    let mut charged: HashMap<Uuid, Vec<Uuid>> = HashMap::new();
-    for (key, status) in &books.charges {
-        match ledger.get(key) {
-            None => report.find(
-                Kind::Missing,
-                format!("charge {key} ({status}) is not in the ledger"),
-            ),
-            Some((invoice, _)) if status == "succeeded" => charged.entry(*invoice).or_default().push(*key),
-            Some(_) => {}
-        }
-    }
-    for (invoice, keys) in charged {
-        if keys.len() > 1 {
-            report.find(
-                Kind::Duplicate,
-                format!("invoice {invoice} was charged under {keys:?}"),
-            );
-        }
+        self.report
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id(n: u128) -> Uuid {
-        Uuid::from_u128(n)
-    }
-
-    /// Invoice 1 paid by payment 11; invoice 2 declined once, then paid; invoice 3 void.
-    fn good() -> Books {
-        let of = |payment, invoice, status: &str| (id(payment), id(invoice), status.to_owned());
-        let rows = vec![
-            of(11, 1, "succeeded"),
-            of(21, 2, "declined"),
-            of(22, 2, "succeeded"),
-        ];
-        Books {
-            invoices: [(1, "paid"), (2, "paid"), (3, "void")]
-                .map(|(n, s)| (id(n), s.to_owned()))
-                .into(),
-            payments: rows.clone(),
-            ledger: rows,
-            charges: [(11, "succeeded"), (21, "declined"), (22, "succeeded")]
-                .map(|(n, s)| (id(n), s.to_owned()))
-                .into(),
-        }
-    }
-
-    #[track_caller]
-    fn finds(kind: Kind, spoil: impl FnOnce(&mut Books)) {
-        let mut books = good();
-        spoil(&mut books);
-        let report = compare(&books);
-        assert!(report.count(kind) > 0, "{report}");
-        assert!(report.expect_clean().is_err());
-    }
-
-    #[test]
-    fn agreement_is_a_match() {
-        let report = compare(&good()).expect_succeeded(2).unwrap();
-        assert_eq!(report.matches, 3);
-        assert!(compare(&good()).expect_succeeded(3).is_err());
-    }
-
-    #[test]
-    fn a_lost_row_is_missing_wherever_it_is_lost() {
-        finds(Kind::Missing, |books| _ = books.ledger.remove(0));
-        finds(Kind::Missing, |books| _ = books.charges.remove(0));
-        finds(Kind::Missing, |books| _ = books.payments.remove(1));
-        finds(Kind::Missing, |books| {
-            books.charges.push((id(99), "succeeded".to_owned()));
-        });
-    }
-
-    #[test]
-    fn a_second_success_is_a_duplicate() {
-        finds(Kind::Duplicate, |books| {
-            books.payments[1].2 = "succeeded".to_owned();
-        });
-        finds(Kind::Duplicate, |books| {
-            books.charges[1].1 = "succeeded".to_owned();
-        });
-    }
-
-    #[test]
-    fn what_has_not_ended_is_stuck() {
-        finds(Kind::Stuck, |books| books.ledger[0].2 = "started".to_owned());
-        finds(Kind::Stuck, |books| {
-            books.payments[0].2 = "requested".to_owned();
-            books.invoices[0].1 = "pending".to_owned();
-        });
-    }
-
-    #[test]
-    fn different_stories_are_a_mismatch() {
-        finds(Kind::Mismatch, |books| books.ledger[0].1 = id(2));
-        finds(Kind::Mismatch, |books| books.ledger[0].2 = "declined".to_owned());
-        finds(Kind::Mismatch, |books| books.charges[0].1 = "declined".to_owned());
-        finds(Kind::Mismatch, |books| books.invoices[0].1 = "unpaid".to_owned());
-        finds(Kind::Mismatch, |books| books.invoices[2].1 = "paid".to_owned());
-        finds(Kind::Mismatch, |books| books.invoices[2].1 = "pending".to_owned());
-    }
-}
+mod tests;

@@ -6,7 +6,11 @@ use local_stack::{Ports, Service, ServiceKind, ServiceOptions, Stack, StackOptio
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::{Client, Error, Report, Result, check, eventually, wait};
+use crate::{
+    Client, Error, Report, Result,
+    check::{self, BankBooks},
+    eventually, wait,
+};
 
 /// A running system.
 #[derive(Debug)]
@@ -14,6 +18,7 @@ pub struct System {
     // Dropped in this order. `None` once dropped.
     stack: Stack,
     directory: Option<TempDir>,
+    failed: bool,
 }
 
 impl System {
@@ -32,6 +37,7 @@ impl System {
         Ok(Self {
             stack,
             directory: Some(directory),
+            failed: false,
         })
     }
 
@@ -78,9 +84,17 @@ impl System {
 
     /// The check, now.
     pub async fn check(&self) -> Result<Report> {
+        self.check_against(BankBooks::Simulated).await
+    }
+
+    /// The check, now, with another bank's books.
+    pub async fn check_against(&self, bank: BankBooks) -> Result<Report> {
         check::check(
             &self.stack.invoice_database_url(),
             &self.stack.payment_database_url(),
+            bank,
+            check::Options::AT_REST,
+            &mut |_| {},
         )
         .await
     }
@@ -134,9 +148,16 @@ impl System {
     }
 }
 
+impl System {
+    /// Has the logs printed at its end, as for a test that panics.
+    pub fn keep_logs(&mut self) {
+        self.failed = true;
+    }
+}
+
 impl Drop for System {
     fn drop(&mut self) {
-        let failed = std::thread::panicking();
+        let failed = self.failed || std::thread::panicking();
         if failed {
             print_logs(&self.stack.directory().join("logs"));
         }

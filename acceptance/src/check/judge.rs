@@ -1,0 +1,223 @@
+//! The verdicts, without I/O and without a clock: what four books say about one payment, and about one invoice.
+
+use std::{fmt::Debug, time::Duration};
+
+use uuid::Uuid;
+
+use super::{
+    books::{Charge, Entry, Invoice, Payment, Standing},
+    report::Kind,
+};
+
+/// The only decline that the bank was never asked about.
+const REJECTED_REQUEST: &str = "rejected_request";
+
+/// What is to be said about a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// All books agree, and it has ended.
+    Match,
+    /// It has not ended, and is too young to worry about.
+    InFlight,
+    /// Anything else.
+    Wrong(Kind, String),
+}
+
+/// Why something is wrong.
+type Wrong = (Kind, String);
+
+/// Judges one payment. `charges` are all that the bank has under its key; `None` when nobody has the bank's books.
+pub(super) fn judge(
+    payment: Option<&Payment>,
+    entry: Option<&Entry>,
+    charges: Option<&[Charge]>,
+    older_than: Duration,
+) -> Verdict {
+    let judged = once_at_most(charges)
+        .and_then(|()| provider_and_bank(entry, charges))
+        .and_then(|()| app_and_provider(payment, entry, charges.unwrap_or_default(), older_than));
+    match judged {
+        Ok(true) => Verdict::Match,
+        Ok(false) => Verdict::InFlight,
+        Err((kind, why)) => Verdict::Wrong(kind, why),
+    }
+}
+
+fn once_at_most(charges: Option<&[Charge]>) -> Result<(), Wrong> {
+    let references: Vec<&str> = charges
+        .unwrap_or_default()
+        .iter()
+        .filter(|charge| charge.standing == Standing::Succeeded)
+        .map(|charge| charge.reference.as_str())
+        .collect();
+    if references.len() > 1 {
+        return Err((
+            Kind::Duplicate,
+            format!("charged {} times under one key: {references:?}", references.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// Whether the ledger and the bank tell one story. What is open in the ledger, the bank may know or not.
+fn provider_and_bank(entry: Option<&Entry>, charges: Option<&[Charge]>) -> Result<(), Wrong> {
+    let (Some(entry), Some(charges)) = (entry, charges) else {
+        return Ok(());
+    };
+    // More than one: a key may have been declined or left pending before it was charged; the last word counts.
+    let Some(charge) = charges
+        .iter()
+        .find(|charge| charge.standing == Standing::Succeeded)
+        .or(charges.last())
+    else {
+        return never_heard_of(entry);
+    };
+    if charge.amount != entry.amount {
+        return differ("the amount", "ledger", &entry.amount, "bank", &charge.amount);
+    }
+    match (entry.standing, charge.standing) {
+        (Standing::Succeeded, Standing::Succeeded) if entry.reference.as_ref() != Some(&charge.reference) => {
+            let ledger = &entry.reference;
+            differ("the reference", "ledger", ledger, "bank", &charge.reference)
+        }
+        (Standing::Open, _)
+        | (Standing::Succeeded, Standing::Succeeded)
+        | (Standing::Declined, Standing::Declined) => Ok(()),
+        (ledger, bank) => differ("the status", "ledger", &ledger, "bank", &bank),
+    }
+}
+
+fn never_heard_of(entry: &Entry) -> Result<(), Wrong> {
+    let hand = if entry.by_hand { ", by hand" } else { "" };
+    match entry.standing {
+        Standing::Open => Ok(()),
+        Standing::Declined if entry.by_hand || entry.reason.as_deref() == Some(REJECTED_REQUEST) => Ok(()),
+        Standing::Declined => Err((Kind::Missing, "declined, but not by the bank".to_owned())),
+        Standing::Succeeded => Err((Kind::Missing, format!("succeeded{hand}, but never charged"))),
+    }
+}
+
+/// Whether invoice-app and the provider tell one story; false while it is still being told.
+fn app_and_provider(
+    payment: Option<&Payment>,
+    entry: Option<&Entry>,
+    charges: &[Charge],
+    older_than: Duration,
+) -> Result<bool, Wrong> {
+    let (payment, entry) = match (payment, entry) {
+        (Some(payment), Some(entry)) => (payment, entry),
+        (Some(payment), None) => return not_in_the_ledger(payment, charges, older_than),
+        (None, Some(entry)) => {
+            // Written since the payments were read.
+            let why = format!(
+                "in the ledger ({:?}), but no payment of invoice-app",
+                entry.standing
+            );
+            return young(entry.age, older_than, Kind::Missing, &why);
+        }
+        (None, None) => {
+            let youngest = charges.iter().map(|charge| charge.age).min().unwrap_or_default();
+            let why = "charged, but in neither service's books";
+            return young(youngest, older_than, Kind::Missing, why);
+        }
+    };
+    let Some(owed) = payment.amount else {
+        return Err((Kind::Missing, "its invoice does not exist".to_owned()));
+    };
+    if payment.invoice != entry.invoice {
+        return differ(
+            "the invoice",
+            "invoice-app",
+            &payment.invoice,
+            "ledger",
+            &entry.invoice,
+        );
+    }
+    if owed != entry.amount {
+        return differ("the amount", "invoice-app", &owed, "ledger", &entry.amount);
+    }
+    match (payment.standing, entry.standing) {
+        (Standing::Open, Standing::Open) => young(
+            payment.age,
+            older_than,
+            Kind::Stuck,
+            "the provider does not know its result",
+        ),
+        (Standing::Open, settled) => young(
+            payment.age,
+            older_than,
+            Kind::Stuck,
+            &format!("{settled:?} in the ledger, but its outcome has not arrived"),
+        ),
+        (app, ledger) if app != ledger => differ("the status", "invoice-app", &app, "ledger", &ledger),
+        _ if payment.reason != entry.reason => {
+            let (app, ledger) = (&payment.reason, &entry.reason);
+            differ("the reason", "invoice-app", app, "ledger", ledger)
+        }
+        _ if payment.reference != entry.reference => {
+            let (app, ledger) = (&payment.reference, &entry.reference);
+            differ("the reference", "invoice-app", app, "ledger", ledger)
+        }
+        _ => Ok(true),
+    }
+}
+
+fn not_in_the_ledger(payment: &Payment, charges: &[Charge], older_than: Duration) -> Result<bool, Wrong> {
+    let though = if charges.is_empty() {
+        ""
+    } else {
+        ", though charged"
+    };
+    match payment.standing {
+        Standing::Open if though.is_empty() => young(
+            payment.age,
+            older_than,
+            Kind::Stuck,
+            "its request has not reached the provider",
+        ),
+        Standing::Open => young(
+            payment.age,
+            older_than,
+            Kind::Missing,
+            "not in the ledger, though charged",
+        ),
+        settled => Err((
+            Kind::Missing,
+            format!("{settled:?}, but not in the ledger{though}"),
+        )),
+    }
+}
+
+fn young(age: Duration, older_than: Duration, kind: Kind, why: &str) -> Result<bool, Wrong> {
+    if age < older_than {
+        return Ok(false);
+    }
+    Err((kind, format!("{why} (for {} s)", age.as_secs())))
+}
+
+fn differ<T>(what: &str, a: &str, in_a: &dyn Debug, b: &str, in_b: &dyn Debug) -> Result<T, Wrong> {
+    Err((
+        Kind::Mismatch,
+        format!("{what} is {in_a:?} in {a}, {in_b:?} in {b}"),
+    ))
+}
+
+/// Judges one invoice by its own payments, and by the payments under which it was charged although they did not succeed.
+pub(super) fn judge_invoice(invoice: &Invoice, charged_otherwise: &[Uuid]) -> Result<(), Wrong> {
+    let paid_by = &invoice.paid_by;
+    if paid_by.len() > 1 {
+        return Err((Kind::Duplicate, format!("paid by {paid_by:?}")));
+    }
+    if paid_by.len() + charged_otherwise.len() > 1 {
+        let all: Vec<_> = paid_by.iter().chain(charged_otherwise).collect();
+        return Err((Kind::Duplicate, format!("charged under {all:?}")));
+    }
+    match (invoice.status.as_str(), paid_by.len(), invoice.open) {
+        // The open payment has been judged by its age.
+        ("paid", 1, 0) | ("unpaid" | "void", 0, 0) | ("pending", 0, 1) => Ok(()),
+        (status, paid, open) => Err((
+            Kind::Mismatch,
+            format!("it is {status}, with {paid} payments that succeeded and {open} open ones"),
+        )),
+    }
+}
