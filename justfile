@@ -65,6 +65,11 @@ test *ARGS: _tools
     cargo build --workspace --bins
     @.ci/cargo-test "$@"
 
+# Compare invoices, payments, ledger and bank, payment by payment, in the running stack (or `--invoices URL --payments URL`)
+reconcile *ARGS: _tools
+    @cargo build --quiet --release --package acceptance --bin reconcile
+    @target/release/reconcile "$@"
+
 # Check formatting, code, licences and sources of dependencies, shell and YAML files
 lint: _tools _cargo-deny && lint-manifests
     cargo fmt --all --check

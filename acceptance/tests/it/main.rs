@@ -23,4 +23,5 @@ mod nats_forgets;
 mod nats_outages;
 mod nats_permissions;
 mod postgres_outages;
+mod reconcile;
 mod rolling;

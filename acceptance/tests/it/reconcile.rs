@@ -1,0 +1,133 @@
+//! `reconcile` as an operator runs it: against a live system, by its exit code and the ids it prints.
+
+use std::{process::Output, time::Duration};
+
+use acceptance::{
+    System,
+    bank_simulator::{BankProcess, Options},
+    client::{WAIT, text},
+    eventually,
+};
+use local_stack::built_binary;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tokio::process::Command;
+use uuid::Uuid;
+
+async fn reconcile(system: &System, more: &[&str]) -> Output {
+    let stack = system.stack();
+    Command::new(built_binary("reconcile").unwrap())
+        .args(["--invoices", &stack.invoice_database_url()])
+        .args(["--payments", &stack.payment_database_url()])
+        .args(more)
+        .output()
+        .await
+        .unwrap()
+}
+
+fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+async fn execute(database_url: &str, statement: String) {
+    let mut database = PgConnection::connect(database_url).await.unwrap();
+    let done = database.execute(AssertSqlSafe(statement)).await.unwrap();
+    assert_eq!(done.rows_affected(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sees_agreement_then_a_stuck_payment_then_a_falsified_one_by_its_id() {
+    let system = System::start().await.unwrap();
+    let client = system.client().unwrap();
+    let id = client.create("12.15", "EUR").await.unwrap();
+    let payment = client.pay(&id, WAIT).await.unwrap().expect(200).unwrap();
+    let output = reconcile(&system, &[]).await;
+    let text_of = printed(&output);
+    assert_eq!(output.status.code(), Some(0), "{text_of}");
+    assert!(
+        text_of.contains("EUR invoices 12.15, payments 12.15, ledger 12.15, bank 12.15"),
+        "{text_of}"
+    );
+
+    // Nobody pays this one: young it is in flight, and old it is stuck.
+    let stack = system.stack();
+    stack
+        .payment_provider()
+        .stop(Duration::from_mins(1))
+        .await
+        .unwrap();
+    let open = client.create("1.00", "EUR").await.unwrap();
+    client
+        .pay(&open, &[("prefer", "respond-async")])
+        .await
+        .unwrap()
+        .expect(202)
+        .unwrap();
+    let output = reconcile(&system, &["--older-than", "1h"]).await;
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert!(printed(&output).contains("1 in flight"), "{}", printed(&output));
+    let output = reconcile(&system, &["--older-than", "0"]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    assert!(printed(&output).contains("stuck"), "{}", printed(&output));
+    assert!(printed(&output).contains(&open), "{}", printed(&output));
+
+    let falsified = format!(
+        "update ledger set amount_minor = 1216 where payment_id = '{}'",
+        text(&payment, "/id")
+    );
+    execute(&stack.payment_database_url(), falsified).await;
+    let output = reconcile(&system, &[]).await;
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    assert!(printed(&output).contains("mismatch"), "{}", printed(&output));
+    assert!(
+        printed(&output).contains(text(&payment, "/id")),
+        "{}",
+        printed(&output)
+    );
+
+    // Nothing to look at is no agreement.
+    let output = reconcile(&system, &["--bank-record", "/no/such/file"]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", printed(&output));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bank_killed_at_work_remembers_what_it_charged_and_charges_what_it_had_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = Options::new(directory.path().join("journal"));
+    options.mix = "late=0.5".parse().unwrap();
+    options.latest = Duration::from_secs(2);
+    let bank = BankProcess::start(&options, directory.path().join("log"))
+        .await
+        .unwrap();
+    let http = local_stack::http_client(Duration::from_secs(5)).unwrap();
+    let mut keys = Vec::new();
+    for n in 0..20 {
+        let key = Uuid::now_v7();
+        let order = json!({"id": key, "value": "12.15", "currency": "EUR", "invoice": format!("I{n}")});
+        let call = http.post(format!("{}/payments/pay", bank.url()));
+        let answer = call
+            .header("idempotency-key", key.to_string())
+            .json(&order)
+            .send()
+            .await
+            .unwrap();
+        let answer: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        keys.push((key, text(&answer, "/status") == "pending"));
+    }
+    assert!(
+        keys.iter().any(|(_, late)| *late) && keys.iter().any(|(_, late)| !late),
+        "{keys:?}"
+    );
+    bank.kill9().await;
+    bank.start_again().await.unwrap();
+    for (key, _) in keys {
+        eventually("the bank knows the charge", || async {
+            let answer = http.get(format!("{}/payments/{key}", bank.url())).send().await?;
+            let answer: serde_json::Value = serde_json::from_str(&answer.text().await?)?;
+            Ok((text(&answer, "/status") == "succeeded").then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+    assert_eq!(bank.record().unwrap().charges().unwrap().len(), 20);
+}
