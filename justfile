@@ -65,6 +65,11 @@ test *ARGS: _tools
     cargo build --workspace --bins
     @.ci/cargo-test "$@"
 
+# Let everything fail under load, then check every payment (`--minutes N`; `--seed S` repeats a run)
+chaos *ARGS: _release
+    cargo build --release --package acceptance --bin chaos --bin bank-simulator
+    @target/release/chaos "$@"
+
 # Compare invoices, payments, ledger and bank, payment by payment, in the running stack (or `--invoices URL --payments URL`)
 reconcile *ARGS: _tools
     @cargo build --quiet --release --package acceptance --bin reconcile

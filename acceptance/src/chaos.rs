@@ -1,8 +1,22 @@
-//! Random decisions of a fault test, all from one printed seed.
+//! Random decisions of a fault test, all from one printed seed; and the run in which everything fails.
 
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+mod callers;
+mod counters;
+mod plan;
+mod run;
+mod strikes;
+mod verdict;
+mod world;
+
+pub use self::{
+    plan::{Fault, Plan, Strike},
+    run::{Options, REST, run},
+    verdict::Verdict,
+};
 
 /// A seeded source of faults.
 #[derive(Debug)]
@@ -17,6 +31,12 @@ impl Chaos {
             .and_then(|seed| seed.parse().ok());
         let seed = given.unwrap_or_else(rand::random);
         eprintln!("{test}: ACCEPTANCE_SEED={seed}");
+        Self::seeded(seed)
+    }
+
+    /// From this seed.
+    #[must_use]
+    pub fn seeded(seed: u64) -> Self {
         Self(StdRng::seed_from_u64(seed))
     }
 

@@ -87,7 +87,12 @@ pub const WAIT: Headers<'static> = &[("prefer", "wait=30")];
 impl Client {
     /// Calls the replica at this URL.
     pub fn try_new(url: &str) -> Result<Self> {
-        let http = local_stack::http_client(Duration::from_secs(150))?;
+        Self::with_time_out(url, Duration::from_secs(150))
+    }
+
+    /// The same, and gives up after this long.
+    pub fn with_time_out(url: &str, time_out: Duration) -> Result<Self> {
+        let http = local_stack::http_client(time_out)?;
         Ok(Self {
             http,
             url: url.to_owned(),

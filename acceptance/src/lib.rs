@@ -24,5 +24,5 @@ pub use crate::{
     nats_admin::{NatsAdmin, StreamState, stream_state},
     raw_nats::RawNats,
     system::System,
-    wait::{LIMIT, eventually, settled},
+    wait::{LIMIT, eventually, eventually_within, settled},
 };

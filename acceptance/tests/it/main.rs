@@ -11,6 +11,7 @@
 )]
 
 mod bulk;
+mod chaos;
 mod concurrency;
 mod crashes;
 mod dead_letters;
