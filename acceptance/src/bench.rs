@@ -252,6 +252,7 @@ async fn pay_each_bank(options: &Options, report: &mut Report) -> Result<()> {
             .extend(settings.map(|(key, value)| (key.to_owned(), value.to_owned())));
     })
     .await?;
+    report.settings = machine::settings(&ground).await?;
     ground.watch("bank", bank.pid());
     let (search, succeeded) = pay_each::measure(&ground, options.seconds).await?;
     note_search("pay_each.bank", search, report)?;
