@@ -128,7 +128,8 @@ find_url() {
 forward() {
   local log
   log=$(mktemp)
-  kube port-forward --namespace "$1" --address 127.0.0.1 "$2" ":$3" >"$log" 2>&1 &
+  # Not by way of `kube`: what is ended later would be a shell, and not its child.
+  kubectl --context "$context" port-forward --namespace "$1" --address 127.0.0.1 "$2" ":$3" >"$log" 2>&1 &
   forwarder=$!
   # shellcheck disable=SC2064  # this very value
   trap "kill $forwarder 2>/dev/null || true" EXIT

@@ -7,7 +7,8 @@ choose_context
 
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 for workload in invoices/invoice-app payments/payment-provider messaging/nats; do
-  kube logs --namespace "${workload%/*}" --selector "app.kubernetes.io/name=${workload#*/}" --follow --prefix --tail 20 \
+  # Not by way of `kube`: what is ended later would be a shell, and not its child.
+  kubectl --context "$context" logs --namespace "${workload%/*}" --selector "app.kubernetes.io/name=${workload#*/}" --follow --prefix --tail 20 \
     --max-log-requests 20 &
 done
 wait
