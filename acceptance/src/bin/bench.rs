@@ -123,7 +123,7 @@ async fn measure(cli: Cli) -> Result<()> {
         seconds: KEPT_UP_SECONDS / part.min(3),
         json: cli.json,
     };
-    let report = bench::run(&options).await?;
+    let report = Box::pin(bench::run(&options)).await?;
     print!("{report}");
     Ok(())
 }
