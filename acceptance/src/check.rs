@@ -82,6 +82,38 @@ pub async fn check_at_rest(
     .await
 }
 
+/// Books in memory: a model's.
+#[derive(Clone, Debug, Default)]
+pub struct Books {
+    /// Invoices, with what the payments say about them.
+    pub invoices: Vec<Invoice>,
+    /// invoice-app's payments.
+    pub payments: Vec<Payment>,
+    /// The provider's ledger.
+    pub ledger: Vec<Entry>,
+    /// The bank's charges.
+    pub charges: Vec<Charge>,
+}
+
+/// The same check of books in memory.
+pub async fn compare(mut books: Books, options: Options) -> Result<Report> {
+    books.invoices.sort_unstable_by_key(|invoice| invoice.id);
+    books.payments.sort_unstable_by_key(|payment| payment.id);
+    books.ledger.sort_unstable_by_key(|entry| entry.id);
+    books.charges.sort_unstable_by_key(|charge| charge.key);
+    let tell = &mut |_: &Finding| {};
+    let mut check = Check::new(options, true, tell);
+    check
+        .payments(
+            books::in_memory(books.payments),
+            books::in_memory(books.ledger),
+            books::in_memory(books.charges),
+        )
+        .await?;
+    check.invoices(books::in_memory(books.invoices)).await?;
+    Ok(check.finish())
+}
+
 /// A check under way.
 struct Check<'a> {
     older_than: Duration,

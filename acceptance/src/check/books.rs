@@ -12,6 +12,11 @@ use crate::{Error, Result};
 /// Rows of a book as they come.
 pub(super) type Rows<'a, T> = BoxStream<'a, Result<T>>;
 
+/// Rows that are there already.
+pub(super) fn in_memory<T: Send + 'static>(rows: Vec<T>) -> Rows<'static, T> {
+    stream::iter(rows.into_iter().map(Ok)).boxed()
+}
+
 /// How a payment stands in one of the books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
