@@ -1,6 +1,9 @@
 //! Both services, NATS and the bank together; and what must be true of their books, at any time and in the end.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use acceptance::check::{self, Books, Report, Standing};
 use futures_util::FutureExt as _;
@@ -28,6 +31,8 @@ pub(crate) struct World {
     bank: Bank,
     /// How each payment was first seen to end; it must stay so.
     ended: HashMap<PaymentId, payment::Status>,
+    /// What an operator ended.
+    by_hand: HashSet<PaymentId>,
 }
 
 /// Rounds in which all that is open is sent, worked off and answered. An operator is needed when the bank may have
@@ -49,6 +54,7 @@ impl World {
                     .collect(),
             ),
             ended: HashMap::new(),
+            by_hand: HashSet::new(),
         }
     }
 
@@ -149,6 +155,7 @@ impl World {
 
     fn operate(&mut self, index: usize) {
         if let Some(outcome) = self.payment_provider.resolve(index, &self.bank, self.now) {
+            self.by_hand.insert(outcome.payment_id);
             self.outcomes.publish(outcome.encode());
         }
     }
@@ -263,13 +270,15 @@ impl World {
                 .map(|i| self.invoice(i))
                 .collect(),
             payments: self.invoice_app.payments.iter().map(payment_row).collect(),
-            ledger: self.payment_provider.ledger.iter().map(ledger_row).collect(),
+            ledger: self
+                .payment_provider
+                .ledger
+                .iter()
+                .map(|row| self.ledger_row(row))
+                .collect(),
             charges: self.bank.charges().iter().map(charge_row).collect(),
         };
-        check::compare(books, options)
-            .now_or_never()
-            .unwrap()
-            .unwrap()
+        check::compare(books, options).now_or_never().unwrap().unwrap()
     }
 
     fn invoice(&self, invoice: &crate::invoice_app::Invoice) -> check::Invoice {
@@ -285,6 +294,25 @@ impl World {
                 .map(|payment| payment.id.as_uuid())
                 .collect(),
             open: i64::try_from(of_invoice(payment::Status::Requested).count()).unwrap(),
+        }
+    }
+
+    fn ledger_row(&self, row: &crate::payment_provider::Row) -> check::Entry {
+        let standing = match row.ending.as_ref().map(|ending| ending.settlement.status) {
+            None => Standing::Open,
+            Some(OutcomeStatus::Succeeded) => Standing::Succeeded,
+            Some(OutcomeStatus::Declined) => Standing::Declined,
+        };
+        let id = row.payment_id.as_uuid();
+        check::Entry {
+            id,
+            invoice: row.invoice_id.as_uuid(),
+            standing,
+            amount: amount(),
+            reason: reason(standing),
+            reference: (standing != Standing::Open).then(|| reference(id)),
+            by_hand: self.by_hand.contains(&row.payment_id),
+            age: Duration::ZERO,
         }
     }
 }
@@ -312,25 +340,6 @@ fn payment_row(payment: &crate::invoice_app::Payment) -> check::Payment {
         amount: Some(amount()),
         reason: reason(standing),
         reference: (standing != Standing::Open).then(|| reference(id)),
-        age: Duration::ZERO,
-    }
-}
-
-fn ledger_row(row: &crate::payment_provider::Row) -> check::Entry {
-    let standing = match row.ending.as_ref().map(|ending| ending.settlement.status) {
-        None => Standing::Open,
-        Some(OutcomeStatus::Succeeded) => Standing::Succeeded,
-        Some(OutcomeStatus::Declined) => Standing::Declined,
-    };
-    let id = row.payment_id.as_uuid();
-    check::Entry {
-        id,
-        invoice: row.invoice_id.as_uuid(),
-        standing,
-        amount: amount(),
-        reason: reason(standing),
-        reference: (standing != Standing::Open).then(|| reference(id)),
-        by_hand: false,
         age: Duration::ZERO,
     }
 }
