@@ -2,10 +2,11 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt as _;
 use payment_contract::{
     PaymentId,
     connection::Connection,
@@ -13,7 +14,10 @@ use payment_contract::{
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Token},
     messages::{OutcomeStatus, PaymentOutcomeV1},
 };
-use service::database::{Fault, fault, retry_conflicts};
+use service::{
+    database::{Fault, fault, retry_conflicts},
+    grouped::Grouped,
+};
 use tracing::{debug, error, warn};
 
 use crate::{
@@ -30,8 +34,22 @@ const LATEST: usize = 500;
 /// The median is written down at most this often.
 const WRITE_MEDIAN_EVERY: Duration = Duration::from_secs(1);
 
+/// Batches that are settled together: what arrives while a transaction commits is part of the next one. More at a time
+/// would only wait for each other, at the count of the payment batch they belong to.
+const BATCHES_TOGETHER: usize = 16;
+const TRANSACTIONS: usize = 1;
+
 /// The handler.
 pub struct PaymentOutcomes {
+    settling: Arc<Settling>,
+    together: Grouped<Vec<PaymentOutcomeV1>, Settled>,
+}
+
+/// What a batch came to, outcome by outcome. The error is shared by all that were settled together.
+type Settled = Result<Vec<Settlement>, Arc<sqlx::Error>>;
+
+/// What settling needs.
+struct Settling {
     store: Store,
     waiters: Waiters,
     /// Where hints go; none when a dead letter is replayed by hand.
@@ -50,17 +68,64 @@ impl PaymentOutcomes {
     /// A handler that wakes `waiters`, and those of other replicas over `connection`.
     #[must_use]
     pub fn new(store: Store, waiters: Waiters, connection: Option<Connection>) -> Self {
-        Self {
+        let settling = Arc::new(Settling {
             store,
             waiters,
             connection,
             waits: Mutex::default(),
+        });
+        let together = {
+            let settling = Arc::clone(&settling);
+            Grouped::new(BATCHES_TOGETHER, TRANSACTIONS, move |batches| {
+                let settling = Arc::clone(&settling);
+                async move { settling.settle_batches(batches).await }.boxed()
+            })
+        };
+        Self { settling, together }
+    }
+
+    /// Settles outcomes and says what each came to, in order.
+    pub async fn settle_all(&self, outcomes: &[PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
+        self.settling.settle_all(outcomes).await
+    }
+
+    /// Settles one by one, after a batch failed on its data: so that one bad message fails alone.
+    async fn settle_each(&self, batch: &[(Token, PaymentOutcomeV1)], decisions: &Decisions) {
+        for (token, outcome) in batch {
+            let decision = match self.settle_all(std::slice::from_ref(outcome)).await {
+                Ok(settlements) => settlements
+                    .first()
+                    .map_or(Decision::Retry(RETRY), |s| decide(outcome, *s)),
+                Err(error) if fault(&error) == Fault::Data => Decision::Reject(format!(
+                    "refused by the database: {}",
+                    service::telemetry::chain(&error)
+                )),
+                Err(error) => retry(&error, 1),
+            };
+            decisions.decide(*token, decision);
+        }
+    }
+}
+
+impl Settling {
+    /// Settles batches together and tells each its own part.
+    async fn settle_batches(&self, batches: Vec<Vec<PaymentOutcomeV1>>) -> Vec<Settled> {
+        let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
+        match self.settle_all(&batches.concat()).await {
+            Ok(settlements) => {
+                let mut settlements = settlements.into_iter();
+                let parts = sizes
+                    .into_iter()
+                    .map(|size| Ok(settlements.by_ref().take(size).collect()));
+                parts.collect()
+            }
+            Err(error) => vec![Err(Arc::new(error)); sizes.len()],
         }
     }
 
     /// Settles outcomes and says what each came to, in order. Usually one statement; several outcomes for one payment go
     /// one after the other, since each is judged by what the one before it left.
-    pub async fn settle_all(&self, outcomes: &[PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
+    async fn settle_all(&self, outcomes: &[PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
         let mut settlements = vec![Settlement::AlreadyApplied; outcomes.len()];
         let mut left: Vec<(usize, &PaymentOutcomeV1)> = outcomes.iter().enumerate().collect();
         while !left.is_empty() {
@@ -121,23 +186,6 @@ impl PaymentOutcomes {
             debug!(error = %service::telemetry::chain(&error), "could not write down how long outcomes take");
         }
     }
-
-    /// Settles one by one, after a batch failed on its data: so that one bad message fails alone.
-    async fn settle_each(&self, batch: &[(Token, PaymentOutcomeV1)], decisions: &Decisions) {
-        for (token, outcome) in batch {
-            let decision = match self.settle_all(std::slice::from_ref(outcome)).await {
-                Ok(settlements) => settlements
-                    .first()
-                    .map_or(Decision::Retry(RETRY), |s| decide(outcome, *s)),
-                Err(error) if fault(&error) == Fault::Data => Decision::Reject(format!(
-                    "refused by the database: {}",
-                    service::telemetry::chain(&error)
-                )),
-                Err(error) => retry(&error, 1),
-            };
-            decisions.decide(*token, decision);
-        }
-    }
 }
 
 impl Waits {
@@ -171,7 +219,15 @@ impl Handler for PaymentOutcomes {
             .into_iter()
             .map(|received| (received.token, received.message))
             .unzip();
-        match self.settle_all(&outcomes).await {
+        let settled = match self.together.submit(outcomes.clone()).await {
+            Ok(settled) => settled,
+            // The group panicked: whether it was settled shows when the messages come again.
+            Err(lost) => {
+                error!(messages = outcomes.len(), error = %lost, "outcomes were not settled; they come again");
+                return;
+            }
+        };
+        match settled {
             Ok(settlements) => {
                 for ((token, outcome), settlement) in tokens.iter().zip(&outcomes).zip(settlements) {
                     decisions.decide(*token, decide(outcome, settlement));
@@ -200,7 +256,7 @@ impl Handler for PaymentOutcomes {
                 "an outcome could not be applied and is now a dead letter; see `invoice-app dead-letters list`"
             );
         }
-        service::dead_letters::insert(self.store.pool(), &letters)
+        service::dead_letters::insert(self.settling.store.pool(), &letters)
             .await
             .map_err(Into::into)
     }

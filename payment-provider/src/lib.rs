@@ -7,7 +7,6 @@ pub mod app;
 pub mod commands;
 pub mod config;
 pub mod gateway;
-pub mod grouped;
 pub mod ledger;
 pub mod metrics;
 pub mod outcomes;

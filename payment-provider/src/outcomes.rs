@@ -7,10 +7,10 @@ use payment_contract::{
     publish::{Outgoing, Publisher},
     trace::TraceParent,
 };
-use service::telemetry::chain;
+use service::{grouped::Grouped, telemetry::chain};
 use tracing::warn;
 
-use crate::{grouped::Grouped, metrics};
+use crate::metrics;
 
 /// Published together at most.
 const LARGEST_GROUP: usize = 1_024;

@@ -10,12 +10,11 @@ use payment_contract::{
     messages::PayRequestV1,
     trace::TraceParent,
 };
-use service::telemetry::chain;
+use service::{grouped::Grouped, telemetry::chain};
 use tracing::{error, warn};
 
 use crate::{
     gateway::Bank,
-    grouped::Grouped,
     metrics,
     outcomes::Outcomes,
     store::{self, Recorded, ResultToRecord, Store},

@@ -5,5 +5,6 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod dead_letters;
+pub mod grouped;
 pub mod shutdown;
 pub mod telemetry;

@@ -15,12 +15,11 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use service::{database::retry_conflicts, telemetry::chain};
+use service::{database::retry_conflicts, grouped::Grouped, telemetry::chain};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{Answer, CallError, Gateway, IdempotencyKey, Order};
-use crate::grouped::Grouped;
 
 /// How long the slow amount takes.
 const SLOW: Duration = Duration::from_secs(2);

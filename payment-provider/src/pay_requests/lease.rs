@@ -5,13 +5,13 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::FutureExt as _;
 use payment_contract::{PaymentId, crash_point};
-use service::telemetry::chain;
+use service::{grouped::Grouped, telemetry::chain};
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
 
 use super::PayRequests;
-use crate::{grouped::Grouped, ledger::outlasts, metrics, store::Store};
+use crate::{ledger::outlasts, metrics, store::Store};
 
 /// One statement renews or gives back this many leases at most.
 const LARGEST_GROUP: usize = 512;
