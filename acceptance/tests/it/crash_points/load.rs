@@ -25,6 +25,7 @@ const PLAIN: usize = 16;
 const MANY: usize = 220;
 
 /// What a round needs besides the usual, so that its points are reached.
+#[expect(clippy::struct_excessive_bools, reason = "each is a need of its own")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Needs {
     /// So many invoices that they are read back in pages.
@@ -47,7 +48,7 @@ impl Needs {
                 Point::BatchPageRead => needs.many = true,
                 // What could not be sent is due at once, so that the sweep surely finds it.
                 Point::RequestsReleasing | Point::RequestsReleased | Point::SweepClaimed => {
-                    needs.nats_away = true
+                    needs.nats_away = true;
                 }
                 Point::ForgottenCommitting | Point::ForgottenCommitted => {
                     needs.nats_away = true;
