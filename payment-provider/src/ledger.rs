@@ -181,6 +181,13 @@ impl Age {
     }
 }
 
+/// Whether the bank may be called for a row of this age. It surely remembers the key of an earlier call still, and this one
+/// is done before an operator decides without it.
+#[must_use]
+pub fn may_call(age: Duration, key_retention: Duration) -> bool {
+    age < key_retention
+}
+
 /// Whether a call that is started now ends before a lease that lasts `left` still.
 #[must_use]
 pub fn outlasts(left: Duration, time_out: Duration, margin: Duration) -> bool {
@@ -210,7 +217,7 @@ pub fn looked_up(
     match found.map(|answer| answer.map(settlement)) {
         Ok(Some(Ok(settlement))) => LookedUp::Settled(settlement),
         Ok(Some(Err(pending))) => LookedUp::Unknown(pending),
-        Ok(None) if age < key_retention => LookedUp::Pay,
+        Ok(None) if may_call(age, key_retention) => LookedUp::Pay,
         Ok(None) => LookedUp::LeftToOperator,
         Err(error) => LookedUp::Unknown(error.to_string()),
     }

@@ -11,7 +11,7 @@ use payment_contract::{
 use payment_provider::{
     gateway::{Answer, Order},
     ledger::{
-        Age, Ending, Entry, LookedUp, RequestHash, Settlement, State, Step, contradicts, looked_up,
+        Age, Ending, Entry, LookedUp, RequestHash, Settlement, State, Step, contradicts, looked_up, may_call,
         next_step, outlasts, paid,
     },
 };
@@ -67,7 +67,7 @@ enum At {
     ToLookUp(Lease, Age),
     LookingUp(Lease, Age, Duration),
     /// The row is held, and the bank may be called.
-    ToPay(Lease),
+    ToPay(Lease, Age),
     Paying(Lease),
     /// The bank gave a result.
     ToRecord(Settlement),
@@ -163,11 +163,12 @@ impl PaymentProvider {
                     KEY_RETENTION,
                 ) {
                     LookedUp::Settled(settlement) => At::ToRecord(settlement),
-                    LookedUp::Pay => At::ToPay(lease),
+                    LookedUp::Pay => At::ToPay(lease, age),
                     LookedUp::LeftToOperator | LookedUp::Unknown(_) => At::ToRelease(lease),
                 }
             }
-            At::ToPay(lease) => match self.outlast_a_call(id, lease, now) {
+            At::ToPay(lease, age) => match self.outlast_a_call(id, lease, now) {
+                Some(lease) if !may_call(age.at(self.instant(now)), KEY_RETENTION) => At::ToRelease(lease),
                 Some(lease) => {
                     bank.call(key(id), &self.row(id).unwrap().order, luck, now + TIME_OUT);
                     At::Paying(lease)
@@ -235,7 +236,7 @@ impl PaymentProvider {
             lease: Some(lease),
             ending: None,
         });
-        At::ToPay(lease)
+        At::ToPay(lease, Age::new(Duration::ZERO, self.instant(now)))
     }
 
     fn follow(&mut self, request: &PayRequestV1, entry: &Entry, read: Duration, now: Duration) -> At {

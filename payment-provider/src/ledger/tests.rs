@@ -141,6 +141,13 @@ fn row_grows_older_while_whoever_read_it_waits() {
 }
 
 #[test]
+fn bank_is_called_only_while_it_surely_remembers() {
+    let [young, retention] = [99, 100].map(Duration::from_secs);
+    assert!(may_call(young, retention));
+    assert!(!may_call(retention, retention));
+}
+
+#[test]
 fn call_outlasted_by_its_lease_leaves_the_margin() {
     let [left, time_out, margin] = [7, 5, 1].map(Duration::from_secs);
     assert!(outlasts(left, time_out, margin));

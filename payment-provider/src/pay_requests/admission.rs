@@ -43,8 +43,10 @@ pub(super) struct Call {
     pub(super) trace: Option<TraceParent>,
     pub(super) tries: u32,
     pub(super) began: Instant,
-    /// How old the row is, when somebody may have called before: look up first.
-    pub(super) look_up: Option<Age>,
+    /// How old the row is.
+    pub(super) age: Age,
+    /// Somebody may have called before: look up first.
+    pub(super) look_up: bool,
 }
 
 /// What is left to do about a request.
@@ -209,7 +211,8 @@ impl PayRequests {
                 trace: entry.trace.clone(),
                 tries: entry.tries,
                 began: asked,
-                look_up: Some(Age::new(entry.age, read)),
+                age: Age::new(entry.age, read),
+                look_up: true,
             };
             (position, Admitted::Call(Box::new(call)))
         });
@@ -251,7 +254,8 @@ fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instan
         trace: trace.clone(),
         tries: 0,
         began,
-        look_up: None,
+        age: Age::new(Duration::ZERO, began),
+        look_up: false,
     }))
 }
 

@@ -1,5 +1,7 @@
 //! The middle step: asks the bank, and only while the row is held.
 
+use std::time::Duration;
+
 use payment_contract::{crash_point, trace::TraceParent};
 use tokio::time::Instant;
 use tracing::{debug, error, info};
@@ -7,7 +9,7 @@ use tracing::{debug, error, info};
 use super::{PayRequests, admission::Call, lease::LeaseLost};
 use crate::{
     gateway::{IdempotencyKey, Line},
-    ledger::{Age, LookedUp, Settlement, looked_up, paid},
+    ledger::{LookedUp, Settlement, looked_up, may_call, paid},
     metrics,
 };
 
@@ -38,14 +40,19 @@ impl PayRequests {
             Ok(line) => line,
             Err(error) => return unknown(call, &error.to_string()),
         };
-        if let Some(age) = call.look_up
-            && let Some(asked) = self.look_up(call, key, &line, age).await
+        if call.look_up
+            && let Some(asked) = self.look_up(call, key, &line).await
         {
             return asked;
         }
         // Waiting for the line, or for the look-up, may have used the lease up.
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return lost.into();
+        }
+        // So may the time for which the bank remembers: whoever is stopped here goes on as if nothing had happened.
+        let age = call.age.at(Instant::now());
+        if !may_call(age, self.policy.key_retention) {
+            return left_to_operator(call, age);
         }
         crash_point!(BankPaying);
         let answer = line.pay(key, &call.order).await;
@@ -57,13 +64,7 @@ impl PayRequests {
     }
 
     /// `None`: the bank does not know the key, so it may be called with it.
-    async fn look_up(
-        &self,
-        call: &mut Call,
-        key: IdempotencyKey,
-        line: &Line<'_>,
-        age: Age,
-    ) -> Option<Asked> {
+    async fn look_up(&self, call: &mut Call, key: IdempotencyKey, line: &Line<'_>) -> Option<Asked> {
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return Some(lost.into());
         }
@@ -71,7 +72,7 @@ impl PayRequests {
         let found = line.find(key).await;
         crash_point!(BankLookedUp);
         // As old as it is when the bank has answered, not as it was read.
-        let age = age.at(Instant::now());
+        let age = call.age.at(Instant::now());
         match looked_up(found, age, self.policy.key_retention) {
             LookedUp::Settled(settlement) => {
                 info!(payment.id = %key, tries = call.tries, "the bank knew the result of an open payment");
@@ -81,19 +82,21 @@ impl PayRequests {
                 debug!(payment.id = %key, tries = call.tries, "the bank does not know the payment; calling with the same key");
                 None
             }
-            LookedUp::LeftToOperator => {
-                metrics::left_to_operator();
-                error!(
-                    payment.id = %key,
-                    invoice.id = %call.invoice_id,
-                    age_s = age.as_secs(),
-                    "the bank may have forgotten this open payment: ask it, then end it with `ledger resolve`"
-                );
-                Some(Asked::LeftToOperator)
-            }
+            LookedUp::LeftToOperator => Some(left_to_operator(call, age)),
             LookedUp::Unknown(why) => Some(unknown(call, &why)),
         }
     }
+}
+
+fn left_to_operator(call: &Call, age: Duration) -> Asked {
+    metrics::left_to_operator();
+    error!(
+        payment.id = %call.lease.payment_id,
+        invoice.id = %call.invoice_id,
+        age_s = age.as_secs(),
+        "the bank may have forgotten this open payment: ask it, then end it with `ledger resolve`"
+    );
+    Asked::LeftToOperator
 }
 
 fn unknown(call: &Call, why: &str) -> Asked {
