@@ -232,5 +232,8 @@ async fn outcomes_of_an_older_and_of_a_newer_release_settle_invoices() {
     })
     .await
     .unwrap();
-    system.expect_all_paid(2, 2).await.unwrap();
+    // Not by the check: it would miss the golden messages' references in the bank's books.
+    let charges = "select count(*) from simulated_charges";
+    assert_eq!(system.count_in_payments(charges).await.unwrap(), 2);
+    assert_eq!(system.count_payments("succeeded").await.unwrap(), 2);
 }
