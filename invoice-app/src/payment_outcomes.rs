@@ -111,7 +111,8 @@ impl Settling {
     /// Settles batches together and tells each its own part.
     async fn settle_batches(&self, batches: Vec<Vec<PaymentOutcomeV1>>) -> Vec<Settled> {
         let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
-        match self.settle_all(&batches.concat()).await {
+        let outcomes: Vec<PaymentOutcomeV1> = batches.into_iter().flatten().collect();
+        match self.settle_all(&outcomes).await {
             Ok(settlements) => {
                 let mut settlements = settlements.into_iter();
                 let parts = sizes

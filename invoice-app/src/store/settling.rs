@@ -1,12 +1,12 @@
 //! Settling: one statement applies a batch of outcomes, each at most once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use payment_contract::{BatchId, PaymentId, messages::PaymentOutcomeV1};
 use uuid::Uuid;
 
 use super::Store;
-use crate::payment::{Former, Status};
+use crate::payment::{Former, Settlement, Status, settle};
 
 /// A payment that an outcome named, as it was found.
 #[derive(Clone, Debug)]
@@ -25,33 +25,30 @@ impl Store {
     /// Settles those of the payments that are still requested and of the named invoice, and their invoices with them.
     /// Returns every payment found, with its state before. No two outcomes may name the same payment.
     pub async fn settle(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Found>, sqlx::Error> {
-        let mut outcomes = outcomes.to_vec();
+        let mut left = outcomes.to_vec();
         // Rows are locked in the order in which they are given.
-        outcomes.sort_unstable_by_key(|outcome| outcome.payment_id);
-        let mut found = self.settle_requested(&outcomes).await?;
-        while found.len() < outcomes.len() {
-            let known: HashSet<PaymentId> = found.iter().map(|found| found.id).collect();
-            let others: Vec<&PaymentOutcomeV1> = outcomes
-                .iter()
-                .copied()
-                .filter(|outcome| !known.contains(&outcome.payment_id))
-                .collect();
-            let others_found = self.look_at(&others).await?;
-            // Committed by its call only after we looked for it the first time.
-            let just_made = others.iter().copied().filter(|outcome| {
-                let of_outcome = |found: &&Found| found.id == outcome.payment_id;
-                others_found.iter().find(of_outcome).is_some_and(|found| {
-                    found.former.status == Status::Requested && found.former.invoice_id == outcome.invoice_id
-                })
-            });
-            let just_made: Vec<&PaymentOutcomeV1> = just_made.collect();
-            if just_made.is_empty() {
-                found.extend(others_found);
-                break;
+        left.sort_unstable_by_key(|outcome| outcome.payment_id);
+        let mut found = Vec::with_capacity(left.len());
+        loop {
+            let settled = self.settle_requested(&left).await?;
+            let ids: HashSet<PaymentId> = settled.iter().map(|found| found.id).collect();
+            found.extend(settled);
+            left.retain(|outcome| !ids.contains(&outcome.payment_id));
+            if left.is_empty() {
+                return Ok(found);
             }
-            found.extend(self.settle_requested(&just_made).await?);
+            let others = self.look_at(&left).await?;
+            let former: HashMap<PaymentId, &Former> =
+                others.iter().map(|found| (found.id, &found.former)).collect();
+            // Committed by its call only after we looked for it the first time.
+            let just_made = |outcome: &&PaymentOutcomeV1| {
+                settle(outcome, former.get(&outcome.payment_id).copied()) == Settlement::Applied
+            };
+            if !left.iter().any(just_made) {
+                found.extend(others);
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     /// The one statement. Everything it changes for one payment it changes for all of them, or for none.
