@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 const MAX_CHARS: usize = 255;
 
 /// A key as one caller sent it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
     principal: String,
     text: String,
@@ -50,6 +50,18 @@ pub enum Called<T> {
     InUse,
     /// Another call had this key.
     OtherCall,
+}
+
+impl<T> Called<T> {
+    /// The same with another result, if it ran.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Called<U> {
+        match self {
+            Self::Ran(ran) => Called::Ran(change(ran)),
+            Self::Repeated(answer) => Called::Repeated(answer),
+            Self::InUse => Called::InUse,
+            Self::OtherCall => Called::OtherCall,
+        }
+    }
 }
 
 impl Claim {

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use payment_contract::{BatchId, InvoiceId, PaymentId, crash_point, trace::TraceParent};
-use service::database::retry_conflicts;
+use service::{
+    database::retry_conflicts,
+    grouped::{Grouped, Lost},
+};
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
@@ -25,8 +28,10 @@ use crate::{
 };
 
 mod asked_ids;
+mod single_calls;
 
 use asked_ids::AskedIds;
+use single_calls::{Desk, Grouping, SingleCall};
 
 /// Calls for more invoices than this take turns: each holds a connection for seconds.
 const LARGE: usize = 500;
@@ -45,6 +50,7 @@ pub struct Paying {
     waiters: Waiters,
     lease: Duration,
     large: Arc<Semaphore>,
+    single_calls: Grouped<SingleCall, Grouping>,
 }
 
 /// What became of paying one invoice.
@@ -80,12 +86,19 @@ impl Paying {
     /// Leases what it asks for to this process for `lease`.
     #[must_use]
     pub fn new(store: Store, sender: sender::Handle, waiters: Waiters, lease: Duration) -> Self {
+        let desk = Desk {
+            store: store.clone(),
+            sender: sender.clone(),
+            waiters: waiters.clone(),
+            lease,
+        };
         Self {
             store,
             sender,
             waiters,
             lease,
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
+            single_calls: single_calls::grouped(desk),
         }
     }
 
@@ -96,8 +109,20 @@ impl Paying {
         call: Option<Call>,
         trace: TraceParent,
     ) -> Result<Called<PaidOne>, sqlx::Error> {
+        let single = SingleCall { id, call, trace };
+        match self.single_calls.submit(single.clone()).await {
+            Ok(Grouping::Done(called)) => Ok(called.map(|(payment, waiter)| PaidOne::Asked(payment, waiter))),
+            Ok(Grouping::Alone) => self.pay_alone(single).await,
+            Ok(Grouping::Failed(error)) => Err(Grouping::error(error)),
+            Err(Lost) => Err(sqlx::Error::WorkerCrashed),
+        }
+    }
+
+    /// Waits for whoever else has to do with the invoice, and tells why it cannot be paid.
+    async fn pay_alone(&self, single: SingleCall) -> Result<Called<PaidOne>, sqlx::Error> {
         let this = self.clone();
         finish(async move {
+            let SingleCall { id, call, trace } = single;
             let called = retry_conflicts(|| this.pay_one_in_tx(id, call.as_ref(), trace.as_str())).await?;
             Ok(match called {
                 Called::Ran(Ok(asked)) => Called::Ran(this.hand_over_one(asked).await),
@@ -267,6 +292,9 @@ impl Paying {
     ) -> Payment {
         while payment.status == Status::Requested && patience.lasts() {
             patience.pause(&mut waiter, Duration::ZERO).await;
+            if let Some(outcome) = waiter.outcome() {
+                return payment.settled_with(outcome);
+            }
             match self.store.payment(payment.id).await {
                 Ok(Some(now)) => payment = now,
                 Ok(None) => {}

@@ -63,6 +63,20 @@ pub struct Payment {
     pub settled_at: Option<OffsetDateTime>,
 }
 
+impl Payment {
+    /// The payment once this outcome of it is applied.
+    #[must_use]
+    pub fn settled_with(self, outcome: PaymentOutcomeV1) -> Self {
+        Self {
+            status: outcome.status.into(),
+            reason: outcome.reason,
+            provider_reference: outcome.provider_reference,
+            settled_at: Some(outcome.settled_at),
+            ..self
+        }
+    }
+}
+
 /// How the payments of one batch stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {

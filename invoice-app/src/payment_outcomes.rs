@@ -159,6 +159,7 @@ impl Settling {
             metrics::settled(outcome.status, settlement);
             if settlement == Settlement::Applied {
                 log_applied(outcome);
+                self.waiters.tell(outcome);
                 changed.payments.push(outcome.payment_id);
                 changed.batches.extend(found.and_then(|found| found.batch_id));
                 waits_ms.extend(found.and_then(|found| found.since_send_ms));

@@ -3,12 +3,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use futures_util::StreamExt;
-use payment_contract::{BatchId, PaymentId, connection::Connection, subjects};
+use payment_contract::{BatchId, PaymentId, connection::Connection, messages::PaymentOutcomeV1, subjects};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,14 +22,17 @@ const HINT_LIMIT: Duration = Duration::from_millis(100);
 /// Who waits for what. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Waiters {
-    waiting: Arc<Mutex<HashMap<Uuid, watch::Sender<()>>>>,
+    waiting: Arc<Mutex<Waiting>>,
 }
+
+/// Whoever waits for a payment is also told its outcome, where this process has settled it.
+type Waiting = HashMap<Uuid, watch::Sender<Option<PaymentOutcomeV1>>>;
 
 /// One call's place among the waiters, given up when dropped.
 #[derive(Debug)]
 pub struct Waiter {
     id: Uuid,
-    changes: watch::Receiver<()>,
+    changes: watch::Receiver<Option<PaymentOutcomeV1>>,
     of: Waiters,
 }
 
@@ -58,7 +61,7 @@ impl Waiters {
     }
 
     fn register(&self, id: Uuid) -> Waiter {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.lock();
         let changes = waiting.entry(id).or_default().subscribe();
         Waiter {
             id,
@@ -69,15 +72,27 @@ impl Waiters {
 
     /// Wakes whoever waits for any of these.
     pub fn wake(&self, changed: &Changed) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = self.lock();
         if waiting.is_empty() {
             return;
         }
         let payments = changed.payments.iter().map(|id| id.as_uuid());
         let batches = changed.batches.iter().map(|id| id.as_uuid());
         for change in payments.chain(batches).filter_map(|id| waiting.get(&id)) {
-            change.send_replace(());
+            // What is known already stays.
+            change.send_modify(|_| {});
         }
+    }
+
+    /// Wakes whoever waits for the payment of an outcome that has just been applied, and tells it.
+    pub fn tell(&self, outcome: &PaymentOutcomeV1) {
+        if let Some(change) = self.lock().get(&outcome.payment_id.as_uuid()) {
+            change.send_replace(Some(outcome.clone()));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -87,11 +102,17 @@ impl Waiter {
         // The sender lives in the map as long as this waiter does.
         let _ = self.changes.changed().await;
     }
+
+    /// The payment's outcome, if it was told.
+    #[must_use]
+    pub fn outcome(&self) -> Option<PaymentOutcomeV1> {
+        self.changes.borrow().clone()
+    }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        let mut waiting = self.of.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.of.lock();
         // Ours is still counted: nobody else waits for it.
         if waiting
             .get(&self.id)

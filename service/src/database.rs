@@ -19,16 +19,19 @@ const LOCK_TIMEOUT: &str = "20s";
 /// Ends transactions whose owner hangs, so that they do not hold rows for ever.
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "60s";
 /// How every session of a service is set.
-pub const SESSION: [(&str, &str); 7] = [
+pub const SESSION: [(&str, &str); 9] = [
     ("statement_timeout", STATEMENT_TIMEOUT),
     ("lock_timeout", LOCK_TIMEOUT),
     ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
-    // A plan kept from when a table was nearly empty reads all of it later: batches are planned as they come.
-    ("plan_cache_mode", "force_custom_plan"),
-    // Every statement goes to its rows through an index, a few hundred at a time and in order. Tables that have
-    // just been filled have no statistics yet, and without these two a page is then read by sorting all of it.
+    // Every statement goes to the rows it names, one or hundreds, through an index: no plan is left that reads a whole
+    // table. So a plan can be kept, made when a table was still empty or had no statistics yet, and a payment does not
+    // pay for planning. What does read whole tables (an import) allows it for its transaction.
+    ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
+    ("enable_mergejoin", "off"),
     ("random_page_cost", "1.1"),
+    // Compiling a statement takes longer than any of them does.
+    ("jit", "off"),
     // Two statements that read a whole table meet its rows in the same order, so neither waits for the other twice.
     ("synchronize_seqscans", "off"),
 ];

@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -26,6 +27,12 @@ struct Inner<I, O> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the group ended without an answer")]
 pub struct Lost;
+
+impl<I, O> fmt::Debug for Grouped<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grouped").finish_non_exhaustive()
+    }
+}
 
 impl<I, O> Clone for Grouped<I, O> {
     fn clone(&self) -> Self {

@@ -1,5 +1,7 @@
 //! Calls that took effect, by their Idempotency-Key, kept in the transaction of the effect.
 
+use std::collections::HashMap;
+
 use payment_contract::{BatchId, PaymentId};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -11,6 +13,7 @@ use crate::idempotency::{Answer, Call, Called, Claim, Key};
 const KEPT_HOURS: i32 = 24;
 
 struct Row {
+    n: i64,
     fingerprint: Vec<u8>,
     status: Option<i16>,
     location: Option<String>,
@@ -33,35 +36,52 @@ impl Row {
     }
 }
 
-/// Takes the key for the rest of the transaction, so that only one call with it runs at a time. Two statements: the
-/// second must see what the last holder of the lock committed.
-pub async fn claim_in_tx(connection: &mut PgConnection, key: &Key) -> Result<Claim, sqlx::Error> {
-    let mine = sqlx::query_scalar!(r#"select pg_try_advisory_xact_lock($1) as "mine!""#, key.lock())
-        .fetch_one(&mut *connection)
-        .await?;
-    if !mine {
-        return Ok(Claim::InUse);
-    }
-    let row = sqlx::query_as!(
+/// Takes keys for the rest of the transaction, so that only one call with each runs at a time; what each is, in order. Two
+/// statements: the second must see what the last holder of a lock committed. No two of the keys may be the same.
+pub async fn claim_all_in_tx(
+    connection: &mut PgConnection,
+    keys: &[&Key],
+) -> Result<Vec<Claim>, sqlx::Error> {
+    let locks: Vec<i64> = keys.iter().map(|key| key.lock()).collect();
+    let mine = sqlx::query_scalar!(
+        r#"select pg_try_advisory_xact_lock(k.lock) as "mine!"
+           from unnest($1::bigint[]) with ordinality k (lock, n) order by k.n"#,
+        &locks
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let (principals, texts): (Vec<String>, Vec<String>) = keys
+        .iter()
+        .map(|key| (key.principal().to_owned(), key.text().to_owned()))
+        .unzip();
+    let rows = sqlx::query_as!(
         Row,
-        "select fingerprint, status, location, body, payment_id, batch_id from idempotency_keys
-         where principal = $1 and key = $2 and created_at > clock_timestamp() - make_interval(hours => $3)",
-        key.principal(),
-        key.text(),
+        r#"select k.n as "n!", i.fingerprint, i.status, i.location, i.body, i.payment_id, i.batch_id
+           from unnest($1::text[], $2::text[]) with ordinality k (principal, key, n)
+           join idempotency_keys i on i.principal = k.principal and i.key = k.key
+           where i.created_at > clock_timestamp() - make_interval(hours => $3)"#,
+        &principals,
+        &texts,
         KEPT_HOURS
     )
-    .fetch_optional(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(match row {
-        None => Claim::Fresh,
-        Some(row) => {
-            let fingerprint = row.fingerprint.clone();
-            Claim::Known {
-                fingerprint,
-                answer: row.answer(),
-            }
-        }
-    })
+    let mut known: HashMap<i64, Row> = rows.into_iter().map(|row| (row.n, row)).collect();
+    let claim = |(n, mine)| match (mine, known.remove(&n)) {
+        (false, _) => Claim::InUse,
+        (true, None) => Claim::Fresh,
+        (true, Some(row)) => Claim::Known {
+            fingerprint: row.fingerprint.clone(),
+            answer: row.answer(),
+        },
+    };
+    Ok((1..).zip(mine).map(claim).collect())
+}
+
+/// Takes one key.
+pub async fn claim_in_tx(connection: &mut PgConnection, key: &Key) -> Result<Claim, sqlx::Error> {
+    let claims = claim_all_in_tx(connection, &[key]).await?;
+    claims.into_iter().next().ok_or(sqlx::Error::RowNotFound)
 }
 
 /// Claims the key of a call that has one. `None`: run it.
@@ -112,6 +132,35 @@ pub async fn keep_in_tx(
         body,
         payment,
         batch
+    )
+    .execute(connection)
+    .await
+    .map(|_| ())
+}
+
+/// Keeps that calls with these keys made these payments. Does not commit.
+pub async fn keep_payments_in_tx(
+    connection: &mut PgConnection,
+    calls: &[(&Call, PaymentId)],
+) -> Result<(), sqlx::Error> {
+    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (Call { key, fingerprint }, payment) in calls {
+        columns.0.push(key.principal().to_owned());
+        columns.1.push(key.text().to_owned());
+        columns.2.push(fingerprint.clone());
+        columns.3.push(payment.as_uuid());
+    }
+    // A row that is there all the same is older than we promise to keep it.
+    sqlx::query!(
+        "insert into idempotency_keys (principal, key, fingerprint, payment_id)
+         select * from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[])
+         on conflict (principal, key) do update set
+             fingerprint = excluded.fingerprint, status = null, location = null, body = null,
+             payment_id = excluded.payment_id, batch_id = null, created_at = clock_timestamp()",
+        &columns.0,
+        &columns.1,
+        &columns.2,
+        &columns.3
     )
     .execute(connection)
     .await

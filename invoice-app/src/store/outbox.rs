@@ -141,7 +141,7 @@ impl Store {
         crash_point!(RequestsReleasing);
         let done = sqlx::query!(
             "with locked as (
-                 select id from payments where id = any($1) and status = 'requested' order by id for no key update
+                 select id from payments where id = any($1) and settled_at is null order by id for no key update
              )
              update payments p set next_send_at = clock_timestamp(), last_sent_at = null
              from locked l where p.id = l.id",

@@ -68,8 +68,7 @@ impl Store {
                        settled_at = o.settled_at
                    from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
                        as o (payment_id, invoice_id, status, reason, provider_reference, settled_at)
-                   where p.id = any($1) and p.id = o.payment_id and p.invoice_id = o.invoice_id
-                     and p.settled_at is null
+                   where p.id = o.payment_id and p.invoice_id = o.invoice_id and p.settled_at is null
                    returning p.id, p.invoice_id, p.status, p.settled_at, p.batch_id, p.last_sent_at
                ), moved as (
                    update invoices i

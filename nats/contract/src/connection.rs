@@ -227,6 +227,8 @@ fn options(
         .request_timeout(Some(API_TIMEOUT))
         .ping_interval(PING_INTERVAL)
         .client_capacity(QUEUED_COMMANDS)
+        // What one replica tells the others it knows already.
+        .no_echo()
         .event_callback(move |event| {
             let events = events.clone();
             async move {

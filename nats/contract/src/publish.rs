@@ -88,13 +88,17 @@ impl Outgoing {
 #[derive(Clone, Debug)]
 pub struct Publisher {
     connection: Connection,
+    inboxes: confirmed::Inboxes,
 }
 
 impl Publisher {
     /// A publisher over the connection.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
-        Self { connection }
+        Self {
+            connection,
+            inboxes: confirmed::Inboxes::default(),
+        }
     }
 
     /// Hands the messages to the connection in order and flushes, without waiting for the stream to confirm: for requests,
@@ -135,7 +139,7 @@ impl Publisher {
 
     /// Publishes all, a bounded number in flight, and waits for the stream's ack of each. Results in order.
     pub async fn send_confirmed(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
-        let results = confirmed::send(&self.connection, messages).await;
+        let results = confirmed::send(&self.connection, &self.inboxes, messages).await;
         let confirmed = results.iter().filter(|result| result.is_ok()).count();
         metrics::published("confirmed", confirmed);
         metrics::published("failed", results.len() - confirmed);

@@ -14,7 +14,7 @@ impl Store {
                  set lease_token = $2, lease_until = clock_timestamp() + make_interval(secs => $3),
                      updated_at = clock_timestamp()
                  from (select payment_id from ledger
-                       where payment_id = any($1) and status = 'started'
+                       where payment_id = any($1) and settled_at is null
                          and coalesce(lease_until, '-infinity') < clock_timestamp()
                        order by payment_id
                        for update) as free

@@ -105,8 +105,7 @@ impl Store {
                        settled_at = clock_timestamp()
                    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
                         as result (payment_id, status, reason, reference)
-                   where ledger.payment_id = any($1) and ledger.payment_id = result.payment_id
-                     and ledger.settled_at is null
+                   where ledger.payment_id = result.payment_id and ledger.settled_at is null
                    returning ledger.payment_id, ledger.status, ledger.reason, ledger.gateway_reference,
                              ledger.settled_at as "settled_at!""#,
                 &ids,

@@ -26,8 +26,10 @@ pub(super) const PULL_EXPIRES: Duration = Duration::from_secs(5);
 pub(super) const PULL_OVERDUE: Duration = Duration::from_secs(2);
 /// Longest to ask: the question waits for room in the connection's queue.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
-/// While the server says that more is coming, a batch waits this long for it, all in all.
+/// While the server has many more to send, a batch waits this long for them, all in all.
 const LINGER: Duration = Duration::from_millis(10);
+/// So many are surely on their way here. A few may be on their way to somebody else, or may have been sent already.
+const MANY: u64 = 64;
 /// When hardly any slot is free, the next pull waits this long for more: one question for many messages.
 const GATHER: Duration = Duration::from_millis(5);
 /// On shutdown, messages that are on their way are waited for this long, to be given back.
@@ -266,10 +268,10 @@ impl Pull {
         }
     }
 
-    /// Whether the server had more in the stream when it sent the last one.
+    /// Whether the server had many more in the stream when it sent the last one.
     fn more_is_coming(&self) -> bool {
         let last = self.arrived.last().and_then(|message| message.info().ok());
-        last.is_some_and(|info| info.pending > 0)
+        last.is_some_and(|info| info.pending >= MANY)
     }
 
     /// Shutdown: what arrives now is somebody else's.

@@ -1,7 +1,10 @@
-//! Publishing with the stream's ack awaited, over an inbox of its own for each call: an answer that never comes leaves
-//! nothing behind, as it would in the client's shared table of requests.
+//! Publishing with the stream's ack awaited, over an inbox that no other call uses meanwhile: an answer that never comes
+//! leaves nothing behind, as it would in the client's shared table of requests.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_nats::{Message, StatusCode, Subscriber, jetstream::response::Response};
 use futures_util::StreamExt as _;
@@ -26,14 +29,71 @@ struct Stored {
     _sequence: u64,
 }
 
+/// Inboxes that nobody uses just now: a subscription for each call would cost the server more than the message does.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inboxes(Arc<Mutex<Vec<Inbox>>>);
+
+/// A subscription to `<subject>.<call>.<index>`.
+#[derive(Debug)]
+struct Inbox {
+    subject: String,
+    answers: Subscriber,
+    /// Counts the calls, so that late answers to one are not taken for answers to the next.
+    call: u64,
+}
+
+impl Inbox {
+    /// Which message of this call was answered.
+    fn index(&self, answer: &Message) -> Option<usize> {
+        let place = answer
+            .subject
+            .strip_prefix(self.subject.as_str())?
+            .strip_prefix('.')?;
+        let (call, index) = place.split_once('.')?;
+        (call.parse() == Ok(self.call)).then(|| index.parse().ok())?
+    }
+}
+
+impl Inboxes {
+    /// One for a new call, which has it for itself.
+    async fn take(&self, client: &async_nats::Client) -> Result<Inbox, Cause> {
+        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(inbox) = idle {
+            return Ok(Inbox {
+                call: inbox.call + 1,
+                ..inbox
+            });
+        }
+        let subject = client.new_inbox();
+        Ok(Inbox {
+            answers: client.subscribe(format!("{subject}.*.*")).await?,
+            subject,
+            call: 1,
+        })
+    }
+
+    /// For the next call. One that was not given back, because its call did not end well, is unsubscribed from.
+    fn give_back(&self, inbox: Inbox) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(inbox);
+    }
+}
+
 /// Sends all and returns one result each, in order.
-pub(super) async fn send(connection: &Connection, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
+pub(super) async fn send(
+    connection: &Connection,
+    inboxes: &Inboxes,
+    messages: Vec<Outgoing>,
+) -> Vec<Result<(), Error>> {
     let count = messages.len();
     let mut flight = Flight {
         results: std::iter::repeat_with(|| None).take(count).collect(),
         open: 0,
     };
-    let ended = while_connected(connection.link(), flight.run(connection.client(), messages)).await;
+    let ended = while_connected(
+        connection.link(),
+        flight.run(connection.client(), inboxes, messages),
+    )
+    .await;
     let reason = match &ended {
         None => "the connection was lost",
         Some(Err(_)) => "the message could not be handed over",
@@ -60,18 +120,23 @@ struct Flight {
 }
 
 impl Flight {
-    async fn run(&mut self, client: &async_nats::Client, messages: Vec<Outgoing>) -> Result<(), Cause> {
-        let inbox = client.new_inbox();
+    async fn run(
+        &mut self,
+        client: &async_nats::Client,
+        inboxes: &Inboxes,
+        messages: Vec<Outgoing>,
+    ) -> Result<(), Cause> {
         let mut deadline = Instant::now() + ANSWER_LIMIT;
-        let mut answers = timeout_at(deadline, client.subscribe(format!("{inbox}.*"))).await??;
+        let mut inbox = timeout_at(deadline, inboxes.take(client)).await??;
         for (index, message) in messages.into_iter().enumerate() {
             while self.open >= IN_FLIGHT {
-                if !self.answer(&mut answers, deadline).await {
+                if !self.answer(&mut inbox, deadline).await {
                     return Ok(());
                 }
                 deadline = Instant::now() + ANSWER_LIMIT;
             }
-            let (headers, reply) = (message.headers(), format!("{inbox}.{index}"));
+            let headers = message.headers();
+            let reply = format!("{}.{}.{index}", inbox.subject, inbox.call);
             let sending =
                 client.publish_with_reply_and_headers(message.subject, reply, headers, message.body);
             match timeout_at(deadline, sending).await? {
@@ -80,23 +145,22 @@ impl Flight {
             }
         }
         crash_point!(OutcomesUnconfirmed);
-        while self.open > 0 && self.answer(&mut answers, deadline).await {
+        while self.open > 0 {
+            if !self.answer(&mut inbox, deadline).await {
+                return Ok(());
+            }
             deadline = Instant::now() + ANSWER_LIMIT;
         }
+        inboxes.give_back(inbox);
         Ok(())
     }
 
     /// Takes one answer; false when none came.
-    async fn answer(&mut self, answers: &mut Subscriber, deadline: Instant) -> bool {
-        let Ok(Some(answer)) = timeout_at(deadline, answers.next()).await else {
+    async fn answer(&mut self, inbox: &mut Inbox, deadline: Instant) -> bool {
+        let Ok(Some(answer)) = timeout_at(deadline, inbox.answers.next()).await else {
             return false;
         };
-        let index = answer
-            .subject
-            .rsplit('.')
-            .next()
-            .and_then(|index| index.parse().ok());
-        if let Some(index) = index
+        if let Some(index) = inbox.index(&answer)
             && matches!(self.results.get(index), Some(None))
         {
             self.set(index, read(&answer).map_err(Error::Unconfirmed));

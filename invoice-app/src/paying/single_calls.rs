@@ -1,0 +1,217 @@
+//! Calls that each pay one invoice, done in groups: whoever comes while a group commits is part of the next, so many of them
+//! cost little more than one, and a lone one waits for nobody.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use payment_contract::{InvoiceId, crash_point, trace::TraceParent};
+use service::{
+    database::{Fault, fault, retry_conflicts},
+    grouped::Grouped,
+};
+use sqlx::PgConnection;
+use tracing::debug;
+
+use crate::{
+    idempotency::{Call, Called, Key},
+    metrics,
+    payment::{Payment, Request},
+    sender::{self, Job},
+    store::{
+        Store,
+        idempotency::{claim_all_in_tx, keep_payments_in_tx},
+        paying::{just_made, pay_free_in_tx},
+    },
+    waiters::{Waiter, Waiters},
+};
+
+/// Calls in one transaction, at most.
+const LARGEST_GROUP: usize = 128;
+/// One group commits while the next is on its way.
+const GROUPS: usize = 2;
+/// Far longer than a group takes, since it waits for nobody: this much is a database that has gone silent. Two such groups
+/// would hold up everybody else.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A call that pays one invoice.
+#[derive(Clone, Debug)]
+pub(super) struct SingleCall {
+    pub(super) id: InvoiceId,
+    pub(super) call: Option<Call>,
+    pub(super) trace: TraceParent,
+}
+
+/// What became of it in its group.
+#[derive(Debug)]
+pub(super) enum Grouping {
+    /// It is done.
+    Done(Called<(Payment, Waiter)>),
+    /// Its invoice is not there to be paid, or not just now: to be done alone, which waits if need be, and tells why.
+    Alone,
+    /// The group failed, and nobody knows whether it was committed.
+    Failed(Arc<sqlx::Error>),
+}
+
+impl Grouping {
+    /// The error of a group is the error of each of its calls.
+    pub(super) fn error(error: Arc<sqlx::Error>) -> sqlx::Error {
+        Arc::try_unwrap(error).unwrap_or_else(|shared| sqlx::Error::Io(io::Error::other(shared)))
+    }
+}
+
+/// What a group needs.
+#[derive(Clone, Debug)]
+pub(super) struct Desk {
+    pub(super) store: Store,
+    pub(super) sender: sender::Handle,
+    pub(super) waiters: Waiters,
+    pub(super) lease: Duration,
+}
+
+/// Does calls in groups.
+pub(super) fn grouped(desk: Desk) -> Grouped<SingleCall, Grouping> {
+    Grouped::new(LARGEST_GROUP, GROUPS, move |calls: Vec<SingleCall>| {
+        let desk = desk.clone();
+        async move { desk.pay(calls).await }.boxed()
+    })
+}
+
+impl Desk {
+    async fn pay(&self, calls: Vec<SingleCall>) -> Vec<Grouping> {
+        let paying = retry_conflicts(|| self.pay_in_tx(&calls));
+        let paid = tokio::time::timeout(LIMIT, paying)
+            .await
+            .unwrap_or_else(|late| Err(sqlx::Error::Io(late.into())));
+        let paid = match paid {
+            Ok(paid) => paid,
+            // It may have been committed all the same: nothing that may be done twice.
+            Err(error) if fault(&error) == Fault::Away => {
+                let error = Arc::new(error);
+                return calls
+                    .iter()
+                    .map(|_| Grouping::Failed(Arc::clone(&error)))
+                    .collect();
+            }
+            // Refused, so not committed. One of them is why, and alone it fails alone.
+            Err(error) => {
+                debug!(calls = calls.len(), error = %service::telemetry::chain(&error), "paying one by one");
+                return calls.iter().map(|_| Grouping::Alone).collect();
+            }
+        };
+        let mut requests = Vec::with_capacity(paid.len());
+        let mut groupings = Vec::with_capacity(paid.len());
+        for called in paid {
+            groupings.push(match called {
+                None => Grouping::Alone,
+                Some(called) => Grouping::Done(called.map(|request| {
+                    let payment = just_made(&request);
+                    // Before the request goes out, so that its outcome cannot be missed.
+                    let waiter = self.waiters.payment(payment.id);
+                    requests.push(request);
+                    (payment, waiter)
+                })),
+            });
+        }
+        if !requests.is_empty() {
+            metrics::requested(i64::try_from(requests.len()).unwrap_or(i64::MAX));
+            self.sender.hand_over(Job::Requests(requests)).await;
+            crash_point!(PaymentHandedOver);
+        }
+        groupings
+    }
+
+    /// What became of each call, in order; nothing for those to be done alone. Commits.
+    async fn pay_in_tx(&self, calls: &[SingleCall]) -> Result<Vec<Option<Called<Request>>>, sqlx::Error> {
+        if calls.iter().all(|single| single.call.is_none()) {
+            let none = calls.iter().map(|_| None).collect();
+            crash_point!(PaymentCommitting);
+            let paid = pay_free_in_tx(self.store.pool(), &wanted(calls, &none), self.lease).await?;
+            crash_point!(PaymentCommitted);
+            return Ok(assigned(calls, none, paid));
+        }
+        let mut tx = self.store.begin().await?;
+        let checked = check_keys_in_tx(&mut tx, calls).await?;
+        let paid = pay_free_in_tx(&mut *tx, &wanted(calls, &checked), self.lease).await?;
+        let called = assigned(calls, checked, paid);
+        let kept = calls
+            .iter()
+            .zip(&called)
+            .filter_map(|(single, called)| match called {
+                Some(Called::Ran(request)) => Some((single.call.as_ref()?, request.payment_id)),
+                _ => None,
+            });
+        keep_payments_in_tx(&mut tx, &kept.collect::<Vec<_>>()).await?;
+        crash_point!(PaymentCommitting);
+        tx.commit().await?;
+        crash_point!(PaymentCommitted);
+        Ok(called)
+    }
+}
+
+/// Claims the keys of those calls that have one. What becomes of the calls that are not to run, each in its place.
+async fn check_keys_in_tx<T>(
+    connection: &mut PgConnection,
+    calls: &[SingleCall],
+) -> Result<Vec<Option<Called<T>>>, sqlx::Error> {
+    let mut keys = HashSet::new();
+    let mut first = |single: &SingleCall| {
+        single
+            .call
+            .as_ref()
+            .is_some_and(|call| keys.insert(call.key.clone()))
+    };
+    let claiming: Vec<bool> = calls.iter().map(&mut first).collect();
+    let claimed: Vec<&Key> = calls
+        .iter()
+        .zip(&claiming)
+        .filter(|(_, claiming)| **claiming)
+        .filter_map(|(single, _)| single.call.as_ref().map(|call| &call.key))
+        .collect();
+    let mut claims = claim_all_in_tx(connection, &claimed).await?.into_iter();
+    let checked = calls.iter().zip(claiming).map(|(single, claiming)| {
+        let call = single.call.as_ref()?;
+        if claiming {
+            claims.next().and_then(|claim| claim.check(&call.fingerprint))
+        } else {
+            // Another of this group is running with it.
+            Some(Called::InUse)
+        }
+    });
+    Ok(checked.collect())
+}
+
+/// The invoices of the calls that are to run. Of two for one invoice the first runs, and the other is told why not, alone.
+fn wanted<'a, T>(
+    calls: &'a [SingleCall],
+    checked: &Vec<Option<Called<T>>>,
+) -> Vec<(InvoiceId, &'a TraceParent)> {
+    let mut seen = HashSet::new();
+    calls
+        .iter()
+        .zip(checked)
+        .filter(|(single, checked)| checked.is_none() && seen.insert(single.id))
+        .map(|(single, _)| (single.id, &single.trace))
+        .collect()
+}
+
+/// Gives each payment made to the first call for its invoice that was to run.
+fn assigned(
+    calls: &[SingleCall],
+    checked: Vec<Option<Called<Request>>>,
+    paid: Vec<Request>,
+) -> Vec<Option<Called<Request>>> {
+    let mut paid: HashMap<InvoiceId, Request> = paid
+        .into_iter()
+        .map(|request| (request.invoice_id, request))
+        .collect();
+    calls
+        .iter()
+        .zip(checked)
+        .map(|(single, checked)| checked.or_else(|| paid.remove(&single.id).map(Called::Ran)))
+        .collect()
+}
