@@ -41,7 +41,9 @@ enum Command {
     DeadLetters(service::dead_letters::Command),
 }
 
-#[tokio::main]
+// One thread: it waits for others most of the time, and threads that wake each other cost more than they do. More
+// replicas use more cores.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli: Cli = match cli::parse() {
         Ok(cli) => cli,

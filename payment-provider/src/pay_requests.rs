@@ -23,8 +23,10 @@ use crate::{
 mod admission;
 mod answer;
 mod call;
+mod intents;
 mod lease;
 
+use intents::Intents;
 use lease::{Release, Renewal};
 
 /// One statement finishes this many rows at most.
@@ -59,6 +61,7 @@ pub struct PayRequests {
     bank: Bank,
     outcomes: Outcomes,
     policy: Arc<Policy>,
+    intents: Intents,
     results: Grouped<ResultToRecord, Result<Recorded, store::Error>>,
     renewals: Grouped<Renewal, bool>,
     releases: Grouped<Release, ()>,
@@ -86,6 +89,7 @@ impl PayRequests {
             }
             .boxed()
         });
+        let intents = intents::intents(store.clone());
         let renewals = lease::renewals(store.clone());
         let releases = lease::releases(store.clone());
         Self {
@@ -93,6 +97,7 @@ impl PayRequests {
             bank,
             outcomes,
             policy: Arc::new(policy),
+            intents,
             results,
             renewals,
             releases,

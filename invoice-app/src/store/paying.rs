@@ -172,7 +172,8 @@ pub async fn pay_free_in_tx(
                select u.invoice_id, c.traceparent
                from unnest((select $1::uuid[]), (select $2::text[])) c (id, traceparent)
                join unpaid_invoices u on u.invoice_id = c.id
-               order by u.invoice_id for update of u skip locked
+               join invoices i on i.id = u.invoice_id
+               order by u.invoice_id for update of u, i skip locked
            ), taken as (
                delete from unpaid_invoices u using free f where u.invoice_id = f.invoice_id
                returning u.invoice_id, f.traceparent

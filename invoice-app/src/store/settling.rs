@@ -60,13 +60,14 @@ impl Store {
         let references: Vec<Option<String>> = outcomes.iter().map(|o| o.provider_reference.clone()).collect();
         let settled: Vec<_> = outcomes.iter().map(|o| o.settled_at).collect();
         let rows = sqlx::query!(
+            // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each time.
             // The guard is `status = 'requested'`, written as the column that is null just then (a check says so): the
             // planner would else go through the index of all requested rows, instead of to the few named here.
             r#"with settled as (
                    update payments p
                    set status = o.status, reason = o.reason, provider_reference = o.provider_reference,
                        settled_at = o.settled_at
-                   from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
+                   from unnest((select $1::uuid[]), $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
                        as o (payment_id, invoice_id, status, reason, provider_reference, settled_at)
                    where p.id = o.payment_id and p.invoice_id = o.invoice_id and p.settled_at is null
                    returning p.id, p.invoice_id, p.status, p.settled_at, p.batch_id, p.last_sent_at

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{App, answer, succeeded};
+use crate::harness::{App, answer, declined, id, succeeded};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_concurrent_pay_calls_on_one_invoice_make_one_payment() {
@@ -23,6 +23,51 @@ async fn fifty_concurrent_pay_calls_on_one_invoice_make_one_payment() {
     }
     assert_eq!(statuses, BTreeMap::from([(202, 1), (409, 49)]));
     assert_eq!(app.count("select count(*) from payments").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_each_pay_one_invoice_share_transactions_when_they_come_together() {
+    let app = App::start().await;
+    app.fill(200).await;
+    let (_, page) = app.get("/invoices?limit=200").await;
+    let ids: Vec<String> = page["invoices"].as_array().unwrap().iter().map(id).collect();
+    let paths: Vec<String> = ids.iter().map(|id| format!("/invoices/{id}/pay")).collect();
+    let answers = join_all(paths.iter().map(|path| app.post_async(path))).await;
+    for ((status, payment), invoice) in answers.iter().zip(&ids) {
+        assert_eq!(*status, StatusCode::ACCEPTED, "{payment}");
+        assert_eq!(payment["invoice_id"], json!(invoice));
+    }
+    let payments = "select count(distinct invoice_id) from payments where traceparent is not null";
+    assert_eq!(app.count(payments).await, 200);
+    let transactions = app.count("select count(distinct xmin::text) from payments").await;
+    assert!(transactions < 100, "{transactions} transactions for 200 payments");
+}
+
+/// They share a transaction, but what one of them has to wait for is not the others' business.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invoice_that_somebody_holds_keeps_no_other_single_call_waiting() {
+    let app = App::start().await;
+    let held = app.invoice("held", "1.00").await;
+    for lock in [
+        "select from invoices where number = 'held' for update",
+        "select from unpaid_invoices u join invoices i on i.id = u.invoice_id where number = 'held' for update of u",
+    ] {
+        let mut holder = app.pool.begin().await.unwrap();
+        sqlx::query(lock).execute(&mut *holder).await.unwrap();
+        let waiting = tokio::spawn(answer(
+            app.request(Method::POST, &format!("/invoices/{held}/pay"))
+                .header("prefer", "respond-async"),
+        ));
+        for _ in 0..10 {
+            let other = app.invoice(&uuid::Uuid::new_v4().to_string(), "1.00").await;
+            app.pay(&other).await;
+        }
+        assert!(!waiting.is_finished());
+        holder.rollback().await.unwrap();
+        let (status, payment) = waiting.await.unwrap();
+        assert_eq!(status, StatusCode::ACCEPTED, "{payment}");
+        app.settle(&[declined(&id(&payment), &held)]).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,10 @@
 //! Idempotency-Key: a repeat is answered and does nothing, and a key exists exactly when its effect does.
 
+use futures_util::future::join_all;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{App, eventually, new, read, succeeded};
+use crate::harness::{App, eventually, id, new, read, succeeded};
 
 async fn send(request: RequestBuilder) -> (u16, Value, Option<String>, bool) {
     let response = request.send().await.unwrap();
@@ -130,7 +131,7 @@ async fn concurrent_calls_with_one_key_have_one_effect_and_the_others_are_told()
             .header("idempotency-key", "k");
         send(call.header("prefer", "respond-async"))
     };
-    let answers = futures_util::future::join_all((0..20).map(|_| call())).await;
+    let answers = join_all((0..20).map(|_| call())).await;
     let first: Vec<_> = answers
         .iter()
         .filter(|(status, _, _, replayed)| *status == 202 && !replayed)
@@ -143,6 +144,49 @@ async fn concurrent_calls_with_one_key_have_one_effect_and_the_others_are_told()
             "{status} {replayed} {body}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn single_pay_calls_that_come_together_keep_their_keys_apart() {
+    let app = App::start().await;
+    app.fill(40).await;
+    let (_, page) = app.get("/invoices?limit=40").await;
+    let ids: Vec<String> = page["invoices"].as_array().unwrap().iter().map(id).collect();
+    let pay = |invoice: &String, key: String| {
+        let call = app.request(Method::POST, &format!("/invoices/{invoice}/pay"));
+        send(
+            call.header("idempotency-key", key)
+                .header("prefer", "respond-async"),
+        )
+    };
+    // One invoice four times with one key, and the others once with their own; among them some without any.
+    let same = (0..4).map(|_| pay(&ids[0], "same".to_owned()));
+    let own = ids[1..30].iter().map(|id| pay(id, format!("own-{id}")));
+    let none = ids[30..].iter().map(|id| {
+        let call = app.request(Method::POST, &format!("/invoices/{id}/pay"));
+        send(call.header("prefer", "respond-async"))
+    });
+    let (same, own, none) = tokio::join!(join_all(same), join_all(own), join_all(none));
+    let first: Vec<_> = same
+        .iter()
+        .filter(|(status, _, _, replayed)| (*status, *replayed) == (202, false))
+        .collect();
+    assert_eq!(first.len(), 1, "{same:?}");
+    for (status, body, _, _) in &same {
+        assert!(*status == 409 || *body == first[0].1, "{status} {body}");
+    }
+    for (status, payment, _, replayed) in own.iter().chain(&none) {
+        assert_eq!((*status, *replayed), (202, false), "{payment}");
+    }
+    for (invoice, (_, payment, _, _)) in ids[1..30].iter().zip(own) {
+        assert_eq!(
+            pay(invoice, format!("own-{invoice}")).await,
+            (202, payment, None, true)
+        );
+    }
+    assert_eq!(pay(&ids[1], "same".to_owned()).await.0, 422);
+    assert_eq!(app.count("select count(*) from payments").await, 40);
+    assert_eq!(app.count("select count(*) from idempotency_keys").await, 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{
     PayRequests, Request,
+    intents::Written,
     lease::{Lease, jitter, spread},
 };
 use crate::{
@@ -92,14 +93,21 @@ impl PayRequests {
     }
 
     async fn try_admit(&self, requests: &[(usize, Request)]) -> Result<Admissions, store::Error> {
-        let token = Uuid::new_v4();
         let asked = Instant::now();
-        let intents = self.intents(requests);
-        crash_point!(IntentsWriting);
-        let inserted = self.store.insert_intents(&intents, token).await?;
-        crash_point!(IntentsWritten);
-        let mut inserted: HashMap<PaymentId, Inserted> =
-            inserted.into_iter().map(|row| (row.payment_id, row)).collect();
+        let Ok(written) = self.intents.submit(self.intents_of(requests)).await else {
+            error!(
+                requests = requests.len(),
+                "whether intents were written is unknown; their requests come again"
+            );
+            return Ok(requests
+                .iter()
+                .map(|(position, _)| (*position, retry(UNFORESEEN)))
+                .collect());
+        };
+        let Written {
+            token,
+            rows: mut inserted,
+        } = written?;
         metrics::requests("new", inserted.len());
 
         let mut admissions = Vec::with_capacity(requests.len());
@@ -124,7 +132,7 @@ impl PayRequests {
         Ok(admissions)
     }
 
-    fn intents(&self, requests: &[(usize, Request)]) -> Vec<Intent> {
+    fn intents_of(&self, requests: &[(usize, Request)]) -> Vec<Intent> {
         let mut seen = HashSet::with_capacity(requests.len());
         let first_ones = requests
             .iter()

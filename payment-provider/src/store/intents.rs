@@ -82,6 +82,8 @@ impl Store {
         let columns = Columns::of(intents);
         let rows = retry_conflicts(|| async {
             sqlx::query!(
+                // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
+                // time.
                 "insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
                                      traceparent, status, reason, settled_at, lease_token, lease_until)
                  select i.payment_id, i.invoice_id, i.hash, i.amount, i.currency, i.number, i.attempt, i.trace,
@@ -90,7 +92,7 @@ impl Store {
                         case when i.rejected then clock_timestamp() end,
                         case when not i.rejected then $10::uuid end,
                         case when not i.rejected then clock_timestamp() + make_interval(secs => $11) end
-                 from unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::bigint[],
+                 from unnest((select $1::uuid[]), $2::uuid[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::bigint[],
                              $8::text[], $9::bool[])
                       as i (payment_id, invoice_id, hash, amount, currency, number, attempt, trace, rejected)
                  order by i.payment_id

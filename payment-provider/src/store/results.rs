@@ -97,13 +97,14 @@ impl Store {
             .collect();
         let rows = retry_conflicts(|| async {
             sqlx::query!(
-                // The guard is `status = 'started'`, written as the column that is null just then (a check says so): the
+                // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
+                // time. The guard is `status = 'started'`, written as the column that is null just then (a check says so): the
                 // planner would else go through the index of all open rows, instead of to the few named here.
                 r#"update ledger
                    set status = result.status, reason = result.reason, gateway_reference = result.reference,
                        lease_token = null, lease_until = null, updated_at = clock_timestamp(),
                        settled_at = clock_timestamp()
-                   from unnest($1::uuid[], $2::text[], $3::text[], $4::text[])
+                   from unnest((select $1::uuid[]), $2::text[], $3::text[], $4::text[])
                         as result (payment_id, status, reason, reference)
                    where ledger.payment_id = result.payment_id and ledger.settled_at is null
                    returning ledger.payment_id, ledger.status, ledger.reason, ledger.gateway_reference,

@@ -45,13 +45,14 @@ struct Inbox {
 impl Inbox {
     /// Which message of this call was answered.
     fn index(&self, answer: &Message) -> Option<usize> {
-        let place = answer
-            .subject
-            .strip_prefix(self.subject.as_str())?
-            .strip_prefix('.')?;
-        let (call, index) = place.split_once('.')?;
-        (call.parse() == Ok(self.call)).then(|| index.parse().ok())?
+        index(&answer.subject, &self.subject, self.call)
     }
+}
+
+/// Which message an answer at `subject` is about; `None` when it is not about this call's.
+fn index(subject: &str, inbox: &str, call: u64) -> Option<usize> {
+    let (of, index) = subject.strip_prefix(inbox)?.strip_prefix('.')?.split_once('.')?;
+    (of.parse() == Ok(call)).then(|| index.parse().ok())?
 }
 
 impl Inboxes {
@@ -183,5 +184,24 @@ fn read(answer: &Message) -> Result<(), Cause> {
     match serde_json::from_slice(&answer.payload)? {
         Response::Ok(Stored { .. }) => Ok(()),
         Response::Err { error } => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_answer_to_one_call_is_none_to_the_next() {
+        assert_eq!(index("_INBOX_a.x.7.12", "_INBOX_a.x", 7), Some(12));
+        for other in [
+            "_INBOX_a.x.6.12",
+            "_INBOX_a.x.7",
+            "_INBOX_a.x.7.",
+            "_INBOX_a.y.7.12",
+            "_INBOX_a.x.7.1.2",
+        ] {
+            assert_eq!(index(other, "_INBOX_a.x", 7), None, "{other}");
+        }
     }
 }
