@@ -92,10 +92,20 @@ crash-matrix *ARGS: _tools
     cargo build --workspace --bins
     cargo test --package acceptance --test it -- ${crashes[@]+"${crashes[@]}"} "crash_points::every_$which"
 
-# Let everything fail under load, then check every payment (`--minutes N`; `--seed S` repeats a run)
-chaos *ARGS: _release
+# Let everything fail under load, then check every payment (`--minutes N`, `--seed S`; `--cluster`, `--pairs`: those instead)
+chaos *ARGS: _tools
+    #!/usr/bin/env bash
+    set -euo pipefail
+    case "$*" in
+      --pairs) exec just --justfile '{{ justfile() }}' crash-matrix --pairs ;;
+      --cluster)
+        cargo build --workspace --bins
+        exec cargo test --package acceptance --test it -- --include-ignored --test-threads 1 cluster::
+        ;;
+    esac
+    just --justfile '{{ justfile() }}' _release
     cargo build --release --package acceptance --bin chaos --bin bank-simulator
-    @target/release/chaos "$@"
+    exec target/release/chaos "$@"
 
 # Compare invoices, payments, ledger and bank, payment by payment, in the running stack (or `--invoices URL --payments URL`)
 reconcile *ARGS: _tools

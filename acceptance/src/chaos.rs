@@ -7,6 +7,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 mod callers;
 mod counters;
 mod plan;
+mod pulse;
 mod run;
 mod strikes;
 mod verdict;

@@ -15,7 +15,7 @@ use payment_contract::{
     messages::{OutcomeStatus, PaymentOutcomeV1},
 };
 use service::{
-    database::{Fault, fault, retry_conflicts},
+    database::{Fault, GROUP_LIMIT, fault, in_time, retry_conflicts},
     grouped::Grouped,
 };
 use tracing::{debug, error, warn};
@@ -147,7 +147,7 @@ impl Settling {
 
     async fn settle_round(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
         crash_point!(OutcomesSettling);
-        let found = retry_conflicts(|| self.store.settle(outcomes)).await?;
+        let found = in_time(GROUP_LIMIT, retry_conflicts(|| self.store.settle(outcomes))).await?;
         crash_point!(OutcomesSettled);
         let found: HashMap<PaymentId, Found> = found.into_iter().map(|found| (found.id, found)).collect();
         let mut changed = Changed::default();

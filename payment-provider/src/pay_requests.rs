@@ -10,7 +10,7 @@ use payment_contract::{
     messages::PayRequestV1,
     trace::TraceParent,
 };
-use service::{grouped::Grouped, telemetry::chain};
+use service::{database::GROUP_LIMIT, grouped::Grouped, telemetry::chain};
 use tracing::{error, warn};
 
 use crate::{
@@ -76,7 +76,12 @@ impl PayRequests {
             let ledger = ledger.clone();
             async move {
                 crash_point!(ResultsWriting);
-                let recorded = ledger.record(&results).await;
+                let recorded = tokio::time::timeout(GROUP_LIMIT, ledger.record(&results))
+                    .await
+                    .unwrap_or_else(|late| {
+                        let silent = store::Error::from(sqlx::Error::Io(late.into()));
+                        vec![Err(silent); results.len()]
+                    });
                 crash_point!(ResultsWritten);
                 if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
                     warn!(

@@ -19,19 +19,21 @@ const LOCK_TIMEOUT: &str = "20s";
 /// Ends transactions whose owner hangs, so that they do not hold rows for ever.
 const IDLE_IN_TRANSACTION_TIMEOUT: &str = "60s";
 /// How every session of a service is set.
-pub const SESSION: [(&str, &str); 9] = [
+pub const SESSION: [(&str, &str); 11] = [
     ("statement_timeout", STATEMENT_TIMEOUT),
     ("lock_timeout", LOCK_TIMEOUT),
     ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT),
-    // Every statement goes to the rows it names, one or hundreds, through an index: no plan is left that reads a whole
-    // table. So a plan can be kept, made when a table was still empty or had no statistics yet, and a payment does not
-    // pay for planning. What does read whole tables (an import) allows it for its transaction.
+    // Every statement goes to the rows it names, one or hundreds, through an index. So a plan can be kept, made when a
+    // table was still small or had no statistics yet, and a payment does not pay for planning. A row read counts for more
+    // than anything else: a plan that reads two dozen rows of a table rather than look up ten would later read all of it.
     ("enable_seqscan", "off"),
     ("enable_bitmapscan", "off"),
     ("enable_mergejoin", "off"),
     ("random_page_cost", "1.1"),
-    // Compiling a statement takes longer than any of them does.
+    ("cpu_tuple_cost", "1"),
+    // Compiling a statement, or starting workers for it, takes longer than any of them does.
     ("jit", "off"),
+    ("max_parallel_workers_per_gather", "0"),
     // Two statements that read a whole table meet its rows in the same order, so neither waits for the other twice.
     ("synchronize_seqscans", "off"),
 ];
@@ -325,6 +327,29 @@ async fn within_limit<T>(attempt: impl Future<Output = Result<T, sqlx::Error>>) 
         ))),
     }
 }
+
+/// Gives up on a database that has gone silent: whoever waits in a group waits for everybody in it. Whether the work was
+/// done is unknown then.
+pub async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or_else(|late| Err(sqlx::Error::Io(late.into())))
+}
+
+/// Lets the planner see how much a statement is given, and read whole tables where that is best, until the transaction
+/// ends: for what works on thousands of rows.
+pub async fn plan_for_many_in_tx(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // The first, because a kept plan does not look at the others.
+    let allowed = "select set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_seqscan', 'on', true),
+                          set_config('enable_mergejoin', 'on', true), set_config('cpu_tuple_cost', '0.01', true)";
+    sqlx::query(allowed).execute(connection).await.map(|_| ())
+}
+
+/// Longer than a group may wait for rows that others hold (`lock_timeout`).
+pub const GROUP_LIMIT: Duration = Duration::from_secs(25);
 
 /// Text that Postgres can hold: it has no NUL.
 pub(crate) fn storable(text: &str) -> Cow<'_, str> {

@@ -91,7 +91,9 @@ impl BankProcess {
         Record::read(&self.journal)
     }
 
-    fn faults_url(&self) -> String {
+    /// Where its faults are set, and told.
+    #[must_use]
+    pub fn faults_url(&self) -> String {
         format!("{}/admin/faults", self.url())
     }
 }

@@ -14,6 +14,7 @@ use super::{
     Chaos, Plan, Verdict,
     callers::{Caller, Promises},
     counters::Counters,
+    pulse::Pulse,
     strikes::Strikes,
     world::World,
 };
@@ -43,10 +44,12 @@ pub async fn run(options: Options) -> Result<Verdict> {
     eprintln!("seed {}, {} s:\n{plan}", options.seed, options.length.as_secs());
     let mut world = Box::pin(World::start(options.seed)).await?;
     let counters = Counters::default();
+    let pulse = Pulse::default();
     let strikes = Strikes::default();
     let promises = Promises::default();
     let ended = tokio::select! {
         never = counters.watch(&world) => never,
+        never = pulse.watch(&world) => never,
         // Large, since it waits for three lanes at once.
         ended = Box::pin(load_and_strike(&world, &plan, &strikes, &promises, options)) => ended,
     };
@@ -54,7 +57,7 @@ pub async fn run(options: Options) -> Result<Verdict> {
         world.system.keep_logs();
         return Err(error);
     }
-    let verdict = Verdict::of(&world, &strikes, &counters, &promises).await?;
+    let verdict = Verdict::of(&world, &strikes, &pulse, &counters, &promises).await?;
     if !verdict.is_clean() {
         world.system.keep_logs();
     }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     callers::{Promised, Promises},
     counters::Counters,
+    pulse::Pulse,
     strikes::Strikes,
     world::World,
 };
@@ -40,6 +41,7 @@ impl Verdict {
     pub(super) async fn of(
         world: &World,
         strikes: &Strikes,
+        pulse: &Pulse,
         counters: &Counters,
         promises: &Promises,
     ) -> Result<Self> {
@@ -55,7 +57,7 @@ impl Verdict {
             facts: Vec::new(),
         };
         verdict.count(&record, counters, &promises.lock());
-        verdict.overlaps(&record, &strikes.frozen());
+        verdict.overlaps(&record, &strikes.frozen(), &pulse.late());
         let misuses = record.misuses();
         verdict.complaints.extend(
             misuses
@@ -107,16 +109,27 @@ impl Verdict {
         ));
     }
 
-    /// Two calls in flight under one key mean that the lease failed, unless a process had stood still.
-    fn overlaps(&mut self, record: &Record, frozen: &[(SystemTime, SystemTime)]) {
+    /// Two calls in flight under one key mean that the lease failed, unless a process had stood still, or had been late for
+    /// everything: no lease keeps it from making a call that it was about to make.
+    fn overlaps(
+        &mut self,
+        record: &Record,
+        frozen: &[(SystemTime, SystemTime)],
+        late: &[(SystemTime, SystemTime)],
+    ) {
         let overlaps = record.overlaps();
-        let (excused, failed): (Vec<Overlap>, Vec<Overlap>) = overlaps
+        let (stood_still, others): (Vec<Overlap>, Vec<Overlap>) = overlaps
             .into_iter()
             .partition(|overlap| is_excused(*overlap, frozen));
+        let (was_late, failed): (Vec<Overlap>, Vec<Overlap>) =
+            others.into_iter().partition(|overlap| is_excused(*overlap, late));
         self.facts.push(format!(
-            "two calls in flight under one key: {}, and {} where a process had stood still",
+            "two calls in flight under one key: {}, and {} where a process had stood still, {} where one was late (as one \
+             was {} times)",
             failed.len(),
-            excused.len()
+            stood_still.len(),
+            was_late.len(),
+            late.len()
         ));
         self.complaints.extend(failed.iter().map(|overlap| {
             let Overlap {

@@ -82,6 +82,10 @@ impl World {
         self.apps.iter().chain(&self.providers)
     }
 
+    pub(super) fn providers(&self) -> impl Iterator<Item = &Node> {
+        self.providers.iter()
+    }
+
     pub(super) fn node(&self, replica: Replica) -> &Node {
         let ([first, second], number) = match replica {
             Replica::App(number) => (&self.apps, number),

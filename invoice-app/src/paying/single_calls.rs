@@ -11,7 +11,7 @@ use std::{
 use futures_util::FutureExt as _;
 use payment_contract::{InvoiceId, crash_point, trace::TraceParent};
 use service::{
-    database::{Fault, fault, retry_conflicts},
+    database::{Fault, fault, in_time, retry_conflicts},
     grouped::Grouped,
 };
 use sqlx::PgConnection;
@@ -83,11 +83,8 @@ pub(super) fn grouped(desk: Desk) -> Grouped<SingleCall, Grouping> {
 
 impl Desk {
     async fn pay(&self, calls: Vec<SingleCall>) -> Vec<Grouping> {
-        let paying = retry_conflicts(|| self.pay_in_tx(&calls));
-        let paid = tokio::time::timeout(LIMIT, paying)
-            .await
-            .unwrap_or_else(|late| Err(sqlx::Error::Io(late.into())));
-        let paid = match paid {
+        let paying = in_time(LIMIT, retry_conflicts(|| self.pay_in_tx(&calls)));
+        let paid = match Box::pin(paying).await {
             Ok(paid) => paid,
             // It may have been committed all the same: nothing that may be done twice.
             Err(error) if fault(&error) == Fault::Away => {
@@ -119,7 +116,8 @@ impl Desk {
         }
         if !requests.is_empty() {
             metrics::requested(i64::try_from(requests.len()).unwrap_or(i64::MAX));
-            self.sender.hand_over(Job::Requests(requests)).await;
+            // What it may have to do in the database is worth no longer wait: the rows' lease ends by itself.
+            let _ = tokio::time::timeout(LIMIT, self.sender.hand_over(Job::Requests(requests))).await;
             crash_point!(PaymentHandedOver);
         }
         groupings

@@ -92,8 +92,12 @@ pub async fn import_in_tx(
     sqlx::query!("set local statement_timeout = '5min'")
         .execute(&mut *connection)
         .await?;
+    service::database::plan_for_many_in_tx(&mut *connection).await?;
     if count_lines(connection, import).await? > MANY_LINES {
-        read_whole_tables_in_tx(connection).await?;
+        // The planner cannot know how many lines there are; compared each with each they would take minutes.
+        sqlx::query!("set local enable_nestloop = 'off'")
+            .execute(&mut *connection)
+            .await?;
     }
     let mut imported = create_numbered(connection, import, most_taken).await?;
     imported.created += create_unnumbered(connection, import).await?;
@@ -101,17 +105,6 @@ pub async fn import_in_tx(
         .execute(connection)
         .await?;
     Ok(imported)
-}
-
-/// The planner cannot know how many lines there are; compared each with each they would take minutes.
-async fn read_whole_tables_in_tx(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!(
-        "select set_config(name, value, true)
-         from (values ('enable_nestloop', 'off'), ('enable_seqscan', 'on'), ('enable_mergejoin', 'on')) s (name, value)"
-    )
-    .fetch_all(connection)
-    .await
-    .map(|_| ())
 }
 
 async fn count_lines(connection: &mut PgConnection, import: Uuid) -> Result<i64, sqlx::Error> {

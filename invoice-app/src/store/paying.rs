@@ -212,12 +212,13 @@ pub async fn pay_free_in_tx(
     Ok(requests.collect())
 }
 
-/// Gives the transaction time for a large call: several times what a million payments take. Does not commit.
+/// Gives the transaction time for a large call, several times what a million payments take, and plans that fit one. Does
+/// not commit.
 pub async fn allow_time_in_tx(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query!("set local statement_timeout = '5min'")
-        .execute(connection)
-        .await
-        .map(|_| ())
+        .execute(&mut *connection)
+        .await?;
+    service::database::plan_for_many_in_tx(connection).await
 }
 
 /// Those of `ids` that `batch` did not pay, and why. Does not commit.
@@ -230,7 +231,7 @@ pub async fn skipped_in_tx(
         r#"select a.id as "id!", i.status as "status?: invoice::Status"
            from unnest($1::uuid[]) a (id) left join invoices i on i.id = a.id
            where not exists (select from payments p
-                             where p.invoice_id = a.id and p.batch_id = $2 and p.status = 'requested')"#,
+                             where p.invoice_id = a.id and p.batch_id = $2 and p.status in ('requested', 'succeeded'))"#,
         ids,
         batch.as_uuid()
     )

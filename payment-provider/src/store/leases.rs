@@ -39,7 +39,7 @@ impl Store {
                  set lease_until = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp()
                  from (select payment_id from ledger
                        join unnest($1::uuid[], $2::uuid[]) as mine (payment_id, token) using (payment_id)
-                       where status = 'started' and lease_token = mine.token
+                       where settled_at is null and lease_token = mine.token
                        order by payment_id
                        for update of ledger) as held
                  where ledger.payment_id = held.payment_id
@@ -65,7 +65,7 @@ impl Store {
                      updated_at = clock_timestamp()
                  from (select payment_id, mine.tried from ledger
                        join unnest($1::uuid[], $2::uuid[], $3::int[]) as mine (payment_id, token, tried) using (payment_id)
-                       where status = 'started' and lease_token = mine.token
+                       where settled_at is null and lease_token = mine.token
                        order by payment_id
                        for update of ledger) as held
                  where ledger.payment_id = held.payment_id",

@@ -1,5 +1,6 @@
 //! One request and what becomes of it: each amount of the simulated bank, redelivery, batches.
 
+use futures_util::future::join_all;
 use payment_contract::{Currency, delivery::Decision, messages::OutcomeStatus, trace::TraceParent};
 use payment_provider::pay_requests::Request;
 
@@ -260,6 +261,48 @@ async fn large_overlapping_batches_at_two_providers_charge_each_payment_once() {
         .await
         .unwrap();
     assert_eq!(charged, 400);
+}
+
+/// Batches that arrive together are written together, and what is wrong with one of them is not the others' fault.
+#[tokio::test]
+async fn request_that_the_ledger_cannot_hold_is_refused_alone_whatever_arrives_with_it() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let mut requests: Vec<_> = (0..30).map(|_| request("12.15", "EUR")).collect();
+    for bad in [4, 5, 20] {
+        requests[bad].invoice_number.push('\0');
+    }
+    let batches = [&requests[..1], &requests[1..2], &requests[2..10], &requests[10..]];
+    let decisions = join_all(batches.map(|batch| decide_all(&provider, batch)))
+        .await
+        .concat();
+    for (place, (decision, request)) in decisions.iter().zip(&requests).enumerate() {
+        if [4, 5, 20].contains(&place) {
+            assert!(matches!(decision, Decision::Reject(_)), "{place}: {decision:?}");
+        } else {
+            assert_eq!(*decision, Decision::Done, "{place}");
+            assert_eq!(world.charges(request).await, 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn same_request_in_batches_that_are_written_together_is_charged_once() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let request = request("12.15", "EUR");
+    let batch = std::slice::from_ref(&request);
+    let decisions = join_all((0..6).map(|_| decide_all(&provider, batch)))
+        .await
+        .concat();
+    // Whoever comes while it is being paid is put off; whoever comes after is answered again.
+    assert_eq!(decisions[0], Decision::Done);
+    let put_off = |decision: &Decision| matches!(decision, Decision::Done | Decision::Retry(_));
+    assert!(decisions.iter().all(put_off), "{decisions:?}");
+    assert_eq!(
+        (world.bank.pays(request.payment_id), world.charges(&request).await),
+        (1, 1)
+    );
 }
 
 #[tokio::test]

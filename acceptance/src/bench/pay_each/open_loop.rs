@@ -58,14 +58,16 @@ struct Shared {
 pub async fn run(wires: &Arc<Wires>, ids: Vec<String>, rate: f64) -> Result<Load> {
     let shared = Arc::new(Shared::default());
     let (runtime, wires, common) = (Handle::current(), Arc::clone(wires), Arc::clone(&shared));
+    let wanted = ids.len();
     // On a thread of its own: the runtime's timers are a millisecond wide, and so are the latencies to be measured.
     let sent = tokio::task::spawn_blocking(move || send(&runtime, &wires, &common, ids, rate));
     let (mut calls, backlog, late, unsent) = sent.await?;
+    let sent = wanted - unsent;
     let drained = tokio::time::timeout(DRAIN_LIMIT, async { while calls.join_next().await.is_some() {} });
     let _ = drained.await;
-    let unanswered = calls.len();
-    drop(calls);
+    calls.shutdown().await;
     let ends = std::mem::take(&mut *shared.ends.lock().unwrap_or_else(PoisonError::into_inner));
+    let unanswered = sent - ends.len();
     let mut load = Load {
         backlog,
         late,
