@@ -150,7 +150,7 @@ impl Default for Limits {
         Self {
             max_connections: 4096,
             max_in_flight: 256,
-            max_waiting: 4096,
+            max_waiting: 2048,
             max_imports: 4,
             import_bytes: 256 * 1024 * 1024,
             request: Duration::from_secs(30),

@@ -15,6 +15,7 @@ fn id(mark: &str) -> String {
 /// Fills a ground's tables with `invoices` paid ones.
 pub async fn paid(ground: &Ground, invoices: u32) -> Result<()> {
     let (invoice, payment) = (id("a"), id("b"));
+    let value = "(1 + n % 99900 / 100) || '.' || lpad((n % 99900 % 100)::text, 2, '0')";
     let settled = "to_timestamp(1767225600 + n / 1000.0)";
     let invoices_and_payments = format!(
         "insert into invoices (id, number, amount_minor, currency, status, attempts, last_payment_id, created_at,
@@ -35,7 +36,7 @@ pub async fn paid(ground: &Ground, invoices: u32) -> Result<()> {
                 {settled}, {settled}, {settled}
          from generate_series(1, {invoices}) n;
          insert into simulated_charges (key, value, currency, invoice, status, reference, created_at)
-         select {payment}, '12.15', (array['EUR', 'GBP', 'DKK'])[1 + n % 3], 'S' || n, 'succeeded',
+         select {payment}, {value}, (array['EUR', 'GBP', 'DKK'])[1 + n % 3], 'S' || n, 'succeeded',
                 'sim-' || {payment}, {settled}
          from generate_series(1, {invoices}) n;"
     );
