@@ -10,7 +10,11 @@ use payment_contract::{
     messages::PayRequestV1,
     trace::TraceParent,
 };
-use service::{database::GROUP_LIMIT, grouped::Grouped, telemetry::chain};
+use service::{
+    database::{GROUP_LIMIT, in_time},
+    grouped::Grouped,
+    telemetry::chain,
+};
 use tracing::{error, warn};
 
 use crate::{
@@ -76,12 +80,10 @@ impl PayRequests {
             let ledger = ledger.clone();
             async move {
                 crash_point!(ResultsWriting);
-                let recorded = tokio::time::timeout(GROUP_LIMIT, ledger.record(&results))
+                let recording = async { Ok(ledger.record(&results).await) };
+                let recorded = in_time(GROUP_LIMIT, recording)
                     .await
-                    .unwrap_or_else(|late| {
-                        let silent = store::Error::from(sqlx::Error::Io(late.into()));
-                        vec![Err(silent); results.len()]
-                    });
+                    .unwrap_or_else(|silent: store::Error| vec![Err(silent); results.len()]);
                 crash_point!(ResultsWritten);
                 if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
                     warn!(

@@ -330,13 +330,13 @@ async fn within_limit<T>(attempt: impl Future<Output = Result<T, sqlx::Error>>) 
 
 /// Gives up on a database that has gone silent: whoever waits in a group waits for everybody in it. Whether the work was
 /// done is unknown then.
-pub async fn in_time<T>(
+pub async fn in_time<T, E: From<sqlx::Error>>(
     limit: Duration,
-    work: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, sqlx::Error> {
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
     tokio::time::timeout(limit, work)
         .await
-        .unwrap_or_else(|late| Err(sqlx::Error::Io(late.into())))
+        .unwrap_or_else(|late| Err(sqlx::Error::Io(late.into()).into()))
 }
 
 /// Lets the planner see how much a statement is given, and read whole tables where that is best, until the transaction

@@ -22,16 +22,17 @@ pub struct Claimed {
     pub requests: Vec<Request>,
 }
 
-struct Row {
-    payment_id: Uuid,
-    invoice_id: Uuid,
-    number: String,
-    amount_minor: i64,
-    currency: String,
-    attempt: i32,
-    sends: i32,
-    traceparent: Option<String>,
-    created_at: OffsetDateTime,
+/// A payment to be sent, with what its message says of the invoice.
+pub(super) struct Row {
+    pub(super) payment_id: Uuid,
+    pub(super) invoice_id: Uuid,
+    pub(super) number: String,
+    pub(super) amount_minor: i64,
+    pub(super) currency: String,
+    pub(super) attempt: i32,
+    pub(super) sends: i32,
+    pub(super) traceparent: Option<String>,
+    pub(super) created_at: OffsetDateTime,
 }
 
 impl From<Row> for Request {

@@ -7,6 +7,7 @@ use sqlx::{PgConnection, PgExecutor};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::outbox;
 use crate::{
     invoice,
     payment::{Request, Skipped},
@@ -165,7 +166,8 @@ pub async fn pay_free_in_tx(
         .iter()
         .map(|(id, trace)| (id.as_uuid(), trace.as_str().to_owned()))
         .unzip();
-    let rows = sqlx::query!(
+    sqlx::query_as!(
+        outbox::Row,
         // `(select $1)` hides from the planner how many there are. It would else prefer a plan made for just these, each
         // time, and making it takes longer than the rest.
         r#"with free as (
@@ -189,27 +191,17 @@ pub async fn pay_free_in_tx(
                                      sends, last_sent_at, next_send_at)
                select payment_id, id, attempt, traceparent, now, 1, now, now + make_interval(secs => $3) from moved
            )
-           select payment_id as "payment_id!", id as "id!", number as "number!", amount_minor as "amount_minor!",
-                  currency as "currency!", attempt as "attempt!", now as "requested_at!", traceparent
+           select payment_id as "payment_id!", id as "invoice_id!", number as "number!",
+                  amount_minor as "amount_minor!", currency as "currency!", attempt as "attempt!", 1 as "sends!",
+                  traceparent, now as "created_at!"
            from moved"#,
         &ids,
         &traces,
         lease.as_secs_f64()
     )
     .fetch_all(executor)
-    .await?;
-    let requests = rows.into_iter().map(|row| Request {
-        payment_id: row.payment_id.into(),
-        invoice_id: row.id.into(),
-        invoice_number: row.number,
-        amount_minor: row.amount_minor,
-        currency: row.currency,
-        attempt: row.attempt,
-        send: 1,
-        traceparent: row.traceparent,
-        requested_at: row.requested_at,
-    });
-    Ok(requests.collect())
+    .await
+    .map(|rows| rows.into_iter().map(Request::from).collect())
 }
 
 /// Gives the transaction time for a large call, several times what a million payments take, and plans that fit one. Does

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::FutureExt as _;
 use payment_contract::{PaymentId, crash_point};
-use service::{database::GROUP_LIMIT, grouped::Grouped};
+use service::{
+    database::{GROUP_LIMIT, in_time},
+    grouped::Grouped,
+};
 use uuid::Uuid;
 
 use crate::store::{self, Inserted, Intent, Store};
@@ -60,13 +63,9 @@ async fn write_together(store: &Store, batches: &[Vec<Intent>]) -> Result<Vec<Wr
         .flatten()
         .filter(|intent| seen.insert(intent.payment_id));
     let intents: Vec<Intent> = first_ones.cloned().collect();
+    let written = in_time(GROUP_LIMIT, store.insert_intents(&intents, token)).await?;
     let mut inserted: HashMap<PaymentId, Inserted> =
-        tokio::time::timeout(GROUP_LIMIT, store.insert_intents(&intents, token))
-            .await
-            .map_err(|late| store::Error::from(sqlx::Error::Io(late.into())))??
-            .into_iter()
-            .map(|row| (row.payment_id, row))
-            .collect();
+        written.into_iter().map(|row| (row.payment_id, row)).collect();
     // Of two requests for one payment only the first has made the row.
     let of = |batch: &Vec<Intent>| Written {
         token,
