@@ -291,7 +291,7 @@ impl Paying {
         patience: Patience,
     ) -> Payment {
         while payment.status == Status::Requested && patience.lasts() {
-            patience.pause(&mut waiter, Duration::ZERO).await;
+            patience.pause(waiter.changed()).await;
             if let Some(outcome) = waiter.outcome() {
                 return payment.settled_with(outcome);
             }
@@ -314,7 +314,8 @@ impl Paying {
             return batch;
         }
         while open && patience.lasts() {
-            patience.pause(&mut waiter, BATCH_LOOK).await;
+            let changed = async { tokio::join!(waiter.changed(), tokio::time::sleep(BATCH_LOOK)) };
+            patience.pause(changed).await;
             open = self.store.batch_is_open(batch.id).await.unwrap_or(true);
         }
         match self.store.batch(batch.id).await {
@@ -333,13 +334,13 @@ impl Patience {
         !self.stop.is_cancelled() && Instant::now() < self.until
     }
 
-    /// Until something changed, though at least `least`; or until it is time to look anyway, or to give up.
-    async fn pause(&self, waiter: &mut Waiter, least: Duration) {
+    /// Until something changed, or until it is time to look anyway, or to give up.
+    async fn pause<T>(&self, changed: impl Future<Output = T>) {
         let poll = Instant::now() + POLL.mul_f64(rand::random_range(0.8..1.2));
         tokio::select! {
             () = self.stop.cancelled() => {}
             () = tokio::time::sleep_until(poll.min(self.until)) => {}
-            () = async { tokio::join!(waiter.changed(), tokio::time::sleep(least)); } => {}
+            _ = changed => {}
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -55,6 +55,8 @@ struct Settling {
     /// Where hints go; none when a dead letter is replayed by hand.
     connection: Option<Connection>,
     waits: Mutex<Waits>,
+    /// What other replicas are still to be told.
+    to_tell: Mutex<Changed>,
 }
 
 /// How long the latest outcomes took from the last send.
@@ -73,6 +75,7 @@ impl PaymentOutcomes {
             waiters,
             connection,
             waits: Mutex::default(),
+            to_tell: Mutex::default(),
         });
         let together = {
             let settling = Arc::clone(&settling);
@@ -169,11 +172,21 @@ impl Settling {
         changed.batches.sort_unstable();
         changed.batches.dedup();
         self.waiters.wake(&changed);
+        self.to_tell().add(changed);
+        self.note_waits(waits_ms).await;
+        Ok(settlements)
+    }
+
+    fn to_tell(&self) -> MutexGuard<'_, Changed> {
+        self.to_tell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells other replicas what was settled since the last time.
+    async fn tell_others(&self) {
+        let changed = std::mem::take(&mut *self.to_tell());
         if let Some(connection) = &self.connection {
             hint(connection, &changed).await;
         }
-        self.note_waits(waits_ms).await;
-        Ok(settlements)
     }
 
     /// Remembers how long outcomes take, and writes the median down now and then.
@@ -246,6 +259,8 @@ impl Handler for PaymentOutcomes {
                 }
             }
         }
+        // Last, so that it leaves in one write with the acks.
+        self.settling.tell_others().await;
     }
 
     async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

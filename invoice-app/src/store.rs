@@ -1,5 +1,6 @@
 //! Everything that is kept, in Postgres: one struct over the pool, the statements by topic in the files below.
 
+use service::database::Kept;
 use sqlx::{PgPool, Postgres, Transaction};
 
 pub mod created;
@@ -19,19 +20,27 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
+    kept: Kept,
 }
 
 impl Store {
     /// Over this pool.
     #[must_use]
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool }
+    pub fn new(pool: PgPool) -> Self {
+        let kept = Kept::new(pool.clone());
+        Self { pool, kept }
     }
 
     /// The pool, for what is shared with other services.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Connections for what a payment waits for.
+    #[must_use]
+    pub const fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Starts a transaction; dropped, it is rolled back.

@@ -47,6 +47,14 @@ pub struct Changed {
     pub batches: Vec<BatchId>,
 }
 
+impl Changed {
+    /// Adds what changed beside.
+    pub fn add(&mut self, other: Self) {
+        self.payments.extend(other.payments);
+        self.batches.extend(other.batches);
+    }
+}
+
 impl Waiters {
     /// Starts to wait for a payment. What happens from here on is noticed.
     #[must_use]

@@ -10,11 +10,10 @@ use payment_contract::{
 };
 use service::{
     admin::{self, Readiness},
-    database,
+    database::{self, Kept},
     shutdown::Process,
     telemetry::{self, chain},
 };
-use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -55,7 +54,7 @@ impl Parts {
     /// Puts them together; nothing is connected yet.
     pub fn try_new(config: &Config) -> Result<Self, Error> {
         let store = Store::new(database::pool(&config.database, NAME)?, config.ledger.lease);
-        let bank = bank(config, store.pool())?;
+        let bank = bank(config, store.kept())?;
         let policy = Policy {
             key_retention: config.gateway.key_retention,
             lease_margin: config.ledger.lease_margin,
@@ -76,10 +75,10 @@ impl Parts {
     }
 }
 
-fn bank(config: &Config, pool: &PgPool) -> Result<Bank, Error> {
+fn bank(config: &Config, books: &Kept) -> Result<Bank, Error> {
     let time_out = config.gateway.time_out;
     let gateway: Arc<dyn Gateway> = match &config.gateway.kind {
-        Kind::Simulated => Arc::new(Simulated::new(pool.clone())),
+        Kind::Simulated => Arc::new(Simulated::new(books.clone())),
         // Half of the time: a connection that surely was never made is worth knowing before the call's time is over.
         Kind::Http(url) => Arc::new(Http::try_new(url, time_out / 2)?),
     };

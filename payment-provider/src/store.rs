@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use payment_contract::{Currency, Money, messages::OutcomeStatus, trace::TraceParent};
-use service::database::Fault;
+use service::database::{Fault, Kept};
 use sqlx::{PgPool, migrate::Migrator};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -58,20 +58,28 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
+    kept: Kept,
     lease: Duration,
 }
 
 impl Store {
     /// Over a pool; leases last `lease`.
     #[must_use]
-    pub const fn new(pool: PgPool, lease: Duration) -> Self {
-        Self { pool, lease }
+    pub fn new(pool: PgPool, lease: Duration) -> Self {
+        let kept = Kept::new(pool.clone());
+        Self { pool, kept, lease }
     }
 
     /// The pool, for what is not the ledger's.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// Connections for what a payment waits for.
+    #[must_use]
+    pub const fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// How long leases last.

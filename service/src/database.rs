@@ -12,6 +12,10 @@ use sqlx::{
 
 use crate::{config, telemetry::chain};
 
+mod kept;
+
+pub use kept::{Kept, Lent};
+
 /// Longer than the largest batch takes, far shorter than anyone would wait.
 const STATEMENT_TIMEOUT: &str = "60s";
 /// A row held this long is held by something broken; the caller is told to come back.
@@ -296,7 +300,8 @@ fn fault_of_state(state: &str) -> Fault {
     }
 }
 
-/// Runs a transaction again on deadlocks and serialization failures, a bounded number of times.
+/// Runs a transaction again on deadlocks and serialization failures, a bounded number of times. Attempts are boxed: they are
+/// large, and would be copied by everybody who wraps them.
 pub async fn retry_conflicts<T, F, Fut>(mut attempt: F) -> Result<T, sqlx::Error>
 where
     F: FnMut() -> Fut,
@@ -304,7 +309,7 @@ where
 {
     let mut longest = Duration::from_millis(5);
     for _ in 1..CONFLICT_ATTEMPTS {
-        match within_limit(attempt()).await {
+        match within_limit(Box::pin(attempt())).await {
             Err(error) if fault(&error) == Fault::Conflict => {
                 tracing::debug!(error = %error, "transaction conflict; running it again");
                 let pause = longest.mul_f64(rand::rng().random_range(0.2..=1.0));
@@ -314,7 +319,7 @@ where
             result => return result,
         }
     }
-    within_limit(attempt()).await
+    within_limit(Box::pin(attempt())).await
 }
 
 /// Gives up on a server that has gone silent: TCP alone would wait for a quarter of an hour.

@@ -14,7 +14,7 @@ use service::{
     database::{Fault, fault, in_time, retry_conflicts},
     grouped::Grouped,
 };
-use sqlx::PgConnection;
+use sqlx::{Connection as _, PgConnection};
 use tracing::debug;
 
 use crate::{
@@ -125,16 +125,18 @@ impl Desk {
 
     /// What became of each call, in order; nothing for those to be done alone. Commits.
     async fn pay_in_tx(&self, calls: &[SingleCall]) -> Result<Vec<Option<Called<Request>>>, sqlx::Error> {
+        let mut connection = self.store.kept().lend().await?;
         if calls.iter().all(|single| single.call.is_none()) {
             let none = calls.iter().map(|_| None).collect();
             crash_point!(PaymentCommitting);
-            let paid = pay_free_in_tx(self.store.pool(), &wanted(calls, &none), self.lease).await?;
+            let paid = pay_free_in_tx(&mut connection, &wanted(calls, &none), self.lease).await?;
+            connection.keep();
             crash_point!(PaymentCommitted);
             return Ok(assigned(calls, none, paid));
         }
-        let mut tx = self.store.begin().await?;
+        let mut tx = connection.begin().await?;
         let checked = check_keys_in_tx(&mut tx, calls).await?;
-        let paid = pay_free_in_tx(&mut *tx, &wanted(calls, &checked), self.lease).await?;
+        let paid = pay_free_in_tx(&mut tx, &wanted(calls, &checked), self.lease).await?;
         let called = assigned(calls, checked, paid);
         let kept = calls
             .iter()
@@ -146,6 +148,7 @@ impl Desk {
         keep_payments_in_tx(&mut tx, &kept.collect::<Vec<_>>()).await?;
         crash_point!(PaymentCommitting);
         tx.commit().await?;
+        connection.keep();
         crash_point!(PaymentCommitted);
         Ok(called)
     }

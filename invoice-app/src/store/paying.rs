@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use payment_contract::{BatchId, InvoiceId, PaymentId, trace::TraceParent};
-use sqlx::{PgConnection, PgExecutor};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -158,7 +158,7 @@ pub async fn pay_in_tx(
 /// to pay or to void. Waits for nobody: what becomes of the others is found out by asking for them alone. No invoice may be
 /// given twice. Does not commit.
 pub async fn pay_free_in_tx(
-    executor: impl PgExecutor<'_>,
+    connection: &mut PgConnection,
     invoices: &[(InvoiceId, &TraceParent)],
     lease: Duration,
 ) -> Result<Vec<Request>, sqlx::Error> {
@@ -199,7 +199,7 @@ pub async fn pay_free_in_tx(
         &traces,
         lease.as_secs_f64()
     )
-    .fetch_all(executor)
+    .fetch_all(connection)
     .await
     .map(|rows| rows.into_iter().map(Request::from).collect())
 }

@@ -59,6 +59,7 @@ impl Store {
         let reasons: Vec<Option<String>> = outcomes.iter().map(|o| o.reason.clone()).collect();
         let references: Vec<Option<String>> = outcomes.iter().map(|o| o.provider_reference.clone()).collect();
         let settled: Vec<_> = outcomes.iter().map(|o| o.settled_at).collect();
+        let mut connection = self.kept.lend().await?;
         let rows = sqlx::query!(
             // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each time.
             // The guard is `status = 'requested'`, written as the column that is null just then (a check says so): the
@@ -95,8 +96,9 @@ impl Store {
             &references as &[Option<String>],
             &settled
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *connection)
         .await?;
+        connection.keep();
         let found = rows.into_iter().map(|row| Found {
             id: row.id.into(),
             former: Former {

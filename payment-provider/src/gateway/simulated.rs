@@ -15,7 +15,11 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
-use service::{database::retry_conflicts, grouped::Grouped, telemetry::chain};
+use service::{
+    database::{Kept, retry_conflicts},
+    grouped::Grouped,
+    telemetry::chain,
+};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -32,7 +36,7 @@ const GROUPS: usize = 2;
 
 /// The simulated bank.
 pub struct Simulated {
-    pool: PgPool,
+    books: Kept,
     charges: Grouped<Charge, Result<Charged, CallError>>,
 }
 
@@ -97,13 +101,13 @@ impl Charged {
 impl Simulated {
     /// With its books in the given database.
     #[must_use]
-    pub fn new(pool: PgPool) -> Self {
-        let books = pool.clone();
+    pub fn new(books: Kept) -> Self {
+        let common = books.clone();
         let charges = Grouped::new(LARGEST_GROUP, GROUPS, move |charges: Vec<Charge>| {
-            let books = books.clone();
+            let books = common.clone();
             async move { enter(&books, &charges).await }.boxed()
         });
-        Self { pool, charges }
+        Self { books, charges }
     }
 
     async fn charge(&self, key: IdempotencyKey, order: &Order) -> Result<Answer, CallError> {
@@ -136,7 +140,7 @@ impl Simulated {
             "insert into simulated_faults (key) values ($1) on conflict do nothing",
             key.as_uuid()
         )
-        .execute(&self.pool)
+        .execute(self.books.pool())
         .await
         .map(|done| done.rows_affected() == 1)
         .map_err(unknown)
@@ -175,7 +179,9 @@ impl Gateway for Simulated {
 
     fn find(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Answer>, CallError>> {
         async move {
-            let mut found = look_up(&self.pool, &[key.as_uuid()]).await.map_err(unknown)?;
+            let mut found = look_up(self.books.pool(), &[key.as_uuid()])
+                .await
+                .map_err(unknown)?;
             Ok(found.pop().map(Charged::answer))
         }
         .boxed()
@@ -183,7 +189,7 @@ impl Gateway for Simulated {
 }
 
 /// Enters charges in one statement; a key that is there already keeps its entry. Answers each with its key's entry.
-async fn enter(books: &PgPool, charges: &[Charge]) -> Vec<Result<Charged, CallError>> {
+async fn enter(books: &Kept, charges: &[Charge]) -> Vec<Result<Charged, CallError>> {
     let entered = match insert(books, charges).await {
         Ok(mut entered) => {
             let keys = charges.iter().map(|charge| charge.key);
@@ -191,7 +197,7 @@ async fn enter(books: &PgPool, charges: &[Charge]) -> Vec<Result<Charged, CallEr
             let found = if earlier.is_empty() {
                 Ok(Vec::new())
             } else {
-                look_up(books, &earlier).await
+                look_up(books.pool(), &earlier).await
             };
             found.map(|found| {
                 entered.extend(found.into_iter().map(|charged| (charged.key, charged)));
@@ -212,7 +218,7 @@ async fn enter(books: &PgPool, charges: &[Charge]) -> Vec<Result<Charged, CallEr
     }
 }
 
-async fn insert(books: &PgPool, charges: &[Charge]) -> Result<HashMap<Uuid, Charged>, sqlx::Error> {
+async fn insert(books: &Kept, charges: &[Charge]) -> Result<HashMap<Uuid, Charged>, sqlx::Error> {
     // By key, so that two replicas' groups wait for each other instead of deadlocking.
     let mut charges: Vec<&Charge> = charges.iter().collect();
     charges.sort_unstable_by_key(|charge| charge.key);
@@ -225,7 +231,8 @@ async fn insert(books: &PgPool, charges: &[Charge]) -> Result<HashMap<Uuid, Char
         .map(|charge| charge.declined.map(str::to_owned))
         .collect();
     let rows = retry_conflicts(|| async {
-        sqlx::query_as!(
+        let mut connection = books.lend().await?;
+        let rows = sqlx::query_as!(
             Charged,
             "insert into simulated_charges (key, value, currency, invoice, status, reason, reference)
              select c.key, c.value, c.currency, c.invoice,
@@ -240,8 +247,10 @@ async fn insert(books: &PgPool, charges: &[Charge]) -> Result<HashMap<Uuid, Char
             &invoices,
             &reasons as &[Option<String>],
         )
-        .fetch_all(books)
-        .await
+        .fetch_all(&mut *connection)
+        .await?;
+        connection.keep();
+        Ok(rows)
     })
     .await?;
     Ok(rows.into_iter().map(|charged| (charged.key, charged)).collect())

@@ -96,7 +96,8 @@ impl Store {
             .map(|result| result.settlement.reference.clone())
             .collect();
         let rows = retry_conflicts(|| async {
-            sqlx::query!(
+            let mut connection = self.kept.lend().await?;
+            let rows = sqlx::query!(
                 // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
                 // time. The guard is `status = 'started'`, written as the column that is null just then (a check says so): the
                 // planner would else go through the index of all open rows, instead of to the few named here.
@@ -114,8 +115,10 @@ impl Store {
                 &reasons as &[Option<String>],
                 &references as &[Option<String>],
             )
-            .fetch_all(&self.pool)
-            .await
+            .fetch_all(&mut *connection)
+            .await?;
+            connection.keep();
+            Ok(rows)
         })
         .await?;
         let endings = rows.into_iter().filter_map(|row| {

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Mutex};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use payment_contract::{PaymentId, messages::PayRequestV1};
 use payment_provider::gateway::{Answer, CallError, Gateway, IdempotencyKey, Order, simulated::Simulated};
+use service::database::Kept;
 use sqlx::PgPool;
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -21,7 +22,7 @@ pub(crate) struct DooredBank {
 impl DooredBank {
     pub(crate) fn new(pool: PgPool) -> Self {
         Self {
-            bank: Simulated::new(pool),
+            bank: Simulated::new(Kept::new(pool)),
             pays: Mutex::default(),
             finds: Mutex::default(),
             held: watch::Sender::default(),

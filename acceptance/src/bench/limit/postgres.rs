@@ -70,10 +70,11 @@ pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
     for url in &urls {
         ground::settle_database(url).await?;
     }
+    let ledger = payment_provider::store::Store::new(ledger_pool.clone(), LEASE);
     let stores = Stores {
         invoices: invoice_app::store::Store::new(invoice_pool.clone()),
-        ledger: payment_provider::store::Store::new(ledger_pool.clone(), LEASE),
-        bank: Arc::new(Simulated::new(ledger_pool.clone())),
+        bank: Arc::new(Simulated::new(ledger.kept().clone())),
+        ledger,
     };
 
     let meter = ground.meter().await?;
@@ -83,6 +84,8 @@ pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
 
     let report = check::check_at_rest(invoice_url, ledger_url, BankBooks::Simulated).await?;
     report.expect_succeeded(usize::try_from(invoices)?)?;
+    // They keep connections, and closing waits for all.
+    drop(stores);
     invoice_pool.close().await;
     ledger_pool.close().await;
     let drop = format!(
