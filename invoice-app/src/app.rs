@@ -20,6 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     config::{Auth, Config},
+    hints,
     http::{self, Api, access::Access},
     metrics,
     paying::Paying,
@@ -29,7 +30,7 @@ use crate::{
     streams_guard::StreamsGuard,
     sweep::Sweep,
     tokens::TokensFile,
-    waiters::{self, Waiters},
+    waiters::Waiters,
 };
 
 /// This service's name: to Postgres, and to NATS, where it decides the inbox.
@@ -228,7 +229,7 @@ fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, dra
         after(
             schema.clone(),
             stop(),
-            waiters::run(waiters, connection.clone(), stop()),
+            hints::listen(waiters, connection.clone(), stop()),
         ),
     );
     group.spawn(

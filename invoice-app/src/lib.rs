@@ -4,6 +4,7 @@
 pub mod app;
 pub mod config;
 pub mod creating;
+pub mod hints;
 pub mod http;
 pub mod idempotency;
 pub mod invoice;

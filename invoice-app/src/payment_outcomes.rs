@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -21,10 +21,11 @@ use service::{
 use tracing::{debug, error, warn};
 
 use crate::{
+    hints::{Changed, Hints},
     metrics,
     payment::{Settlement, settle},
     store::{Store, settling::Found},
-    waiters::{Changed, Waiters, hint},
+    waiters::Waiters,
 };
 
 /// While the database is away, messages come back after this long.
@@ -52,11 +53,9 @@ type Settled = Result<Vec<Settlement>, Arc<sqlx::Error>>;
 struct Settling {
     store: Store,
     waiters: Waiters,
-    /// Where hints go; none when a dead letter is replayed by hand.
-    connection: Option<Connection>,
+    /// For other replicas; none when a dead letter is replayed by hand.
+    hints: Option<Hints>,
     waits: Mutex<Waits>,
-    /// What other replicas are still to be told.
-    to_tell: Mutex<Changed>,
 }
 
 /// How long the latest outcomes took from the last send.
@@ -73,9 +72,8 @@ impl PaymentOutcomes {
         let settling = Arc::new(Settling {
             store,
             waiters,
-            connection,
+            hints: connection.map(Hints::new),
             waits: Mutex::default(),
-            to_tell: Mutex::default(),
         });
         let together = {
             let settling = Arc::clone(&settling);
@@ -153,7 +151,7 @@ impl Settling {
         let found = in_time(GROUP_LIMIT, retry_conflicts(|| self.store.settle(outcomes))).await?;
         crash_point!(OutcomesSettled);
         let found: HashMap<PaymentId, Found> = found.into_iter().map(|found| (found.id, found)).collect();
-        let mut changed = Changed::default();
+        let (mut changed, mut answered) = (Changed::default(), Vec::new());
         let mut waits_ms = Vec::with_capacity(outcomes.len());
         let mut settlements = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
@@ -162,8 +160,12 @@ impl Settling {
             metrics::settled(outcome.status, settlement);
             if settlement == Settlement::Applied {
                 log_applied(outcome);
-                self.waiters.tell(outcome);
-                changed.payments.push(outcome.payment_id);
+                let payments = if self.waiters.tell(outcome) {
+                    &mut answered
+                } else {
+                    &mut changed.payments
+                };
+                payments.push(outcome.payment_id);
                 changed.batches.extend(found.and_then(|found| found.batch_id));
                 waits_ms.extend(found.and_then(|found| found.since_send_ms));
             }
@@ -172,21 +174,12 @@ impl Settling {
         changed.batches.sort_unstable();
         changed.batches.dedup();
         self.waiters.wake(&changed);
-        self.to_tell().add(changed);
+        if let Some(hints) = &self.hints {
+            hints.add(&changed);
+            hints.add_answered(answered);
+        }
         self.note_waits(waits_ms).await;
         Ok(settlements)
-    }
-
-    fn to_tell(&self) -> MutexGuard<'_, Changed> {
-        self.to_tell.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Tells other replicas what was settled since the last time.
-    async fn tell_others(&self) {
-        let changed = std::mem::take(&mut *self.to_tell());
-        if let Some(connection) = &self.connection {
-            hint(connection, &changed).await;
-        }
     }
 
     /// Remembers how long outcomes take, and writes the median down now and then.
@@ -260,7 +253,9 @@ impl Handler for PaymentOutcomes {
             }
         }
         // Last, so that it leaves in one write with the acks.
-        self.settling.tell_others().await;
+        if let Some(hints) = &self.settling.hints {
+            hints.send().await;
+        }
     }
 
     async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

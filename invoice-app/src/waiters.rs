@@ -1,23 +1,16 @@
-//! Calls that wait for payments to be settled: woken in process, hinted by other replicas, and polling as the fallback.
-//! A waiting call holds no database connection.
+//! Calls that wait for payments to be settled: woken in process, hinted by other replicas (see [`crate::hints`]), and polling
+//! as the fallback. A waiting call holds no database connection.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use futures_util::StreamExt;
-use payment_contract::{BatchId, PaymentId, connection::Connection, messages::PaymentOutcomeV1, subjects};
-use serde::{Deserialize, Serialize};
+use payment_contract::{BatchId, PaymentId, messages::PaymentOutcomeV1};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Ids in one hint: keeps it far below the server's largest message.
-const HINT_IDS: usize = 500;
-/// A hint waits this long at most for room in the connection's queue: settling waits behind it, and a poll is never far.
-const HINT_LIMIT: Duration = Duration::from_millis(100);
+use crate::hints::Changed;
 
 /// Who waits for what. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -34,25 +27,6 @@ pub struct Waiter {
     id: Uuid,
     changes: watch::Receiver<Option<PaymentOutcomeV1>>,
     of: Waiters,
-}
-
-/// Payments and batches that changed: told to other replicas over core NATS. A lost hint costs a poll.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changed {
-    /// Settled payments.
-    #[serde(default)]
-    pub payments: Vec<PaymentId>,
-    /// Batches with a settled payment.
-    #[serde(default)]
-    pub batches: Vec<BatchId>,
-}
-
-impl Changed {
-    /// Adds what changed beside.
-    pub fn add(&mut self, other: Self) {
-        self.payments.extend(other.payments);
-        self.batches.extend(other.batches);
-    }
 }
 
 impl Waiters {
@@ -92,11 +66,15 @@ impl Waiters {
         }
     }
 
-    /// Wakes whoever waits for the payment of an outcome that has just been applied, and tells it.
-    pub fn tell(&self, outcome: &PaymentOutcomeV1) {
-        if let Some(change) = self.lock().get(&outcome.payment_id.as_uuid()) {
+    /// Wakes whoever waits for the payment of an outcome that has just been applied, and tells it. Whether anybody does.
+    #[must_use]
+    pub fn tell(&self, outcome: &PaymentOutcomeV1) -> bool {
+        let waiting = self.lock();
+        let change = waiting.get(&outcome.payment_id.as_uuid());
+        change.is_some_and(|change| {
             change.send_replace(Some(outcome.clone()));
-        }
+            true
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -128,49 +106,6 @@ impl Drop for Waiter {
         {
             waiting.remove(&self.id);
         }
-    }
-}
-
-/// Tells the other replicas, if NATS is there to tell them.
-pub async fn hint(connection: &Connection, changed: &Changed) {
-    if !connection.is_connected() {
-        return;
-    }
-    let batches = std::iter::once(&changed.batches[..]).chain(std::iter::repeat(&[][..]));
-    for (payments, batches) in changed.payments.chunks(HINT_IDS).zip(batches) {
-        let part = Changed {
-            payments: payments.to_vec(),
-            batches: batches.to_vec(),
-        };
-        let Ok(body) = serde_json::to_vec(&part) else {
-            return;
-        };
-        let sending = connection
-            .client()
-            .publish(subjects::INVOICE_CHANGED, body.into());
-        if !matches!(tokio::time::timeout(HINT_LIMIT, sending).await, Ok(Ok(()))) {
-            return;
-        }
-    }
-}
-
-/// Wakes local waiters on hints of other replicas, until `stop`.
-pub async fn run(waiters: Waiters, connection: Connection, stop: CancellationToken) {
-    while !stop.is_cancelled() {
-        let subscribed = tokio::select! {
-            () = stop.cancelled() => return,
-            subscribed = connection.client().subscribe(subjects::INVOICE_CHANGED) => subscribed,
-        };
-        if let Ok(mut hints) = subscribed {
-            while let Some(Some(hint)) = stop.run_until_cancelled(hints.next()).await {
-                if let Ok(changed) = serde_json::from_slice(&hint.payload) {
-                    waiters.wake(&changed);
-                }
-            }
-        }
-        // A subscription outlives reconnects; one that could not be made or ended is worth another try.
-        stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1)))
-            .await;
     }
 }
 

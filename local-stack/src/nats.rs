@@ -215,6 +215,10 @@ fn quoted(path: &Path) -> String {
     format!("\"{}\"", path.display())
 }
 
+fn half_of_the_cores() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1))
+}
+
 fn environment(options: &NatsOptions) -> Result<BTreeMap<String, String>> {
     let keys = &options.keys;
     let mut environment: BTreeMap<String, String> = keys.public_keys()?.into_iter().collect();
@@ -228,6 +232,8 @@ fn environment(options: &NatsOptions) -> Result<BTreeMap<String, String>> {
             ("NATS_PID_FILE", quoted(&options.directory.join("nats.pid"))),
             ("NATS_TLS_CERT", quoted(&keys.server_certificate_file())),
             ("NATS_TLS_KEY", quoted(&keys.server_key_file())),
+            // The other half is for everybody else: on few cores Go's threads wake each other for less than that costs.
+            ("GOMAXPROCS", half_of_the_cores().to_string()),
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use payment_contract::messages::OutcomeStatus;
+use futures_util::StreamExt as _;
+use invoice_app::hints::Changed;
+use payment_contract::{messages::OutcomeStatus, subjects};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
 use crate::{
-    harness::{App, Options, answer, eventually, outcome, parts, succeeded},
+    harness::{App, Options, answer, eventually, id, outcome, parts, succeeded},
     provider::{Nats, Provider},
 };
 
@@ -192,7 +194,7 @@ async fn a_caller_waiting_on_one_replica_hears_of_what_another_settled() {
     let waiters = other.waiters.clone();
     let stop = tokio_util::sync::CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    tokio::spawn(invoice_app::waiters::run(
+    tokio::spawn(invoice_app::hints::listen(
         waiters.clone(),
         other.connection.clone(),
         stop,
@@ -200,7 +202,7 @@ async fn a_caller_waiting_on_one_replica_hears_of_what_another_settled() {
     let mut waiter = waiters.payment(payment.parse().unwrap());
     // Its subscription takes a moment: settle, and repeat the hint until it is heard.
     app.settle(&[succeeded(&payment, &invoice)]).await;
-    let changed = invoice_app::waiters::Changed {
+    let changed = Changed {
         payments: vec![payment.parse().unwrap()],
         batches: vec![],
     };
@@ -208,10 +210,36 @@ async fn a_caller_waiting_on_one_replica_hears_of_what_another_settled() {
         tokio::select! {
             () = waiter.changed() => {}
             () = async { loop {
-                invoice_app::waiters::hint(&app.connection, &changed).await;
+                invoice_app::hints::hint(&app.connection, &changed).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             } } => {}
         }
     };
     tokio::time::timeout(crate::harness::LIMIT, heard).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_settled_is_told_to_other_replicas() {
+    let nats = Nats::start().await;
+    let _provider = Provider::start(&nats.url).await;
+    let app = app(&nats).await;
+    let other = parts(&app.pool, Some(&nats.url)).await;
+    let client = other.connection.client();
+    let mut hints = client.subscribe(subjects::INVOICE_CHANGED).await.unwrap();
+    client.flush().await.unwrap();
+
+    let (answered, awaited) = (app.invoice("A", "1.00").await, app.invoice("B", "2.00").await);
+    let (status, payment) = app.post(&format!("/invoices/{answered}/pay"), json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{payment}");
+    let mut missing = vec![id(&payment), app.pay(&awaited).await];
+    let hearing = async {
+        while !missing.is_empty() {
+            let hint = hints.next().await.unwrap();
+            let changed: Changed = serde_json::from_slice(&hint.payload).unwrap();
+            let told = |id: &String| changed.payments.iter().any(|told| told.to_string() == *id);
+            missing.retain(|id| !told(id));
+        }
+    };
+    let heard = tokio::time::timeout(crate::harness::LIMIT, hearing).await;
+    assert!(heard.is_ok(), "not told: {missing:?}");
 }

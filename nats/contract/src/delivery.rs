@@ -19,6 +19,10 @@ mod work;
 
 use work::Work;
 
+/// While few messages are in hand, acks are sent this much later, with others: the server is then woken for many at once. A
+/// crash meanwhile brings those messages once more, as it does anyway.
+pub const GATHER_ACKS: Duration = Duration::from_millis(25);
+
 /// A decoded message in the handler's hands.
 #[derive(Debug)]
 pub struct Received<M> {

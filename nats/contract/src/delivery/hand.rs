@@ -110,6 +110,11 @@ impl Hand {
             .collect()
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// Everything that is left.
     pub(super) fn tokens(&self) -> Vec<Token> {
         self.lock().keys().copied().collect()

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-use super::{DeadLetter, Decision, Handler, Token, Verdict, work::Work};
+use super::{DeadLetter, Decision, GATHER_ACKS, Handler, Token, Verdict, work::Work};
 use crate::crash_point;
 
 /// Verdicts looked at together; dead letters among them are buried together.
@@ -26,11 +26,24 @@ impl<H: Handler> Work<H> {
         loop {
             tokio::select! {
                 biased;
-                _ = decided.recv_many(&mut verdicts, TOGETHER) => self.settle_all(&mut verdicts).await,
+                _ = decided.recv_many(&mut verdicts, TOGETHER) => {
+                    if self.has_time() {
+                        let _ = finish.run_until_cancelled(tokio::time::sleep(GATHER_ACKS)).await;
+                        while verdicts.len() < TOGETHER && let Ok(verdict) = decided.try_recv() {
+                            verdicts.push(verdict);
+                        }
+                    }
+                    self.settle_all(&mut verdicts).await;
+                }
                 () = finish.cancelled() => break,
             }
         }
         self.drain(LAST_BURIALS).await;
+    }
+
+    /// Whether nobody waits for the slots of what is in hand.
+    fn has_time(&self) -> bool {
+        self.hand.len() < self.settings.slots / 4
     }
 
     async fn settle_all(self: &Arc<Self>, verdicts: &mut Vec<(Token, Verdict)>) {
