@@ -112,7 +112,8 @@ impl Paying {
         let single = SingleCall { id, call, trace };
         match self.single_calls.submit(single.clone()).await {
             Ok(Grouping::Done(called)) => Ok(called.map(|(payment, waiter)| PaidOne::Asked(payment, waiter))),
-            Ok(Grouping::Alone) => self.pay_alone(single).await,
+            // Boxed, since it is rare and large, and every waiting call would have room for it.
+            Ok(Grouping::Alone) => Box::pin(self.pay_alone(single)).await,
             Ok(Grouping::Failed(error)) => Err(Grouping::error(error)),
             Err(Lost) => Err(sqlx::Error::WorkerCrashed),
         }

@@ -14,6 +14,7 @@ use super::{
     Api, Error,
     body::{Incoming, check_type},
     fields::Fields,
+    prefer::Prefer,
 };
 use crate::{
     idempotency::{self, Call, Key},
@@ -34,8 +35,8 @@ pub struct Read {
     pub call: Option<Call>,
     /// Its trace.
     pub trace: TraceParent,
-    /// Its headers.
-    pub headers: HeaderMap,
+    /// How its caller wants to wait.
+    pub prefer: Prefer,
     /// Its place among those in flight.
     pub slot: super::limits::Slot,
 }
@@ -100,7 +101,8 @@ impl Post {
             body,
             call,
             trace,
-            headers,
+            // The headers end here: they hold the connection's buffer, and a call may wait for long.
+            prefer: Prefer::from_headers(&headers),
             slot,
         })
     }

@@ -14,7 +14,6 @@ use super::{
     answer::settled_or_not,
     body,
     call::{Post, Read, no_fields, path_id},
-    prefer::Prefer,
     representation::PaymentView,
 };
 use crate::{
@@ -36,7 +35,7 @@ pub async fn pay_invoice(
         body,
         call,
         trace,
-        headers,
+        prefer,
         slot,
     } = post.read(&caller, body::PLAIN, &api).await?;
     no_fields(&body)?;
@@ -51,7 +50,6 @@ pub async fn pay_invoice(
         Called::InUse => return Err(Error::KeyInUse),
         Called::OtherCall => return Err(Error::KeyReused),
     };
-    let prefer = Prefer::from_headers(&headers);
     let payment = api
         .paying
         .wait_for_payment(payment, waiter, prefer.patience(&api, &slot))

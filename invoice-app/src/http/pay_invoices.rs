@@ -11,7 +11,6 @@ use super::{
     body,
     call::{Post, Read},
     fields::Fields,
-    prefer::Prefer,
     problem::FieldError,
     representation::BatchView,
 };
@@ -34,7 +33,7 @@ pub async fn pay_invoices(
         body,
         call,
         trace,
-        headers,
+        prefer,
         slot,
     } = post.read(&caller, body::MANY_IDS, &api).await?;
     let ids = ids(&body)?;
@@ -45,7 +44,6 @@ pub async fn pay_invoices(
         Called::InUse => return Err(Error::KeyInUse),
         Called::OtherCall => return Err(Error::KeyReused),
     };
-    let prefer = Prefer::from_headers(&headers);
     let batch = api
         .paying
         .wait_for_batch(batch, waiter, prefer.patience(&api, &slot))
