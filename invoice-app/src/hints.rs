@@ -14,10 +14,10 @@ use crate::waiters::Waiters;
 
 /// Ids in one hint: keeps it far below the server's largest message.
 const HINT_IDS: usize = 500;
-/// A hint waits this long at most for room in the connection's queue: acks wait behind it, and a poll is never far.
+/// A hint waits this long at most for room in the connection's queue: settling waits behind it, and a poll is never far.
 const HINT_LIMIT: Duration = Duration::from_millis(100);
-/// What nobody is known to wait for is told this much later, with whatever else there is by then. As long as acks are
-/// gathered, so that both leave in one write.
+/// What nobody is known to wait for is told this much later, with whatever else there is by then: often in one write with
+/// the acks of the same outcomes.
 const GATHER: Duration = payment_contract::delivery::GATHER_ACKS;
 
 /// Payments and batches that changed.
@@ -35,16 +35,14 @@ pub struct Changed {
 #[derive(Clone, Debug)]
 pub struct Hints {
     connection: Connection,
-    pending: Arc<Mutex<Pending>>,
+    put_off: Arc<Mutex<PutOff>>,
 }
 
 #[derive(Debug, Default)]
-struct Pending {
-    changed: Changed,
-    /// Somebody may wait for it at another replica.
-    urgent: bool,
-    /// A task is about to send it.
-    awaited: bool,
+struct PutOff {
+    payments: Vec<PaymentId>,
+    /// A task is about to tell them. When the process ends before it does, nothing is lost but a hint.
+    under_way: bool,
 }
 
 impl Hints {
@@ -53,56 +51,43 @@ impl Hints {
     pub fn new(connection: Connection) -> Self {
         Self {
             connection,
-            pending: Arc::default(),
+            put_off: Arc::default(),
         }
     }
 
-    /// Adds what changed, to be told at the next [`Hints::send`].
-    pub fn add(&self, changed: &Changed) {
-        let mut pending = self.pending();
-        pending.urgent |= !changed.payments.is_empty() || !changed.batches.is_empty();
-        pending.changed.payments.extend(&changed.payments);
-        pending.changed.batches.extend(&changed.batches);
+    /// Tells what changed, and what was put off.
+    pub async fn tell(&self, mut changed: Changed) {
+        if changed == Changed::default() {
+            return;
+        }
+        changed.payments.append(&mut self.put_off().payments);
+        hint(&self.connection, &changed).await;
     }
 
-    /// Adds payments whose callers waited here, and have their answer: another replica hardly has somebody who waits too.
-    pub fn add_answered(&self, payments: Vec<PaymentId>) {
-        self.pending().changed.payments.extend(payments);
-    }
-
-    /// Sends what was added: at once, or a little later if all of it is answered.
-    pub async fn send(&self) {
-        let urgent = {
-            let mut pending = self.pending();
-            if !pending.urgent && (pending.awaited || pending.changed.payments.is_empty()) {
-                return;
-            }
-            pending.awaited |= !pending.urgent;
-            pending.urgent
-        };
-        if urgent {
-            self.send_now().await;
-        } else {
+    /// Tells, soon, of payments whose callers waited here and have their answer: that somebody waits elsewhere too is rare.
+    pub fn tell_later(&self, payments: Vec<PaymentId>) {
+        if payments.is_empty() {
+            return;
+        }
+        let mut put_off = self.put_off();
+        put_off.payments.extend(payments);
+        if !put_off.under_way {
+            put_off.under_way = true;
             let this = self.clone();
             tokio::spawn(async move {
                 tokio::time::sleep(GATHER).await;
-                this.pending().awaited = false;
-                this.send_now().await;
+                let PutOff { payments, .. } = std::mem::take(&mut *this.put_off());
+                let changed = Changed {
+                    payments,
+                    ..Changed::default()
+                };
+                hint(&this.connection, &changed).await;
             });
         }
     }
 
-    async fn send_now(&self) {
-        let changed = {
-            let mut pending = self.pending();
-            pending.urgent = false;
-            std::mem::take(&mut pending.changed)
-        };
-        hint(&self.connection, &changed).await;
-    }
-
-    fn pending(&self) -> MutexGuard<'_, Pending> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    fn put_off(&self) -> MutexGuard<'_, PutOff> {
+        self.put_off.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -160,13 +160,14 @@ impl Settling {
             metrics::settled(outcome.status, settlement);
             if settlement == Settlement::Applied {
                 log_applied(outcome);
-                let payments = if self.waiters.tell(outcome) {
+                let batch = found.and_then(|found| found.batch_id);
+                let payments = if self.waiters.tell(outcome) && batch.is_none() {
                     &mut answered
                 } else {
                     &mut changed.payments
                 };
                 payments.push(outcome.payment_id);
-                changed.batches.extend(found.and_then(|found| found.batch_id));
+                changed.batches.extend(batch);
                 waits_ms.extend(found.and_then(|found| found.since_send_ms));
             }
             settlements.push(settlement);
@@ -175,8 +176,8 @@ impl Settling {
         changed.batches.dedup();
         self.waiters.wake(&changed);
         if let Some(hints) = &self.hints {
-            hints.add(&changed);
-            hints.add_answered(answered);
+            hints.tell_later(answered);
+            hints.tell(changed).await;
         }
         self.note_waits(waits_ms).await;
         Ok(settlements)
@@ -251,10 +252,6 @@ impl Handler for PaymentOutcomes {
                     decisions.decide(token, decision.clone());
                 }
             }
-        }
-        // Last, so that it leaves in one write with the acks.
-        if let Some(hints) = &self.settling.hints {
-            hints.send().await;
         }
     }
 

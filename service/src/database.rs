@@ -44,7 +44,8 @@ pub const SESSION: [(&str, &str); 11] = [
 /// Prepared statements kept for each connection: more than there are queries.
 const STATEMENT_CACHE: usize = 256;
 /// A connection idle for longer is asked whether it still lives before it is used. Busy ones are not: that would be a
-/// round trip for every query, and a connection that just worked tells of a restart by the error of its query.
+/// round trip for every query, and a connection that just worked tells of a restart by the error of its query. (The pool
+/// asks those that come back all the same: see [`Kept`].)
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How often the password file is looked at.
 const PASSWORD_CHECK: Duration = Duration::from_secs(10);

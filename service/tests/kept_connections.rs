@@ -10,18 +10,22 @@ use service::{
     config,
     database::{self, Kept, Lent},
 };
-use sqlx::{PgPool, query_scalar};
+use sqlx::{Connection as _, PgPool, query, query_scalar};
 
-const MOST: u32 = 4;
+const MOST: u32 = 8;
 
 async fn new_pool() -> PgPool {
+    pool_of(MOST).await
+}
+
+async fn pool_of(size: u32) -> PgPool {
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrations");
     let postgres = TestPostgres::shared().await.unwrap();
     let database = postgres.database(&migrations).await.unwrap();
     let config = config::Database {
         url: SecretString::from(database.url),
         password_file: None,
-        max_connections: MOST,
+        max_connections: size,
         acquire_timeout: Duration::from_secs(2),
     };
     database::pool(&config, "kept").unwrap()
@@ -69,16 +73,54 @@ async fn what_is_not_kept_or_too_many_goes_back_to_the_pool() {
     drop(kept.lend().await.unwrap());
     until_idle(&pool, 1).await;
 
-    let lent = [
-        kept.lend().await.unwrap(),
-        kept.lend().await.unwrap(),
-        kept.lend().await.unwrap(),
-    ];
+    let mut lent = Vec::new();
+    for _ in 0..MOST {
+        lent.push(kept.lend().await.unwrap());
+    }
     lent.into_iter().for_each(Lent::keep);
-    // Half of the pool's may be kept.
+    // The other half is there for others.
+    until_idle(&pool, 4).await;
+    assert_eq!(pool.size(), MOST);
+}
+
+#[tokio::test]
+async fn a_small_pool_keeps_none() {
+    let pool = pool_of(MOST - 1).await;
+    Kept::new(pool.clone()).lend().await.unwrap().keep();
     until_idle(&pool, 1).await;
-    assert_eq!(pool.size(), 3);
-    let _others = [pool.acquire().await.unwrap(), pool.acquire().await.unwrap()];
+}
+
+#[tokio::test]
+async fn what_was_left_open_is_undone_before_anybody_gets_it() {
+    let pool = new_pool().await;
+    let kept = Kept::new(pool.clone());
+    sqlx::raw_sql("create table left_open (n integer)")
+        .execute(&pool)
+        .await
+        .unwrap();
+    until_idle(&pool, 1).await;
+    let first = {
+        let mut lent = kept.lend().await.unwrap();
+        let first = backend(&mut lent).await;
+        let mut tx = lent.begin().await.unwrap();
+        sqlx::query("insert into left_open values (1)")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
+        first
+    };
+    until_idle(&pool, 1).await;
+    {
+        // Given up in the middle of an answer.
+        let sleeping = kept.fetch_all(query("select pg_sleep(60)").map(|_| ()));
+        let given_up = tokio::time::timeout(Duration::from_millis(50), sleeping).await;
+        assert!(given_up.is_err());
+        let cut = "select pg_cancel_backend($1)";
+        let other = pool.acquire().await.unwrap();
+        query(cut).bind(first).execute(&mut *{ other }).await.unwrap();
+    }
+    let rows = kept.fetch_all(query("select n from left_open").map(|_| ())).await;
+    assert_eq!(rows.unwrap().len(), 0);
 }
 
 #[tokio::test]

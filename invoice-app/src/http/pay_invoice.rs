@@ -39,6 +39,7 @@ pub async fn pay_invoice(
         slot,
     } = post.read(&caller, body::PLAIN, &api).await?;
     no_fields(&body)?;
+    drop(body);
     let Ok(parsed) = id.parse::<InvoiceId>() else {
         return Err(Error::NoInvoice(id));
     };

@@ -232,12 +232,16 @@ async fn whatever_is_settled_is_told_to_other_replicas() {
     let (status, payment) = app.post(&format!("/invoices/{answered}/pay"), json!({})).await;
     assert_eq!(status, StatusCode::OK, "{payment}");
     let mut missing = vec![id(&payment), app.pay(&awaited).await];
+    app.invoice("C", "3.00").await;
+    let (_, batch) = app.post("/invoices/pay", json!({})).await;
+    missing.push(batch["batch_id"].as_str().unwrap().to_owned());
     let hearing = async {
         while !missing.is_empty() {
             let hint = hints.next().await.unwrap();
-            let changed: Changed = serde_json::from_slice(&hint.payload).unwrap();
-            let told = |id: &String| changed.payments.iter().any(|told| told.to_string() == *id);
-            missing.retain(|id| !told(id));
+            let Changed { payments, batches } = serde_json::from_slice(&hint.payload).unwrap();
+            let payments = payments.iter().map(ToString::to_string);
+            let told: Vec<String> = payments.chain(batches.iter().map(ToString::to_string)).collect();
+            missing.retain(|id| !told.contains(id));
         }
     };
     let heard = tokio::time::timeout(crate::harness::LIMIT, hearing).await;

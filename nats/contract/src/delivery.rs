@@ -19,8 +19,8 @@ mod work;
 
 use work::Work;
 
-/// While few messages are in hand, acks are sent this much later, with others: the server is then woken for many at once. A
-/// crash meanwhile brings those messages once more, as it does anyway.
+/// While few messages are in hand, decisions are carried out this much later, with others: the server is then woken for many
+/// acks at once. A crash meanwhile brings those messages once more, as it does anyway.
 pub const GATHER_ACKS: Duration = Duration::from_millis(25);
 
 /// A decoded message in the handler's hands.

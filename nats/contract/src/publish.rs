@@ -1,6 +1,12 @@
 //! Sending messages: id for deduplication, trace header, content type, and a bound on what is under way.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use async_nats::{HeaderMap, header};
 use bytes::Bytes;
@@ -15,6 +21,10 @@ use crate::{
 };
 
 mod confirmed;
+
+/// Of the messages sent without confirmation, every so many-th is confirmed all the same, before more are sent. A server that is
+/// given more than it can store drops what is beyond its queue of 10,000, and says so to nobody who did not ask.
+const CONFIRM_EVERY: usize = 1000;
 
 /// Longest that handing over and flushing may take without any progress: a half-open connection still takes commands.
 const SEND_LIMIT: Duration = Duration::from_secs(5);
@@ -88,6 +98,8 @@ impl Outgoing {
 #[derive(Clone, Debug)]
 pub struct Publisher {
     connection: Connection,
+    /// Sent since the last confirmed one.
+    unconfirmed: Arc<AtomicUsize>,
     inboxes: confirmed::Inboxes,
 }
 
@@ -97,12 +109,13 @@ impl Publisher {
     pub fn new(connection: Connection) -> Self {
         Self {
             connection,
+            unconfirmed: Arc::default(),
             inboxes: confirmed::Inboxes::default(),
         }
     }
 
-    /// Hands the messages to the connection in order and flushes, without waiting for the stream to confirm: for requests,
-    /// whose loss is repaired by sending again. Fails at once, having sent nothing or a prefix, when disconnected.
+    /// Hands the messages to the connection in order and flushes, without waiting for the stream to confirm each: for requests,
+    /// whose loss is repaired by sending again. Only a stream that falls behind is waited for. Fails at once, having sent nothing or a prefix, when disconnected.
     /// Never blocks longer than a bounded time, even with a half-open connection.
     pub async fn send(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
         let count = messages.len();
@@ -122,6 +135,12 @@ impl Publisher {
         let client = self.connection.client();
         let mut failure = None;
         for message in messages {
+            if self.unconfirmed.fetch_add(1, Ordering::Relaxed) + 1 >= CONFIRM_EVERY {
+                self.unconfirmed.store(0, Ordering::Relaxed);
+                let confirmed = confirmed::send(&self.connection, &self.inboxes, vec![message]).await;
+                confirmed.into_iter().collect::<Result<Vec<()>, Error>>()?;
+                continue;
+            }
             let headers = message.headers();
             if let Err(error) = client
                 .publish_with_headers(message.subject, headers, message.body)

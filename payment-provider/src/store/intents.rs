@@ -81,8 +81,7 @@ impl Store {
     pub async fn insert_intents(&self, intents: &[Intent], token: Uuid) -> Result<Vec<Inserted>, Error> {
         let columns = Columns::of(intents);
         let rows = retry_conflicts(|| async {
-            let mut connection = self.kept.lend().await?;
-            let rows = sqlx::query!(
+            self.kept.fetch_all(sqlx::query!(
                 // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
                 // time.
                 "insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
@@ -111,11 +110,8 @@ impl Store {
                 token,
                 self.lease.as_secs_f64(),
                 REJECTED_REQUEST,
-            )
-            .fetch_all(&mut *connection)
-            .await?;
-            connection.keep();
-            Ok(rows)
+            ))
+            .await
         })
         .await?;
         Ok(rows

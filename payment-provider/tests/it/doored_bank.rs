@@ -6,7 +6,6 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use payment_contract::{PaymentId, messages::PayRequestV1};
 use payment_provider::gateway::{Answer, CallError, Gateway, IdempotencyKey, Order, simulated::Simulated};
 use service::database::Kept;
-use sqlx::PgPool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -20,9 +19,9 @@ pub(crate) struct DooredBank {
 }
 
 impl DooredBank {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    pub(crate) fn new(books: Kept) -> Self {
         Self {
-            bank: Simulated::new(Kept::new(pool)),
+            bank: Simulated::new(books),
             pays: Mutex::default(),
             finds: Mutex::default(),
             held: watch::Sender::default(),

@@ -60,7 +60,7 @@ impl World {
         let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
         let database = postgres.database(&migrations).await.expect("the migrations run");
         let pool = PgPoolOptions::new()
-            .max_connections(6)
+            .max_connections(10)
             .connect(&database.url)
             .await
             .unwrap();
@@ -75,9 +75,10 @@ impl World {
             .await
             .expect("the stream is made");
         let heard = listen(&nats).await;
+        let store = Store::new(pool.clone(), lease);
         Self {
-            store: Store::new(pool.clone(), lease),
-            bank: Arc::new(DooredBank::new(pool.clone())),
+            bank: Arc::new(DooredBank::new(store.kept().clone())),
+            store,
             pool,
             nats,
             connection,

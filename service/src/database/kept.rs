@@ -1,6 +1,6 @@
 //! Connections that stay out of the pool between two uses. The pool asks every connection that comes back whether it still
-//! lives, which is a round trip for each statement and wakes a backend once more; and it hands them out in turn, so that a
-//! lone payment meets five backends with cold caches.
+//! lives, which is a second round trip for each statement and wakes its backend once more; and it hands them out in turn,
+//! so that a lone payment meets five backends with cold caches.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -8,16 +8,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{
+    Connection as _, IntoArguments, PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgRow,
+    query::Map,
+};
 
 use super::TRUSTED_IDLE;
 
-/// Kept at most, and at most half of the pool: more than there are groups at work at a time.
+/// Kept at most: more than there are groups at work at a time.
 const MOST: usize = 8;
-/// After this long a connection goes through the pool once, which ends those that are too old.
+/// Of a smaller pool none are kept: whoever waits for one of the pool's gets none of these.
+const SMALL_POOL: u32 = 8;
+/// A connection that was taken out of the pool, or was used last, this long ago is not kept any longer.
 const KEPT_FOR: Duration = Duration::from_mins(1);
 
-/// Lends the connection used last. Cheap to clone.
+/// Lends the connection used last. Cheap to clone. While any is kept, closing the pool waits: drop this first.
 #[derive(Clone, Debug)]
 pub struct Kept {
     pool: PgPool,
@@ -43,14 +48,19 @@ pub struct Lent {
 }
 
 impl Kept {
-    /// Keeps connections of this pool.
+    /// Keeps connections of this pool: up to half of them, and none of a small one.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        let half = pool.options().get_max_connections() / 2;
+        let size = pool.options().get_max_connections();
+        let most = if size < SMALL_POOL {
+            0
+        } else {
+            usize::try_from(size / 2).map_or(MOST, |half| half.min(MOST))
+        };
         Self {
             pool,
             idle: Arc::default(),
-            most: usize::try_from(half).map_or(MOST, |half| half.min(MOST)),
+            most,
         }
     }
 
@@ -60,24 +70,50 @@ impl Kept {
         &self.pool
     }
 
-    /// One that is kept, or else one of the pool's.
+    /// Runs one statement, committed by itself.
+    pub async fn fetch_all<O, F, A>(&self, query: Map<'_, Postgres, F, A>) -> Result<Vec<O>, sqlx::Error>
+    where
+        O: Send + Unpin,
+        F: FnMut(PgRow) -> Result<O, sqlx::Error> + Send,
+        A: IntoArguments<Postgres> + Send,
+    {
+        let mut connection = self.lend().await?;
+        let rows = query.fetch_all(&mut *connection).await?;
+        connection.keep();
+        Ok(rows)
+    }
+
+    /// One that is kept, or else one of the pool's. Fails, as that does, within the time to acquire one.
     pub async fn lend(&self) -> Result<Lent, sqlx::Error> {
-        loop {
-            let Some(idle) = self.idle().pop() else {
-                return Ok(Lent {
-                    connection: self.pool.acquire().await?,
-                    taken: Instant::now(),
-                    of: self.clone(),
-                });
-            };
+        let latest = self.idle().pop();
+        if let Some(idle) = latest {
             let mut lent = Lent {
                 connection: idle.connection,
                 taken: idle.taken,
                 of: self.clone(),
             };
-            if idle.used.elapsed() < TRUSTED_IDLE || lent.connection.ping().await.is_ok() {
+            if idle.used.elapsed() < TRUSTED_IDLE || lent.lives().await {
                 return Ok(lent);
             }
+            // Not through the pool, which would ask once more, and without a limit. The others have been idle for longer.
+            lent.connection.close_on_drop();
+            self.close_idle(Duration::ZERO);
+        }
+        Ok(Lent {
+            connection: self.pool.acquire().await?,
+            taken: Instant::now(),
+            of: self.clone(),
+        })
+    }
+
+    /// Ends those that were used last this long ago.
+    fn close_idle(&self, age: Duration) {
+        let old = self
+            .idle()
+            .extract_if(.., |idle| idle.used.elapsed() >= age)
+            .collect::<Vec<_>>();
+        for mut idle in old {
+            idle.connection.close_on_drop();
         }
     }
 
@@ -89,14 +125,23 @@ impl Kept {
 impl Lent {
     /// Keeps it for the next use: for when all went well, and nothing was left open.
     pub fn keep(self) {
+        self.of.close_idle(KEPT_FOR);
         let mut idle = self.of.idle();
-        if idle.len() < self.of.most && self.taken.elapsed() < KEPT_FOR {
+        if idle.len() < self.of.most && self.taken.elapsed() < KEPT_FOR && !self.of.pool.is_closed() {
             idle.push(Idle {
                 connection: self.connection,
                 taken: self.taken,
                 used: Instant::now(),
             });
         }
+    }
+
+    async fn lives(&mut self) -> bool {
+        let limit = self.of.pool.options().get_acquire_timeout();
+        matches!(
+            tokio::time::timeout(limit, self.connection.ping()).await,
+            Ok(Ok(()))
+        )
     }
 }
 

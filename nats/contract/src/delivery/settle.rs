@@ -27,7 +27,7 @@ impl<H: Handler> Work<H> {
             tokio::select! {
                 biased;
                 _ = decided.recv_many(&mut verdicts, TOGETHER) => {
-                    if self.has_time() {
+                    if verdicts.len() < TOGETHER && self.has_time() {
                         let _ = finish.run_until_cancelled(tokio::time::sleep(GATHER_ACKS)).await;
                         while verdicts.len() < TOGETHER && let Ok(verdict) = decided.try_recv() {
                             verdicts.push(verdict);
@@ -41,7 +41,7 @@ impl<H: Handler> Work<H> {
         self.drain(LAST_BURIALS).await;
     }
 
-    /// Whether nobody waits for the slots of what is in hand.
+    /// Whether so little is in hand that its slots are hardly missed.
     fn has_time(&self) -> bool {
         self.hand.len() < self.settings.slots / 4
     }

@@ -289,6 +289,20 @@ async fn stopping_under_load_leaves_nothing_that_has_to_wait() {
 }
 
 #[tokio::test]
+async fn stopping_sends_the_acks_that_wait_for_others() {
+    let pair = Pair::start().await;
+    for round in 0..20 {
+        let handler = Recorder::done_at_once();
+        let mut running = start(&pair, SETTINGS, &handler);
+        publish(&pair, round..round + 1).await;
+        eventually("the message", || async { handler.done() == 1 }).await;
+        running.stop.cancel();
+        (&mut running.task).await.unwrap();
+        eventually("its ack", || async { pending(&pair).await.unacked == 0 }).await;
+    }
+}
+
+#[tokio::test]
 async fn stopping_gives_back_what_takes_too_long() {
     let pair = Pair::start().await;
     let handler = Recorder::new(|_, _| Action::Hold);

@@ -222,7 +222,8 @@ pub(crate) fn pay_request(number: usize) -> PayRequestV1 {
     }
 }
 
-/// The deployed configuration with one more user an account, who may do anything there.
+/// The deployed configuration with one more user an account, who may do anything there, and with a shorter queue before each
+/// stream: what goes beyond it is dropped, as with a slow disk.
 fn configuration(directory: &Path, admins: &[(&str, nkeys::KeyPair)]) -> PathBuf {
     let deployed = workspace_root().join("nats");
     let mut text = fs::read_to_string(deployed.join("nats-server.conf")).unwrap();
@@ -231,6 +232,7 @@ fn configuration(directory: &Path, admins: &[(&str, nkeys::KeyPair)]) -> PathBuf
         let users = start + text[start..].find("users: [").unwrap() + "users: [".len();
         text.insert_str(users, &format!("{{ nkey: {} }}, ", admin.public_key()));
     }
+    text = text.replace("jetstream {\n", "jetstream {\n    max_buffered_msgs: 1500\n");
     fs::copy(deployed.join("cluster.conf"), directory.join("cluster.conf")).unwrap();
     let path = directory.join("nats-server.conf");
     fs::write(&path, text).unwrap();

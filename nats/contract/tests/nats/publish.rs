@@ -105,6 +105,19 @@ async fn one_message_that_is_too_large_does_not_keep_back_the_others() {
 }
 
 #[tokio::test]
+async fn what_the_server_cannot_store_at_once_is_held_back_and_not_dropped() {
+    let pair = Pair::start().await;
+    let publisher = Publisher::new(pair.invoice_app.clone());
+    let flood = outgoing(60_000);
+    let count = u64::try_from(flood.len()).unwrap();
+    for part in flood.chunks(700) {
+        publisher.send(part.to_vec()).await.unwrap();
+    }
+    eventually("all of them", || async { stored(&pair.server).await == count }).await;
+    assert!(!pair.server.log().contains("Dropping"), "{}", pair.server.log());
+}
+
+#[tokio::test]
 async fn while_disconnected_sending_fails_at_once() {
     let pair = Pair::start().await;
     let publisher = Publisher::new(pair.invoice_app.clone());
