@@ -6,9 +6,14 @@ use std::{
         OnceLock,
         atomic::{AtomicU16, Ordering},
     },
+    time::Duration,
 };
 
 use crate::{Error, Result};
+
+/// How often, and how far apart, a port is looked at before it counts as taken.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// The ports of one stack, all on the loopback address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,10 +120,23 @@ impl Ports {
             }
         }
         for (port, purpose) in ports {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|_| Error::PortInUse { port, purpose })?;
+            if !is_free_soon(port) {
+                return Err(Error::PortInUse { port, purpose });
+            }
         }
         Ok(())
     }
+}
+
+/// Looks more than once: a process that another thread is just starting holds copies of our sockets until it runs its program,
+/// among them one that an earlier look had open.
+fn is_free_soon(port: u16) -> bool {
+    (0..LOOKS).any(|look| {
+        if look > 0 {
+            std::thread::sleep(BETWEEN_LOOKS);
+        }
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    })
 }
 
 /// Blocks of twenty ports, and below single ones: outside the range from which the system takes ports for outgoing connections
