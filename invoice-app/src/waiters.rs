@@ -70,11 +70,11 @@ impl Waiters {
     #[must_use]
     pub fn tell(&self, outcome: &PaymentOutcomeV1) -> bool {
         let waiting = self.lock();
-        let change = waiting.get(&outcome.payment_id.as_uuid());
-        change.is_some_and(|change| {
-            change.send_replace(Some(outcome.clone()));
-            true
-        })
+        let Some(change) = waiting.get(&outcome.payment_id.as_uuid()) else {
+            return false;
+        };
+        change.send_replace(Some(outcome.clone()));
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

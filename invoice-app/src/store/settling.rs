@@ -59,7 +59,7 @@ impl Store {
         let reasons: Vec<Option<String>> = outcomes.iter().map(|o| o.reason.clone()).collect();
         let references: Vec<Option<String>> = outcomes.iter().map(|o| o.provider_reference.clone()).collect();
         let settled: Vec<_> = outcomes.iter().map(|o| o.settled_at).collect();
-        let rows = self.kept.fetch_all(sqlx::query!(
+        let query = sqlx::query!(
             // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each time.
             // The guard is `status = 'requested'`, written as the column that is null just then (a check says so): the
             // planner would else go through the index of all requested rows, instead of to the few named here.
@@ -94,8 +94,8 @@ impl Store {
             &reasons as &[Option<String>],
             &references as &[Option<String>],
             &settled
-        ))
-        .await?;
+        );
+        let rows = self.kept.fetch_all(query).await?;
         let found = rows.into_iter().map(|row| Found {
             id: row.id.into(),
             former: Former {

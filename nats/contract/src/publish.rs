@@ -98,8 +98,8 @@ impl Outgoing {
 #[derive(Clone, Debug)]
 pub struct Publisher {
     connection: Connection,
-    /// Sent since the last confirmed one.
-    unconfirmed: Arc<AtomicUsize>,
+    /// Counts what is sent without confirmation, to tell every [`CONFIRM_EVERY`]th.
+    sent: Arc<AtomicUsize>,
     inboxes: confirmed::Inboxes,
 }
 
@@ -109,14 +109,14 @@ impl Publisher {
     pub fn new(connection: Connection) -> Self {
         Self {
             connection,
-            unconfirmed: Arc::default(),
+            sent: Arc::default(),
             inboxes: confirmed::Inboxes::default(),
         }
     }
 
     /// Hands the messages to the connection in order and flushes, without waiting for the stream to confirm each: for requests,
-    /// whose loss is repaired by sending again. Only a stream that falls behind is waited for. Fails at once, having sent nothing or a prefix, when disconnected.
-    /// Never blocks longer than a bounded time, even with a half-open connection.
+    /// whose loss is repaired by sending again. Only a stream that falls behind is waited for. Fails at once, having sent
+    /// nothing or a prefix, when disconnected. Never blocks longer than a bounded time, even with a half-open connection.
     pub async fn send(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
         let count = messages.len();
         let limit = SEND_LIMIT + SEND_LIMIT_PER_MESSAGE * u32::try_from(count).unwrap_or(u32::MAX);
@@ -135,8 +135,8 @@ impl Publisher {
         let client = self.connection.client();
         let mut failure = None;
         for message in messages {
-            if self.unconfirmed.fetch_add(1, Ordering::Relaxed) + 1 >= CONFIRM_EVERY {
-                self.unconfirmed.store(0, Ordering::Relaxed);
+            let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+            if number.is_multiple_of(CONFIRM_EVERY) {
                 let confirmed = confirmed::send(&self.connection, &self.inboxes, vec![message]).await;
                 confirmed.into_iter().collect::<Result<Vec<()>, Error>>()?;
                 continue;

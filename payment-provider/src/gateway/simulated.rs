@@ -235,24 +235,23 @@ async fn insert(books: &Kept, charges: &[Charge]) -> Result<HashMap<Uuid, Charge
         .map(|_| format!("sim-{}", Uuid::now_v7()))
         .collect();
     let rows = retry_conflicts(|| async {
-        books
-            .fetch_all(sqlx::query_as!(
-                Charged,
-                "insert into simulated_charges (key, value, currency, invoice, status, reason, reference)
+        let query = sqlx::query_as!(
+            Charged,
+            "insert into simulated_charges (key, value, currency, invoice, status, reason, reference)
              select c.key, c.value, c.currency, c.invoice,
                     case when c.reason is null then 'succeeded' else 'declined' end, c.reason, c.reference
              from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
                   as c (key, value, currency, invoice, reason, reference)
              on conflict (key) do nothing
              returning key, value, currency, reason, reference",
-                &keys,
-                &values,
-                &currencies,
-                &invoices,
-                &reasons as &[Option<String>],
-                &references,
-            ))
-            .await
+            &keys,
+            &values,
+            &currencies,
+            &invoices,
+            &reasons as &[Option<String>],
+            &references,
+        );
+        books.fetch_all(query).await
     })
     .await?;
     Ok(rows.into_iter().map(|charged| (charged.key, charged)).collect())

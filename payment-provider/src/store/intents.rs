@@ -81,7 +81,7 @@ impl Store {
     pub async fn insert_intents(&self, intents: &[Intent], token: Uuid) -> Result<Vec<Inserted>, Error> {
         let columns = Columns::of(intents);
         let rows = retry_conflicts(|| async {
-            self.kept.fetch_all(sqlx::query!(
+            let query = sqlx::query!(
                 // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
                 // time.
                 "insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
@@ -110,8 +110,8 @@ impl Store {
                 token,
                 self.lease.as_secs_f64(),
                 REJECTED_REQUEST,
-            ))
-            .await
+            );
+            self.kept.fetch_all(query).await
         })
         .await?;
         Ok(rows

@@ -96,12 +96,11 @@ impl Store {
             .map(|result| result.settlement.reference.clone())
             .collect();
         let rows = retry_conflicts(|| async {
-            self.kept
-                .fetch_all(sqlx::query!(
-                    // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
-                    // time. The guard is `status = 'started'`, written as the column that is null just then (a check says so): the
-                    // planner would else go through the index of all open rows, instead of to the few named here.
-                    r#"update ledger
+            let query = sqlx::query!(
+                // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
+                // time. The guard is `status = 'started'`, written as the column that is null just then (a check says so): the
+                // planner would else go through the index of all open rows, instead of to the few named here.
+                r#"update ledger
                    set status = result.status, reason = result.reason, gateway_reference = result.reference,
                        lease_token = null, lease_until = null, updated_at = clock_timestamp(),
                        settled_at = clock_timestamp()
@@ -110,12 +109,12 @@ impl Store {
                    where ledger.payment_id = result.payment_id and ledger.settled_at is null
                    returning ledger.payment_id, ledger.status, ledger.reason, ledger.gateway_reference,
                              ledger.settled_at as "settled_at!""#,
-                    &ids,
-                    &statuses,
-                    &reasons as &[Option<String>],
-                    &references as &[Option<String>],
-                ))
-                .await
+                &ids,
+                &statuses,
+                &reasons as &[Option<String>],
+                &references as &[Option<String>],
+            );
+            self.kept.fetch_all(query).await
         })
         .await?;
         let endings = rows.into_iter().filter_map(|row| {

@@ -1,35 +1,13 @@
 //! Connections kept out of the pool between uses, against a real Postgres.
 
-#![cfg(test)]
+use std::time::Duration;
 
-use std::{path::Path, time::Duration};
-
-use local_stack::TestPostgres;
-use secrecy::SecretString;
-use service::{
-    config,
-    database::{self, Kept, Lent},
-};
+use service::database::{Kept, Lent};
 use sqlx::{Connection as _, PgPool, query, query_scalar};
 
+use super::new_database_for;
+
 const MOST: u32 = 8;
-
-async fn new_pool() -> PgPool {
-    pool_of(MOST).await
-}
-
-async fn pool_of(size: u32) -> PgPool {
-    let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/migrations");
-    let postgres = TestPostgres::shared().await.unwrap();
-    let database = postgres.database(&migrations).await.unwrap();
-    let config = config::Database {
-        url: SecretString::from(database.url),
-        password_file: None,
-        max_connections: size,
-        acquire_timeout: Duration::from_secs(2),
-    };
-    database::pool(&config, "kept").unwrap()
-}
 
 async fn backend(connection: &mut Lent) -> i32 {
     query_scalar("select pg_backend_pid()")
@@ -51,7 +29,7 @@ async fn until_idle(pool: &PgPool, idle: usize) {
 
 #[tokio::test]
 async fn the_one_used_last_is_lent_again_and_never_seen_by_the_pool() {
-    let pool = new_pool().await;
+    let pool = new_database_for(MOST).await;
     let kept = Kept::new(pool.clone());
     let (mut one, mut other) = (kept.lend().await.unwrap(), kept.lend().await.unwrap());
     let (first, last) = (backend(&mut one).await, backend(&mut other).await);
@@ -68,7 +46,7 @@ async fn the_one_used_last_is_lent_again_and_never_seen_by_the_pool() {
 
 #[tokio::test]
 async fn what_is_not_kept_or_too_many_goes_back_to_the_pool() {
-    let pool = new_pool().await;
+    let pool = new_database_for(MOST).await;
     let kept = Kept::new(pool.clone());
     drop(kept.lend().await.unwrap());
     until_idle(&pool, 1).await;
@@ -85,14 +63,14 @@ async fn what_is_not_kept_or_too_many_goes_back_to_the_pool() {
 
 #[tokio::test]
 async fn a_small_pool_keeps_none() {
-    let pool = pool_of(MOST - 1).await;
+    let pool = new_database_for(MOST - 1).await;
     Kept::new(pool.clone()).lend().await.unwrap().keep();
     until_idle(&pool, 1).await;
 }
 
 #[tokio::test]
 async fn what_was_left_open_is_undone_before_anybody_gets_it() {
-    let pool = new_pool().await;
+    let pool = new_database_for(MOST).await;
     let kept = Kept::new(pool.clone());
     sqlx::raw_sql("create table left_open (n integer)")
         .execute(&pool)
@@ -125,7 +103,7 @@ async fn what_was_left_open_is_undone_before_anybody_gets_it() {
 
 #[tokio::test]
 async fn those_cut_by_the_server_are_replaced_without_an_error() {
-    let pool = new_pool().await;
+    let pool = new_database_for(MOST).await;
     let kept = Kept::new(pool.clone());
     let mut lent = [kept.lend().await.unwrap(), kept.lend().await.unwrap()];
     let mut backends = Vec::new();

@@ -22,6 +22,8 @@ use sqlx::{
     query_scalar,
 };
 
+mod kept;
+
 static MIGRATOR: Migrator = sqlx::migrate!("tests/migrations");
 
 fn migrations() -> PathBuf {
@@ -38,13 +40,21 @@ fn config(url: &str) -> config::Database {
 }
 
 async fn new_database() -> PgPool {
+    new_database_for(4).await
+}
+
+async fn new_database_for(max_connections: u32) -> PgPool {
     let database = TestPostgres::shared()
         .await
         .unwrap()
         .database(&migrations())
         .await
         .unwrap();
-    database::pool(&config(&database.url), "test").unwrap()
+    let config = config::Database {
+        max_connections,
+        ..config(&database.url)
+    };
+    database::pool(&config, "test").unwrap()
 }
 
 #[tokio::test]
