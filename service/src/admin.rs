@@ -1,6 +1,10 @@
 //! The internal port: `/livez`, `/readyz`, `/metrics`. Nothing outside the process decides about them.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -54,9 +58,15 @@ pub async fn serve(
     serve_on(listener, readiness, metrics, stop).await
 }
 
-/// Binds a listener; the error names the key that says where.
+/// Binds a listener; the error names the key that says where. `[::]` takes IPv4 as well, and only that on a kernel without IPv6.
 pub async fn bind(listen: SocketAddr, key: &str) -> io::Result<TcpListener> {
-    let listener = TcpListener::bind(listen).await;
+    let both_families = listen.is_ipv6() && listen.ip().is_unspecified();
+    let listener = match TcpListener::bind(listen).await {
+        Err(error) if both_families && error.kind() != io::ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.port())).await
+        }
+        bound => bound,
+    };
     listener
         .map_err(|error| io::Error::new(error.kind(), format!("{key}: cannot listen on {listen}: {error}")))
 }

@@ -64,3 +64,15 @@ async fn a_port_in_use_is_an_error_that_names_the_key() {
     assert!(error.to_string().contains("admin.listen"), "{error}");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }
+
+#[tokio::test]
+async fn both_families_are_heard_where_none_is_chosen() {
+    let listener = bind("[::]:0".parse().unwrap(), "admin.listen").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for address in ["127.0.0.1", "::1"] {
+        let (heard, connected) =
+            tokio::join!(listener.accept(), tokio::net::TcpStream::connect((address, port)));
+        heard.unwrap();
+        connected.unwrap();
+    }
+}
