@@ -6,13 +6,12 @@
 #   BINARIES  a directory with the three binaries, built elsewhere: only the Dockerfile's last stages are built then, which
 #             needs no registry. Best static; libraries that they need come along as a base. Where the compiler's image can
 #             not be had, the machine's own compiler makes them.
-#   PREFIX    what image names start with (localhost/), such as registry.example.com/payments/
+#   PREFIX    what image names start with (localhost/), such as registry.example.com/payments
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
-readonly images=(invoice-app payment-provider probe)
-engine=$(container_engine) || die "Neither docker nor podman works here."
+engine=$(container_engine) || die "Neither docker nor podman works here, so no image can be built: start one, or give TAG for images that exist." "$(engine_words)"
 
 hash_files() {
   while IFS= read -r -d '' file; do sha256 "$file"; done | sort | sha256 - | cut -c1-12

@@ -15,24 +15,28 @@
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
-choose_context
-say "deploying $overlay to $context"
+# shellcheck source=k8s/scripts/preflight.sh
+. k8s/scripts/preflight.sh
+# shellcheck source=k8s/scripts/rollout.sh
+. k8s/scripts/rollout.sh
 
-for namespace in "${namespaces[@]}"; do
-  if exists "$namespace"; then
-    is_ours "$namespace" || die "The cluster has a namespace $namespace that is not of this system; nothing was changed."
-  fi
-done
+check_settings
+check_overlay
+choose_context
+check_cluster
+check_namespaces
+check_images
+say "deploying $overlay to $context"
 
 tag=${TAG:-}
 if [ -z "$tag" ]; then
   tag=$(k8s/scripts/build-images.sh)
   if [ -n "${PREFIX:-}" ]; then
     engine=$(container_engine)
-    for image in invoice-app payment-provider probe; do "$engine" push "$prefix$image:$tag" >&2; done
+    for image in "${images[@]}"; do "$engine" push "$prefix$image:$tag" >&2; done
   else
-    k8s/scripts/load-images.sh "${prefix}invoice-app:$tag" "${prefix}payment-provider:$tag" "${prefix}probe:$tag" \
-      "$nats_image" "$postgres_image"
+    ours=("${images[@]/#/$prefix}")
+    k8s/scripts/load-images.sh "${ours[@]/%/:$tag}" "$nats_image" "$postgres_image"
   fi
 fi
 
@@ -80,14 +84,10 @@ postgres_tls() {
 
 components=()
 storage=$(storage)
-case $storage in
-  claims) ;;
-  ephemeral)
-    components+=(../../k8s/components/ephemeral-storage)
-    say "Invoices will live as long as the pod of Postgres, which gets no volume of its own here."
-    ;;
-  *) die "STORAGE is claims or ephemeral, not $storage." ;;
-esac
+if [ "$storage" = ephemeral ]; then
+  components+=(../../k8s/components/ephemeral-storage)
+  say "Invoices will live as long as the pod of Postgres, which gets no volume of its own here."
+fi
 if [ "$overlay" = k8s/overlays/local ] && [ "$(postgres_tls)" = off ]; then
   components+=(../../k8s/components/postgres-without-tls)
   say "Postgres will be used without TLS: $postgres_image cannot do it."
@@ -117,42 +117,17 @@ for namespace in "${namespaces[@]}"; do
     kube create --filename -
 done
 k8s/scripts/secrets.sh
+# An earlier version had Postgres without an address of its own, and none can be given to a Service that is there.
+if exists data && [ "$(kube get service postgres --namespace data --ignore-not-found -o 'jsonpath={.spec.clusterIP}')" = None ]; then
+  kube delete service postgres --namespace data >&2
+fi
 # What went well is of no interest, unlike warnings and whatever makes it fail.
 kube apply --server-side --force-conflicts --field-manager "$part_of" --filename target/deploy/rendered.yaml >/dev/null
-
-diagnose() {
-  say "" "--- $2 in $1 ---"
-  kube get pods --namespace "$1" --output wide >&2
-  kube get events --namespace "$1" --sort-by .lastTimestamp 2>/dev/null | tail -n 20 >&2
-  kube describe "$2" --namespace "$1" | tail -n 30 >&2
-  local pod
-  for pod in $(kube get pods --namespace "$1" --selector "app.kubernetes.io/name=${2#*/}" --output name); do
-    say "--- $pod ---"
-    kube describe "$pod" --namespace "$1" | sed -n '/^Conditions:/,$p' | tail -n 30 >&2
-    kube logs "$pod" --namespace "$1" --all-containers --tail 20 >&2 || true
-    kube logs "$pod" --namespace "$1" --previous --tail 20 >&2 2>/dev/null || true
-  done
-}
-
-# Asks again where kubectl gives up at once: a Deployment that exceeded its deadline yesterday may be recovering now.
-rolled_out() {
-  local limit=${TIMEOUT:-600} end left
-  end=$((SECONDS + ${limit%s}))
-  while left=$((end - SECONDS)) && [ "$left" -gt 0 ]; do
-    ! kube rollout status "$2" --namespace "$1" --timeout "${left}s" >&2 || return 0
-    sleep 2
-  done
-  return 1
-}
 
 for workload in data/statefulset/postgres messaging/statefulset/nats invoices/deployment/invoice-app \
   payments/deployment/payment-provider; do
   namespace=${workload%%/*} object=${workload#*/}
-  exists "$namespace" || continue
-  if ! rolled_out "$namespace" "$object"; then
-    diagnose "$namespace" "$object"
-    die "$object in $namespace did not become ready; see above."
-  fi
+  ! exists "$namespace" || roll_out "$namespace" "$object"
 done
 
 find_url
@@ -178,10 +153,13 @@ done
 case $invoice in
   *'"paid_at":"'*) say "paid invoice $id" ;;
   *)
-    diagnose messaging statefulset/nats
-    diagnose invoices deployment/invoice-app
-    diagnose payments deployment/payment-provider
-    die "The invoice was not paid: $invoice"
+    {
+      for workload in messaging/nats invoices/invoice-app payments/payment-provider; do
+        kube logs --namespace "${workload%/*}" --selector "app.kubernetes.io/name=${workload#*/}" --prefix --tail 100
+      done
+    } >"$details" 2>&1 || true
+    die "The deployment runs, and the invoice that was to prove it was not paid. The API's last answer:" "$invoice" \
+      "The logs of both services and of NATS: $details"
     ;;
 esac
 say "invoice-app is at $url; 'just deployed-token' prints a token"

@@ -3,17 +3,21 @@
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 cd -- "$root" || exit 1
-PATH=$root/.tools/bin:$PATH
+# TOOLS: another directory of tools than the pinned ones, where kubectl is looked for first.
+PATH=${TOOLS:-$root/.tools/bin}:$PATH
 
 # Every object of ours carries it, so that nobody else's is touched.
 readonly part_of=invoice-payments
 readonly namespaces=(invoices payments messaging data)
 readonly our_cluster=invoice-payments
+# What the Dockerfile makes, a target each.
+readonly images=(invoice-app payment-provider probe)
 overlay=${OVERLAY:-k8s/overlays/local}
 
-say() { printf '%s\n' "$*" >&2; }
+say() { printf '%s\n' "$@" >&2; }
+# die SENTENCE [DETAILS…]: first what failed, why, and what to do; then, a line each, what a tool said about it.
 die() {
-  say "$@"
+  printf '%s\n' "$@" >&2
   exit 1
 }
 
@@ -23,8 +27,9 @@ nats_image=${NATS_IMAGE:-$(pinned_image nats nats/statefulset.yaml)}
 postgres_image=${POSTGRES_IMAGE:-$(pinned_image postgres k8s/base/postgres/statefulset.yaml)}
 
 # What our images' names start with. Without a registry of one's own it is a name that no kubelet looks up elsewhere, and
-# that docker and podman write alike.
+# that docker and podman write alike. Its slash is often forgotten.
 prefix=${PREFIX-localhost/}
+prefix=${prefix:+${prefix%/}/}
 
 # Clusters on this machine, by the names that their tools give to contexts.
 is_local_context() {
@@ -42,13 +47,26 @@ choose_context() {
     context=$(kubectl config current-context 2>/dev/null) ||
       die "There is no cluster: make one with 'just cluster-up', or name one with KUBE_CONTEXT."
     is_local_context "$context" ||
-      die "The current context, $context, is not a local cluster. To use it all the same: KUBE_CONTEXT=$context"
+      die "The current context, $context, is not a local cluster's. To use it all the same: KUBE_CONTEXT=$context"
   fi
   readonly context
-  kube version --request-timeout=10s >/dev/null 2>&1 || die "The cluster of context $context does not answer."
+  local words
+  words=$(kube version --request-timeout=10s 2>&1 >/dev/null) ||
+    die "The cluster of context $context does not answer. 'kubectl config get-contexts' lists the names there are; kubectl said:" "$words"
 }
 
 kube() { kubectl --context "$context" "$@"; }
+
+# For what needs the deployed system, and would otherwise fail somewhere in its middle.
+need_deployment() {
+  local words
+  choose_context
+  words=$(kube get deployment invoice-app --namespace invoices 2>&1 >/dev/null) && return
+  case $words in
+    *NotFound*) die "The system is not deployed to $context; 'just deploy' does that." ;;
+    *) die "Whether the system is deployed to $context cannot be told; kubectl said:" "$words" ;;
+  esac
+}
 
 # docker or podman, whichever works here.
 container_engine() {
@@ -66,7 +84,18 @@ is_ours() { [ "$(kube get namespace "$1" -o "jsonpath={.metadata.labels.app\.kub
 exists() { kube get namespace "$1" >/dev/null 2>&1; }
 
 # The token of the recipes, as `just deploy` made it.
-api_token() { kube get secret api-token-recipes --namespace invoices -o 'jsonpath={.data.token}' | base64 --decode; }
+api_token() {
+  local token words
+  words=$(mktemp)
+  token=$(kube get secret api-token-recipes --namespace invoices -o 'jsonpath={.data.token}' 2>"$words") || {
+    say "There is no token for the API to be had: 'just deploy' keeps one in the secret invoices/api-token-recipes. kubectl said:"
+    cat "$words" >&2
+    rm -f "$words"
+    return 1
+  }
+  rm -f "$words"
+  base64 --decode <<<"$token"
+}
 
 # Where the API answers. Prints nothing when no address is known.
 guess_url() {
@@ -90,14 +119,53 @@ guess_url() {
 # The program that makes keys and listens in: LOCAL_STACK, or the one built here.
 local_stack() {
   if [ -z "${LOCAL_STACK:-}" ]; then
-    cargo build --quiet --package local-stack >&2
     LOCAL_STACK=${CARGO_TARGET_DIR:-target}/debug/local-stack
+    [ -x "$LOCAL_STACK" ] || say "building local-stack, which takes a minute or two the first time ..."
+    cargo build --quiet --package local-stack >&2
   fi
   printf '%s' "$LOCAL_STACK"
 }
 
 # As `sha256sum`, which macOS knows by another name.
 sha256() { if command -v sha256sum >/dev/null; then sha256sum "$@"; else shasum -a 256 "$@"; fi; }
+
+# Decides how images get into the cluster, and whether that can work here at all: sets `loading`, and `engine`, which is empty
+# where there is none.
+choose_loading() {
+  engine=$(container_engine) || engine=
+  local tool
+  if [ -n "${IMAGE_LOAD_CMD:-}" ]; then
+    loading=command tool=${IMAGE_LOAD_CMD%%[[:space:]]*}
+    case $tool in
+      *[!A-Za-z0-9_./+-]*) tool=bash ;;
+    esac
+    command -v "$tool" >/dev/null || die "IMAGE_LOAD_CMD cannot be run: there is no $tool here."
+    tool=$(bash -n -c "$IMAGE_LOAD_CMD" 2>&1) || die "IMAGE_LOAD_CMD cannot be run; bash said:" "$tool"
+    return
+  fi
+  [ -n "$engine" ] || die "Neither docker nor podman works here, so no image can be loaded: start one, or give IMAGE_LOAD_CMD." "$(engine_words)"
+  case $context in
+    kind-*) loading=kind ;;
+    k3d-*) loading=k3d ;;
+    minikube*) loading=minikube ;;
+    docker-desktop | docker-for-desktop | orbstack) loading=shared ;;
+    rancher-desktop | colima*) loading=nerdctl ;;
+    *) die "How to load images into $context is not known here: give IMAGE_LOAD_CMD, or push them and give PREFIX." ;;
+  esac
+  case $loading in
+    kind | k3d | minikube) command -v "$loading" >/dev/null || die "Images get into $context by way of $loading, which is not here." ;;
+  esac
+}
+
+# Why there is no engine.
+engine_words() {
+  local engine
+  for engine in ${ENGINE:-docker podman}; do
+    command -v "$engine" >/dev/null || continue
+    printf '%s: ' "$engine"
+    "$engine" info 2>&1 >/dev/null | tail -n 1
+  done
+}
 
 # The machine's libraries that programs are linked with; none for static ones.
 libraries_of() {

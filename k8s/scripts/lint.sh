@@ -10,7 +10,8 @@ versions=(1.30 1.32 1.34 1.36 1.37)
 # Kinds of other projects, whose schemas come with their operators and not with Kubernetes.
 foreign_kinds='(HTTPRoute|PodMonitor|PrometheusRule|ScaledObject)'
 
-overlays=(k8s/overlays/local k8s/overlays/production k8s/checks/overlays/lag-scaling k8s/checks/overlays/bare)
+overlays=(k8s/overlays/local k8s/overlays/production k8s/checks/overlays/lag-scaling k8s/checks/overlays/node-local-dns
+  k8s/checks/overlays/bare)
 rendered=target/manifests
 mkdir -p "$rendered"
 

@@ -7,8 +7,9 @@ set -euo pipefail
 . "$(dirname -- "$0")/lib.sh"
 choose_context
 
+choose_loading
+
 # Images that neither are on this machine nor can be pulled to it are left for the cluster to pull.
-engine=$(container_engine) || engine=
 present=()
 for image in "$@"; do
   if [ -n "$engine" ] &&
@@ -17,14 +18,16 @@ for image in "$@"; do
   fi
 done
 
-if [ -n "${IMAGE_LOAD_CMD:-}" ]; then
+if [ "$loading" = command ]; then
+  status=0
   # A pipeline says by itself where its arguments go.
   case $IMAGE_LOAD_CMD in
-    *\$@* | *\$\** | *\$1*) exec bash -c "$IMAGE_LOAD_CMD" image-load "$@" ;;
-    *) exec bash -c "$IMAGE_LOAD_CMD \"\$@\"" image-load "$@" ;;
+    *\$@* | *\$\** | *\$1*) bash -c "$IMAGE_LOAD_CMD" image-load "$@" || status=$? ;;
+    *) bash -c "$IMAGE_LOAD_CMD \"\$@\"" image-load "$@" || status=$? ;;
   esac
+  [ "$status" = 0 ] || die "Loading the images failed: IMAGE_LOAD_CMD ended with $status. It was run with their names: $*" "$IMAGE_LOAD_CMD"
+  exit 0
 fi
-[ -n "$engine" ] || die "Neither docker nor podman works here."
 [ "${#present[@]}" != 0 ] || exit 0
 
 as_archive() {
@@ -33,8 +36,8 @@ as_archive() {
   "$engine" save --output "$archive/images.tar" "${present[@]}"
 }
 
-case $context in
-  kind-*)
+case $loading in
+  kind)
     if [ "$engine" = docker ]; then
       kind load docker-image --name "${context#kind-}" "${present[@]}"
     else
@@ -42,21 +45,20 @@ case $context in
       kind load image-archive --name "${context#kind-}" "$archive/images.tar"
     fi
     ;;
-  k3d-*)
+  k3d)
     as_archive
     k3d image import --cluster "${context#k3d-}" "$archive/images.tar"
     ;;
-  minikube*)
+  minikube)
     as_archive
     minikube --profile "$context" image load "$archive/images.tar"
     ;;
   # These run their cluster on the same images that the engine has.
-  docker-desktop | docker-for-desktop | orbstack) ;;
-  rancher-desktop | colima*)
+  shared) ;;
+  nerdctl)
     if command -v nerdctl >/dev/null && [ "$engine" != docker ]; then
       as_archive
       nerdctl --namespace k8s.io load --input "$archive/images.tar"
     fi
     ;;
-  *) die "How to load images into $context is not known here: give IMAGE_LOAD_CMD, or push them and give PREFIX." ;;
 esac

@@ -3,7 +3,7 @@
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
-choose_context
+need_deployment
 
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
 for workload in invoices/invoice-app payments/payment-provider messaging/nats; do

@@ -4,7 +4,7 @@
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
-choose_context
+need_deployment
 
 command=nats
 command -v nats >/dev/null || command=$(local_stack)

@@ -3,7 +3,7 @@
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
-choose_context
+need_deployment
 
 find_url
 printf '%s\n' "$url"

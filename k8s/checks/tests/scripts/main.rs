@@ -1,0 +1,312 @@
+//! What the scripts say when something is wrong: one sentence first, with what to do, and before anything is built. kubectl and
+//! docker are stand-ins in `tools/`; what a real cluster does with the rest is `tests/cluster`'s to show.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use manifest_checks::{kubectl, workspace_root};
+
+/// They all write to `target/deploy`.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+#[test]
+fn what_can_be_known_in_a_second_is_said_before_anything_is_built() {
+    for (settings, sentence, words) in [
+        (
+            &[("KUBE_CONTEXT", "nope")] as &[_],
+            "The cluster of context nope does not answer.",
+            "does not exist",
+        ),
+        (
+            &[("FAKE_CONTEXT", "production")],
+            "The current context, production, is not a local cluster's.",
+            "KUBE_CONTEXT=production",
+        ),
+        (
+            &[("OVERLAY", "k8s/overlays/locale")],
+            "There is no overlay k8s/overlays/locale",
+            "kustomization.yaml",
+        ),
+        (
+            &[("OVERLAY", "k8s/checks")],
+            "There is no overlay k8s/checks",
+            "kustomization.yaml",
+        ),
+        (
+            &[("OVERLAY", "k8s/overlays/production")],
+            "k8s/overlays/production needs what kind-fake does not know",
+            "monitoring.coreos.com/v1",
+        ),
+        (
+            &[("KUBE_CONTEXT", "elsewhere")],
+            "How to load images into elsewhere is not known here",
+            "IMAGE_LOAD_CMD",
+        ),
+        (
+            &[("IMAGE_LOAD_CMD", "no-such-tool load")],
+            "IMAGE_LOAD_CMD cannot be run",
+            "no-such-tool",
+        ),
+        (
+            &[("IMAGE_LOAD_CMD", "if true")],
+            "IMAGE_LOAD_CMD cannot be run",
+            "syntax error",
+        ),
+        (
+            &[("BINARIES", "/nowhere")],
+            "BINARIES has no program invoice-app",
+            "/nowhere",
+        ),
+        (&[("STORAGE", "claim")], "STORAGE is claims or ephemeral", "claim"),
+        (&[("TIMEOUT", "soon")], "TIMEOUT is a number of seconds", "soon"),
+        (
+            &[("FAKE_MINOR", "29")],
+            "Kubernetes 1.30 or newer is needed",
+            "1.29",
+        ),
+        (&[("FAKE_MAY", "no")], "You may not create namespaces", "no"),
+    ] {
+        let ran = run("deploy.sh", settings);
+        assert_eq!(ran.code, Some(1), "{settings:?}: {}", ran.said);
+        assert!(ran.said.starts_with(sentence), "{settings:?}: {}", ran.said);
+        assert!(ran.said.contains(words), "{settings:?}: {}", ran.said);
+        for done in ["docker build", "apply", "create -"] {
+            assert!(!ran.asked.contains(done), "{settings:?}: {}", ran.asked);
+        }
+    }
+}
+
+#[test]
+fn a_command_that_fails_to_load_is_named() {
+    let ran = run("load-images.sh", &[("IMAGE_LOAD_CMD", "echo no room >&2; false")]);
+    assert_eq!(ran.code, Some(1));
+    assert!(
+        ran.said
+            .contains("no room\nLoading the images failed: IMAGE_LOAD_CMD ended with 1."),
+        "{}",
+        ran.said
+    );
+}
+
+#[test]
+fn a_prefix_gets_the_slash_it_lacks() {
+    for prefix in ["registry.example.com/payments", "registry.example.com/payments/"] {
+        run("deploy.sh", &[("PREFIX", prefix), ("TAG", "1"), ("TIMEOUT", "1")]);
+        let rendered = fs::read_to_string(workspace_root().join("target/deploy/rendered.yaml")).unwrap();
+        assert!(
+            rendered.contains("image: registry.example.com/payments/invoice-app:1\n"),
+            "{prefix}"
+        );
+    }
+}
+
+#[test]
+fn an_image_that_nobody_has_is_told_at_once() {
+    let image = "localhost/invoice-app:1";
+    let pods = format!(
+        "invoice-app-1|{image}|ErrImagePull|||rpc error: code = NotFound desc = failed to pull: not found"
+    );
+    let started = Instant::now();
+    let ran = run(
+        "deploy.sh",
+        &[("TAG", "1"), ("FAKE_IMAGE", image), ("FAKE_PODS", &pods)],
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(60),
+        "it waited {:?}",
+        started.elapsed()
+    );
+    let sentence = "The deployment failed: invoice-app-1 in data cannot run: its image localhost/invoice-app:1 is not to be had \
+                    (ErrImagePull). It has to be loaded into the cluster";
+    assert!(ran.said.contains(sentence), "{}", ran.said);
+    assert!(ran.said.lines().count() < 30, "the cause drowns:\n{}", ran.said);
+    assert_eq!(ran.code, Some(1));
+}
+
+#[test]
+fn a_pod_of_an_earlier_try_does_not_end_this_one() {
+    let pods = "invoice-app-0|localhost/invoice-app:0|ErrImagePull|||not found";
+    let settings = [
+        ("TAG", "1"),
+        ("FAKE_IMAGE", "localhost/invoice-app:1"),
+        ("FAKE_PODS", pods),
+        ("TIMEOUT", "3"),
+    ];
+    let ran = run("deploy.sh", &settings);
+    assert!(
+        ran.said
+            .contains("The deployment failed: after 3 s, the cluster makes no pod"),
+        "{}",
+        ran.said
+    );
+}
+
+#[test]
+fn the_reason_comes_before_the_details() {
+    let image = "localhost/invoice-app:1";
+    for (pod, reason) in [
+        (
+            "invoice-app-1|IMAGE||0|Unschedulable|0/1 nodes are available: 1 Insufficient cpu.",
+            "no node has room for invoice-app-1 in data: 0/1 nodes",
+        ),
+        (
+            "invoice-app-1|IMAGE|CreateContainerConfigError|||secret \"database\" not found",
+            "lacks something it mounts: secret \"database\" not found",
+        ),
+        (
+            "invoice-app-1|IMAGE|CrashLoopBackOff|64||back-off",
+            "does not accept its configuration",
+        ),
+        (
+            "invoice-app-1|IMAGE|CrashLoopBackOff|1||back-off",
+            "ended with exit code 1",
+        ),
+        ("invoice-app-1|IMAGE||||", "run and do not become ready"),
+    ] {
+        let pods = pod.replace("IMAGE", image);
+        let ran = run(
+            "deploy.sh",
+            &[
+                ("TAG", "1"),
+                ("FAKE_IMAGE", image),
+                ("FAKE_PODS", &pods),
+                ("TIMEOUT", "2"),
+            ],
+        );
+        let told = ran.said.find(reason).unwrap_or(usize::MAX);
+        let details = ran.said.find("its last words").unwrap_or_default();
+        assert!(told < details, "{pod}:\n{}", ran.said);
+    }
+}
+
+#[test]
+fn recipes_for_the_deployed_system_say_that_it_is_not_deployed() {
+    for (script, arguments) in [
+        ("call.sh", &["GET", "/invoices"] as &[_]),
+        ("call.sh", &["token"]),
+        ("logs.sh", &[]),
+        ("nats-sub.sh", &[]),
+        ("outside.sh", &[]),
+    ] {
+        let ran = run_with(script, arguments, &[("FAKE_DEPLOYED", "no")]);
+        assert_eq!(
+            ran.said, "The system is not deployed to kind-fake; 'just deploy' does that.\n",
+            "{script}"
+        );
+        assert_eq!(ran.code, Some(1), "{script}");
+    }
+}
+
+#[test]
+fn an_operators_command_runs_inside_and_ends_as_it_ends() {
+    let resolve = [
+        "payment-provider",
+        "ledger",
+        "resolve",
+        "0198",
+        "declined",
+        "--reason",
+        "the \"bank\" said\\so",
+    ];
+    for code in [0, 1, 64] {
+        let ran = run_with("operate.sh", &resolve, &[("FAKE_EXIT", &code.to_string())]);
+        assert_eq!(ran.code, Some(code), "{}", ran.said);
+        let arguments = r#""args":["ledger","resolve","0198","declined","--reason","the\"bank\"said\\so"]"#;
+        assert!(ran.asked.contains(arguments), "{}", ran.asked);
+        assert!(ran.asked.contains("logs job/operator-"), "{}", ran.asked);
+        assert!(
+            ran.asked.contains("delete job operator-"),
+            "it stays: {}",
+            ran.asked
+        );
+    }
+}
+
+#[test]
+fn an_operators_command_that_cannot_run_says_why() {
+    let list = ["payment-provider", "ledger", "list"];
+    for (settings, sentence, words) in [
+        (
+            ("FAKE_REFUSAL", "the commands of an operator are ledger"),
+            "The command was not started; kubectl said:",
+            "the commands of",
+        ),
+        (
+            ("FAKE_WAITING", "ErrImagePull"),
+            "The command cannot start in payments; its pod says:",
+            "nowhere",
+        ),
+        (
+            ("TIMEOUT", "1"),
+            "The command did not end within 1 s, and was stopped.",
+            "",
+        ),
+        (
+            ("FAKE_DEPLOYED", "no"),
+            "The system is not deployed to kind-fake",
+            "just deploy",
+        ),
+    ] {
+        let ran = run_with("operate.sh", &list, &[settings]);
+        assert_eq!(ran.code, Some(1), "{settings:?}: {}", ran.said);
+        assert!(
+            ran.said.starts_with(sentence) && ran.said.contains(words),
+            "{settings:?}: {}",
+            ran.said
+        );
+    }
+}
+
+/// How a script ended, what it said, and what it asked kubectl and docker for.
+struct Ran {
+    code: Option<i32>,
+    said: String,
+    asked: String,
+}
+
+fn run(script: &str, settings: &[(&str, &str)]) -> Ran {
+    run_with(script, &[], settings)
+}
+
+fn run_with(script: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let scripts = workspace_root().join("k8s");
+    let tools: PathBuf = scripts.join("checks/tests/scripts/tools");
+    let mut command = Command::new(scripts.join("scripts").join(script));
+    command.args(arguments);
+    for setting in [
+        "KUBE_CONTEXT",
+        "OVERLAY",
+        "TAG",
+        "PREFIX",
+        "STORAGE",
+        "IMAGE_LOAD_CMD",
+        "BINARIES",
+        "ENGINE",
+        "TIMEOUT",
+    ] {
+        command.env_remove(setting);
+    }
+    command
+        .env("TOOLS", tools)
+        .env("REAL_KUBECTL", kubectl())
+        .env("FAKE_LOG", log.path())
+        .env("LOCAL_STACK", "/bin/true")
+        .env("PATIENCE", "0")
+        // The local overlay's Postgres is not asked about TLS.
+        .env("POSTGRES_TLS", "on")
+        .envs(settings.iter().copied());
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code(),
+        said: String::from_utf8(output.stderr).unwrap(),
+        asked: fs::read_to_string(log.path()).unwrap(),
+    }
+}

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Runs a command of an operator inside the cluster, as a Job made of the service's template, and prints what it prints:
+# operate.sh SERVICE COMMAND [ARGUMENTS…], such as operate.sh payment-provider ledger list --open. Ends as the command ends.
+#
+#   TIMEOUT  how many seconds it may take (900)
+set -euo pipefail
+# shellcheck source=k8s/scripts/lib.sh
+. "$(dirname -- "$0")/lib.sh"
+
+service=${1-}
+case $service in
+  invoice-app) namespace=invoices ;;
+  payment-provider) namespace=payments ;;
+  *) die "usage: operate.sh invoice-app|payment-provider COMMAND [ARGUMENTS…]" ;;
+esac
+shift
+[ "$#" != 0 ] || die "usage: operate.sh $service COMMAND [ARGUMENTS…]"
+need_deployment
+
+# A list in JSON of the arguments.
+json_list() {
+  local argument separator=''
+  printf '['
+  for argument in "$@"; do
+    case $argument in
+      *[[:cntrl:]]*) die "An argument has a character that cannot be passed on: ${argument@Q}" ;;
+    esac
+    argument=${argument//\\/\\\\}
+    printf '%s"%s"' "$separator" "${argument//\"/\\\"}"
+    separator=,
+  done
+  printf ']'
+}
+
+job=operator-$(date +%s)-$RANDOM
+command=$(json_list "$@")
+words=$({
+  kube create job "$job" --namespace "$namespace" --from "cronjob/$service-operator" --dry-run=client --output json |
+    kubectl patch --local --filename - --type json --output json \
+      --patch "[{\"op\": \"add\", \"path\": \"/spec/template/spec/containers/0/args\", \"value\": $command}]" |
+    kube create --filename -
+} 2>&1 >/dev/null) || die "The command was not started; kubectl said:" "$words"
+trap 'kube delete job "$job" --namespace "$namespace" --wait=false >/dev/null 2>&1 || true' EXIT
+
+# field PATH: of the Job's pod.
+field() { kube get pods --namespace "$namespace" --selector "batch.kubernetes.io/job-name=$job" -o "jsonpath={.items[0]$1}" 2>/dev/null || true; }
+
+limit=${TIMEOUT:-900}
+end=$((SECONDS + ${limit%s}))
+code=''
+while [ -z "$code" ] && [ "$SECONDS" -lt "$end" ]; do
+  sleep "${PATIENCE:-1}"
+  code=$(field '.status.containerStatuses[0].state.terminated.exitCode')
+  case $(field '.status.containerStatuses[0].state.waiting.reason') in
+    ErrImagePull | ImagePullBackOff | ErrImageNeverPull | CreateContainerConfigError)
+      die "The command cannot start in $namespace; its pod says:" "$(field '.status.containerStatuses[0].state.waiting.message')"
+      ;;
+  esac
+done
+if [ -z "$code" ]; then
+  die "The command did not end within ${limit%s} s, and was stopped. The cluster says of it:" \
+    "$(kube get events --namespace "$namespace" -o "jsonpath={range .items[?(@.involvedObject.name==\"$job\")]}{.message}{\"\n\"}{end}")"
+fi
+kube logs "job/$job" --namespace "$namespace"
+exit "$code"

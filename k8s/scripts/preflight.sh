@@ -1,0 +1,59 @@
+# shellcheck shell=bash disable=SC2154  # lib.sh sets what is used here
+# What can be known in a second is asked before anything is built or changed. Sourced by deploy.sh, which has chosen the context.
+
+# The oldest Kubernetes that has everything in use: admission policies and the pause before stopping.
+readonly oldest_minor=30
+
+check_settings() {
+  case ${STORAGE:-claims} in claims | ephemeral) ;; *) die "STORAGE is claims or ephemeral, not $STORAGE." ;; esac
+  case ${POSTGRES_TLS:-on} in on | off) ;; *) die "POSTGRES_TLS is on or off, not $POSTGRES_TLS." ;; esac
+  case ${TIMEOUT:-600} in *[!0-9s]* | s*) die "TIMEOUT is a number of seconds, not $TIMEOUT." ;; esac
+  case ${TAG:-none} in *[!A-Za-z0-9_.-]*) die "TAG is a tag alone, such as 0.1.0; what stands before it is PREFIX: $TAG" ;; esac
+  [ -n "${LOCAL_STACK:-}" ] || command -v cargo >/dev/null || die "cargo is missing, which builds what makes the secrets: install Rust, or give LOCAL_STACK."
+  [ -z "${LOCAL_STACK:-}" ] || [ -x "$LOCAL_STACK" ] || die "LOCAL_STACK is no program: $LOCAL_STACK"
+}
+
+# Renders the overlay once, as it is, into target/deploy/overlay.yaml.
+check_overlay() {
+  local words
+  [ -f "$overlay/kustomization.yaml" ] || die "There is no overlay $overlay: OVERLAY is a directory with a kustomization.yaml, from the repository's top."
+  mkdir -p target/deploy
+  words=$(kubectl kustomize "$overlay" 2>&1 >target/deploy/overlay.yaml) || die "The overlay $overlay cannot be rendered; kubectl said:" "$words"
+}
+
+check_cluster() {
+  local minor kind group served missing=() words
+  minor=$(kube version -o json | sed -n '/"serverVersion"/,$s/.*"minor": *"\([0-9]*\).*/\1/p' | head -n 1)
+  [ "${minor:-$oldest_minor}" -ge "$oldest_minor" ] || die "Kubernetes 1.$oldest_minor or newer is needed, and $context runs 1.$minor."
+  served=$(kube api-versions 2>&1) || die "What $context can do cannot be told; kubectl said:" "$served"
+  while read -r group; do
+    grep -qx "$group" <<<"$served" || missing+=("$group")
+  done < <(sed -n 's/^apiVersion: //p' target/deploy/overlay.yaml | sort -u)
+  [ "${#missing[@]}" = 0 ] || die "$overlay needs what $context does not know: ${missing[*]}. Install its operator first (docs/kubernetes.md, What is where), or use another overlay."
+  for kind in namespaces clusterroles.rbac.authorization.k8s.io validatingadmissionpolicies.admissionregistration.k8s.io priorityclasses.scheduling.k8s.io; do
+    words=$(kube auth can-i create "$kind" 2>&1) || die "You may not create $kind in $context: deploying is for whoever runs the cluster. kubectl said:" "$words"
+  done
+}
+
+# Those that exist and are somebody else's.
+check_namespaces() {
+  local namespace
+  for namespace in "${namespaces[@]}"; do
+    if exists "$namespace"; then
+      is_ours "$namespace" || die "The cluster has a namespace $namespace that is not of this system; nothing was changed."
+    fi
+  done
+}
+
+# Whether images can be built, and brought there.
+check_images() {
+  [ -z "${TAG:-}" ] || return 0
+  local program
+  container_engine >/dev/null || die "Neither docker nor podman works here, so no image can be built: start one, or give TAG for images that exist." "$(engine_words)"
+  if [ -n "${BINARIES:-}" ]; then
+    for program in "${images[@]}"; do
+      [ -x "$BINARIES/$program" ] || die "BINARIES has no program $program: $BINARIES"
+    done
+  fi
+  [ -n "${PREFIX:-}" ] || choose_loading
+}
