@@ -112,6 +112,39 @@ reconcile *ARGS: _tools
     @cargo build --quiet --release --package acceptance --bin reconcile
     @target/release/reconcile "$@"
 
+# Look at payment-provider's ledger, and end payments that only an operator can end (`list --open`; `--help` for more)
+ledger *ARGS: _tools
+    @just --justfile '{{ justfile() }}' _operate payment-provider ledger "$@"
+
+# Look at messages that a service could not handle, and replay or discard them (`payment-provider list`; `--help` for more)
+dead-letters SERVICE *ARGS: _tools
+    @service=$1; shift; just --justfile '{{ justfile() }}' _operate "$service" dead-letters "$@"
+
+# An operator's command, where the service runs: in the running stack, or as a Job in the cluster.
+_operate SERVICE *ARGS:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    ! k8s/scripts/is-deployment.sh || exec k8s/scripts/operate.sh "$@"
+    env_file=${STACK_DIR:-.stack}/env
+    [ -f "$env_file" ] || { echo "No stack runs here; 'just up' starts one." >&2; exit 1; }
+    just --justfile '{{ justfile() }}' _release
+    # shellcheck source=/dev/null
+    . "$env_file"
+    case $1 in
+      invoice-app)
+        export INVOICE_APP__AUTH__MODE=disabled INVOICE_APP__DATABASE__URL=$INVOICE_DATABASE_URL
+        export INVOICE_APP__NATS__URL=$NATS_URL INVOICE_APP__NATS__CA_FILE=$NATS_CA
+        export INVOICE_APP__NATS__NKEY_SEED_FILE=$NATS_NKEY_INVOICE_APP
+        ;;
+      payment-provider)
+        export PAYMENT_PROVIDER__DATABASE__URL=$PAYMENT_DATABASE_URL
+        export PAYMENT_PROVIDER__NATS__URL=$NATS_URL PAYMENT_PROVIDER__NATS__CA_FILE=$NATS_CA
+        export PAYMENT_PROVIDER__NATS__NKEY_SEED_FILE=$NATS_NKEY_PAYMENT_PROVIDER
+        ;;
+      *) echo "There is no service $1; there are invoice-app and payment-provider." >&2; exit 64 ;;
+    esac
+    exec "target/release/$1" "${@:2}"
+
 # Check formatting, code, licences and sources of dependencies, shell and YAML files
 lint: _tools _cargo-deny && lint-manifests
     cargo fmt --all --check

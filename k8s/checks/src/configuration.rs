@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::Container, apimachinery::pkg::util::intstr::IntOrString};
+use k8s_openapi::{
+    api::core::v1::{self as core, Container},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
 
 use crate::{Error, Findings, Rendered, Result, Workload, containers::main_container, workspace_root};
 
@@ -85,6 +88,59 @@ pub(crate) fn ports_agree(rendered: &Rendered) -> Result<Findings> {
         }
     }
     Ok(findings)
+}
+
+/// Where a service listens is every address of both families: the kubelet of an IPv6-first cluster asks over IPv6.
+pub(crate) fn both_families_are_heard(rendered: &Rendered) -> Result<Findings> {
+    let mut findings = Findings::new();
+    for service in services(rendered)? {
+        for key in ["http.listen", "admin.listen"] {
+            let listens = service.setting(key);
+            if listens.is_some_and(|address| !address.starts_with("[::]:")) {
+                findings.push(format!(
+                    "{} listens on {listens:?} by {key}, and not on [::]",
+                    service.workload
+                ));
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// A host inside the cluster that a service connects to has an address that outlives its pods. The name of a headless Service
+/// leads to a pod's own, and caches of DNS keep that when the pod is gone.
+pub(crate) fn hosts_keep_their_address(rendered: &Rendered) -> Result<Findings> {
+    let known = rendered.all::<core::Service>()?;
+    let mut findings = Findings::new();
+    for service in services(rendered)? {
+        let hosts = service.environment.values().filter_map(|value| host_of(value));
+        for (name, namespace) in hosts.filter_map(|host| host.strip_suffix(".svc")?.split_once('.')) {
+            let found = known.iter().find(|it| {
+                it.metadata.name.as_deref() == Some(name)
+                    && it.metadata.namespace.as_deref() == Some(namespace)
+            });
+            let address = found.map(|it| it.spec.as_ref().and_then(|spec| spec.cluster_ip.as_deref()));
+            match address {
+                Some(Some("None")) => findings.push(format!(
+                    "{} connects to {name}.{namespace}.svc, which leads to a pod's own address",
+                    service.workload
+                )),
+                Some(_) => {}
+                None => findings.push(format!(
+                    "{} connects to {name}.{namespace}.svc, which is not there",
+                    service.workload
+                )),
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// The host of a value that is a URL.
+fn host_of(value: &str) -> Option<&str> {
+    let authority = value.split_once("://")?.1.split(['/', '?']).next()?;
+    let host_and_port = authority.rsplit('@').next()?;
+    host_and_port.split(':').next()
 }
 
 fn port_named(container: &Container, name: &str) -> Option<i32> {
@@ -182,8 +238,8 @@ pub(crate) fn stops_in_time(rendered: &Rendered) -> Result<Findings> {
 }
 
 /// A service of ours as an overlay runs it.
-struct Service {
-    workload: Workload,
+pub(crate) struct Service {
+    pub(crate) workload: Workload,
     container: Container,
     prefix: &'static str,
     environment: BTreeMap<String, String>,
@@ -193,6 +249,15 @@ impl Service {
     fn setting(&self, key: &str) -> Option<&str> {
         let variable = format!("{}{}", self.prefix, key.to_uppercase().replace('.', "__"));
         self.environment.get(&variable).map(String::as_str)
+    }
+
+    /// A setting that is a number, or its default.
+    pub(crate) fn number(&self, key: &str) -> Result<i64> {
+        let default = self.defaults()?.get(key).cloned().unwrap_or_default();
+        let value = self.setting(key).unwrap_or(&default);
+        value
+            .parse()
+            .map_err(|_| Error(format!("{}: {key} is {value:?}", self.workload)))
     }
 
     /// The keys it knows, dotted, with their defaults.
@@ -214,7 +279,7 @@ impl Service {
     }
 }
 
-fn services(rendered: &Rendered) -> Result<Vec<Service>> {
+pub(crate) fn services(rendered: &Rendered) -> Result<Vec<Service>> {
     let mut services = Vec::new();
     let mut workloads = rendered.workloads()?;
     for (name, prefix) in SERVICES {

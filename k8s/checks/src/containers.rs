@@ -117,6 +117,9 @@ pub(crate) fn probes_differ(rendered: &Rendered) -> Result<Findings> {
             findings.push(format!("{workload} has no container of its own name"));
             continue;
         };
+        if workload.runs_to_its_end {
+            continue;
+        }
         let probes = [
             &container.startup_probe,
             &container.liveness_probe,

@@ -3,7 +3,10 @@
 //! Each check is one function from a rendered overlay to the list of what is wrong with it. In `fixtures/` stands, under the
 //! check's name, an overlay that is broken in just that way.
 
+mod admission;
+mod availability;
 mod configuration;
+mod connections;
 mod containers;
 mod monitoring;
 mod network;
@@ -25,7 +28,7 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 17] = [
+pub const CHECKS: [Check; 26] = [
     Check {
         name: "nothing-selects-payment-provider",
         find: reachability::nothing_selects_payment_provider,
@@ -33,6 +36,18 @@ pub const CHECKS: [Check; 17] = [
     Check {
         name: "admission-keeps-payments-closed",
         find: reachability::admission_keeps_payments_closed,
+    },
+    Check {
+        name: "every-way-in-is-refused",
+        find: reachability::every_way_in_is_refused,
+    },
+    Check {
+        name: "gateways-never-time-out",
+        find: reachability::gateways_never_time_out,
+    },
+    Check {
+        name: "teams-run-what-is-theirs",
+        find: admission::teams_run_what_is_theirs,
     },
     Check {
         name: "selectors-match",
@@ -75,12 +90,36 @@ pub const CHECKS: [Check; 17] = [
         find: containers::images_are_pinned,
     },
     Check {
+        name: "quorums-are-apart",
+        find: availability::quorums_are_apart,
+    },
+    Check {
+        name: "one-container-decides",
+        find: availability::one_container_decides,
+    },
+    Check {
+        name: "scaling-follows-work",
+        find: availability::scaling_follows_work,
+    },
+    Check {
         name: "keys-exist",
         find: configuration::keys_exist,
     },
     Check {
         name: "ports-agree",
         find: configuration::ports_agree,
+    },
+    Check {
+        name: "both-families-are-heard",
+        find: configuration::both_families_are_heard,
+    },
+    Check {
+        name: "hosts-keep-their-address",
+        find: configuration::hosts_keep_their_address,
+    },
+    Check {
+        name: "connections-fit",
+        find: connections::connections_fit,
     },
     Check {
         name: "files-are-mounted",

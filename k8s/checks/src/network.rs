@@ -77,10 +77,12 @@ pub(crate) fn peers_are_exact(rendered: &Rendered) -> Result<Findings> {
 fn is_exact(peer: &NetworkPolicyPeer) -> bool {
     let names = |selector: &Option<LabelSelector>| {
         selector.as_ref().is_some_and(|selector| {
+            let expressions = selector.match_expressions.as_deref().unwrap_or_default();
             selector
                 .match_labels
                 .as_ref()
                 .is_some_and(|labels| !labels.is_empty())
+                || expressions.iter().any(|it| it.operator == "In")
         })
     };
     peer.ip_block.is_some() || (names(&peer.namespace_selector) && names(&peer.pod_selector))

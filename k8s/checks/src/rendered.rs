@@ -11,6 +11,7 @@ use k8s_openapi::{
     Resource,
     api::{
         apps::v1::{Deployment, StatefulSet},
+        batch::v1::CronJob,
         core::v1::{ConfigMap, PodSpec, PodTemplateSpec},
     },
     apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
@@ -101,7 +102,7 @@ impl Rendered {
         })
     }
 
-    /// Deployments and stateful sets alike.
+    /// Deployments, stateful sets, and what runs to its end, alike.
     pub fn workloads(&self) -> Result<Vec<Workload>> {
         let mut workloads = Vec::new();
         for deployment in self.all::<Deployment>()? {
@@ -111,6 +112,14 @@ impl Rendered {
         for set in self.all::<StatefulSet>()? {
             let spec = set.spec.unwrap_or_default();
             workloads.push(Workload::new(set.metadata, spec.selector, spec.template));
+        }
+        for job in self.all::<CronJob>()? {
+            let spec = job.spec.unwrap_or_default().job_template.spec.unwrap_or_default();
+            // A Job selects its pods by a label that is made for it.
+            let selector = spec.selector.unwrap_or_default();
+            let mut workload = Workload::new(job.metadata, selector, spec.template);
+            workload.runs_to_its_end = true;
+            workloads.push(workload);
         }
         Ok(workloads)
     }
@@ -148,6 +157,8 @@ pub struct Workload {
     pub labels: BTreeMap<String, String>,
     /// What its pods are.
     pub pod: PodSpec,
+    /// Whether its pods end, and are asked nothing meanwhile.
+    pub runs_to_its_end: bool,
 }
 
 impl Workload {
@@ -161,6 +172,7 @@ impl Workload {
                 .and_then(|metadata| metadata.labels)
                 .unwrap_or_default(),
             pod: template.spec.unwrap_or_default(),
+            runs_to_its_end: false,
         }
     }
 

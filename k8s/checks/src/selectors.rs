@@ -41,7 +41,7 @@ pub(crate) fn selectors_name_only(rendered: &Rendered) -> Result<Findings> {
     let workloads = rendered.workloads()?;
     let mut findings: Findings = workloads
         .iter()
-        .filter(|workload| workload.selector.keys().ne([NAME]))
+        .filter(|workload| !workload.runs_to_its_end && workload.selector.keys().ne([NAME]))
         .map(|workload| format!("{workload} selects by {:?}", workload.selector))
         .collect();
     for Selecting {
@@ -165,8 +165,15 @@ fn selecting(rendered: &Rendered) -> Result<Vec<Selecting>> {
         all.push(Selecting::new("PodDisruptionBudget", &metadata, selector));
     }
     for NetworkPolicy { metadata, spec } in rendered.all()? {
-        let selector = spec.and_then(|spec| spec.pod_selector?.match_labels);
-        all.push(Selecting::new("NetworkPolicy", &metadata, selector));
+        let selector = spec.and_then(|spec| spec.pod_selector).unwrap_or_default();
+        // Several names in one expression are looked at one by one.
+        for expression in selector.match_expressions.into_iter().flatten() {
+            for value in expression.values.into_iter().flatten() {
+                let one = BTreeMap::from([(expression.key.clone(), value)]);
+                all.push(Selecting::new("NetworkPolicy", &metadata, Some(one)));
+            }
+        }
+        all.push(Selecting::new("NetworkPolicy", &metadata, selector.match_labels));
     }
     Ok(all)
 }

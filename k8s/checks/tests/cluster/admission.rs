@@ -39,10 +39,30 @@ fn nothing_in_payments_gets_an_address() {
             "refused, but not for that: {answer}"
         );
     }
-    // The same is nothing special elsewhere.
-    let mut elsewhere = service("ClusterIP", json!({"app.kubernetes.io/name": "invoice-app"}));
-    elsewhere["metadata"]["namespace"] = json!("invoices");
-    let output = cluster.offer(&["create", "--dry-run=server"], &elsewhere);
+    // A cluster without the Gateway API refuses that for another reason.
+    if !cluster
+        .run(&["api-versions"])
+        .contains("gateway.networking.k8s.io/v1")
+    {
+        return;
+    }
+    let gateway = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "way-in", "namespace": "payments"},
+        "spec": {"gatewayClassName": "any", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}
+    });
+    assert!(refused(&cluster, &gateway).contains("has no way in"));
+}
+
+#[test]
+fn services_elsewhere_are_nothing_special() {
+    let cluster = crate::cluster!();
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "elsewhere", "namespace": "invoices"},
+        "spec": {"selector": {"app.kubernetes.io/name": "invoice-app"}, "ports": [{"port": 80, "targetPort": 8081}]}
+    });
+    let output = cluster.offer(&["create", "--dry-run=server"], &service);
     assert!(
         output.status.success(),
         "{}",

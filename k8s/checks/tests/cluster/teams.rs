@@ -1,5 +1,7 @@
 //! What each team may do, by the cluster's own answer.
 
+use serde_json::{Value, json};
+
 use crate::kube::Cluster;
 
 const NAMESPACES: [&str; 4] = ["invoices", "payments", "messaging", "data"];
@@ -59,6 +61,59 @@ fn teams_read_no_secret_and_open_no_shell() {
             assert!(
                 !may(&cluster, team, namespace, verb, what),
                 "{team} may {verb} {what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn teams_roll_out_and_mount_no_secret() {
+    const CONTAINER: &str = "/spec/template/spec/containers/0";
+    let cluster = crate::cluster!();
+    for (team, namespace, workload) in TEAMS {
+        let patched = |patch: &Value| {
+            let patch = patch.to_string();
+            let output = cluster.try_run(&[
+                "patch",
+                workload,
+                "--namespace",
+                namespace,
+                "--type",
+                "json",
+                "--patch",
+                &patch,
+                "--dry-run=server",
+                "--as",
+                "somebody",
+                "--as-group",
+                team,
+            ]);
+            (output.status.success(), String::from_utf8(output.stderr).unwrap())
+        };
+        let image = "jsonpath={.spec.template.spec.containers[0].image}";
+        let image = cluster.run(&["get", workload, "--namespace", namespace, "-o", image]);
+        let next = format!("{}:next", image.rsplit_once(':').unwrap().0);
+        let (taken, answer) = patched(&json!([
+            {"op": "replace", "path": format!("{CONTAINER}/image"), "value": next},
+            {"op": "replace", "path": format!("{CONTAINER}/resources/requests/cpu"), "value": "123m"},
+        ]));
+        assert!(taken, "{team} cannot roll out: {answer}");
+        let secret = json!({"name": "more", "secret": {"secretName": "nats-user"}});
+        let elsewhere = json!("docker.io/library/busybox:1");
+        for (path, value) in [
+            ("/spec/template/spec/volumes/-".to_owned(), secret),
+            (format!("{CONTAINER}/image"), elsewhere),
+            (format!("{CONTAINER}/command"), json!(["/usr/bin/env"])),
+            (
+                "/spec/template/spec/automountServiceAccountToken".to_owned(),
+                json!(true),
+            ),
+        ] {
+            let (taken, answer) = patched(&json!([{"op": "add", "path": path, "value": value}]));
+            assert!(!taken, "{team} may add {value} at {path}");
+            assert!(
+                answer.contains("teams-run-what-is-theirs"),
+                "refused, but not for that: {answer}"
             );
         }
     }

@@ -1,0 +1,69 @@
+//! Admission policies: that they are there, and bound to deny. What their expressions say is tried in `tests/admission.rs`.
+
+use k8s_openapi::api::{admissionregistration::v1::ValidatingAdmissionPolicyBinding, core::v1::Namespace};
+use serde_json::Value;
+
+use crate::{Findings, Rendered, Result};
+
+/// A policy by its name.
+pub(crate) fn policy<'a>(rendered: &'a Rendered, name: &str) -> Option<&'a Value> {
+    rendered
+        .of_kind("admissionregistration.k8s.io/v1", "ValidatingAdmissionPolicy")
+        .find(|policy| policy.pointer("/metadata/name").and_then(Value::as_str) == Some(name))
+}
+
+/// Whether a policy is bound, everywhere it matches, to deny.
+pub(crate) fn denies(rendered: &Rendered, name: &str) -> Result<bool> {
+    Ok(rendered
+        .all::<ValidatingAdmissionPolicyBinding>()?
+        .into_iter()
+        .any(|binding| {
+            let spec = binding.spec.unwrap_or_default();
+            spec.policy_name.as_deref() == Some(name)
+                && spec.match_resources.is_none()
+                && spec
+                    .validation_actions
+                    .is_some_and(|actions| actions.iter().any(|action| action == "Deny"))
+        }))
+}
+
+/// Whoever may not read a namespace's secrets may not have its workloads mount them either, in any namespace of ours.
+pub(crate) fn teams_run_what_is_theirs(rendered: &Rendered) -> Result<Findings> {
+    let name = "teams-run-what-is-theirs";
+    let mut findings = Findings::new();
+    if !denies(rendered, name)? {
+        findings.push(format!("the policy {name} is not bound to deny"));
+    }
+    let Some(policy) = policy(rendered, name) else {
+        findings.push(format!("the policy {name} is not there"));
+        return Ok(findings);
+    };
+    let list = |pointer: &str| {
+        policy
+            .pointer(pointer)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let spares_only_readers = list("/spec/matchConditions").len() == 1
+        && list("/spec/matchConditions").iter().any(|condition| {
+            let expression = condition
+                .get("expression")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            expression.starts_with("!authorizer.group('').resource('secrets')")
+        });
+    if policy.pointer("/spec/failurePolicy").and_then(Value::as_str) != Some("Fail") || !spares_only_readers {
+        findings.push(format!(
+            "the policy {name} lets more through than who may read secrets"
+        ));
+    }
+    let covered = list("/spec/matchConstraints/namespaceSelector/matchExpressions/0/values");
+    for namespace in rendered.all::<Namespace>()? {
+        let namespace = namespace.metadata.name.unwrap_or_default();
+        if !covered.iter().any(|it| *it == namespace) {
+            findings.push(format!("the policy {name} says nothing about {namespace}"));
+        }
+    }
+    Ok(findings)
+}
