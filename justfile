@@ -77,7 +77,7 @@ test *ARGS: _tools
 
 # Measure the system, the original and the limits of its parts: a table, and target/bench.json (`--help` for more)
 bench *ARGS: _tools
-    cargo build --release --package invoice-app --package payment-provider --package local-stack --package acceptance
+    cargo build --release --package invoice-app --package payment-provider --package local-stack --package bench --package bank-simulator
     @target/release/bench "$@"
 
 # Crash each service at each of its steps under a small load (`--pairs`: both, at every two steps, which takes long)
@@ -104,12 +104,12 @@ chaos *ARGS: _tools
         ;;
     esac
     just --justfile '{{ justfile() }}' _release
-    cargo build --release --package acceptance --bin chaos --bin bank-simulator
+    cargo build --release --package chaos --package bank-simulator
     exec target/release/chaos "$@"
 
 # Compare invoices, payments, ledger and bank, payment by payment, in the running stack (or `--invoices URL --payments URL`)
 reconcile *ARGS: _tools
-    @cargo build --quiet --release --package acceptance --bin reconcile
+    @cargo build --quiet --release --package reconcile
     @target/release/reconcile "$@"
 
 # Look at payment-provider's ledger, and end payments that only an operator can end (`list --open`; `--help` for more)

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 
-use payment_contract::{
+use jetstream::{
     connection::Connection,
     delivery::{self, Decision, Origin},
     publish::Publisher,

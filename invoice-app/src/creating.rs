@@ -1,6 +1,7 @@
 //! Creating invoices: one at a time, or all lines of an import at once or none.
 
-use payment_contract::{InvoiceId, crash_point};
+use jetstream::crash_point;
+use payment_contract::InvoiceId;
 use service::database::retry_conflicts;
 use sqlx::{Postgres, Transaction};
 use tracing::warn;

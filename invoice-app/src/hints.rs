@@ -6,7 +6,8 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
-use payment_contract::{BatchId, PaymentId, connection::Connection, subjects};
+use jetstream::connection::Connection;
+use payment_contract::{BatchId, PaymentId, subjects};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ const HINT_IDS: usize = 500;
 const HINT_LIMIT: Duration = Duration::from_millis(100);
 /// What nobody is known to wait for is told this much later, with whatever else there is by then: often in one write with
 /// the acks of the same outcomes.
-const GATHER: Duration = payment_contract::delivery::GATHER_ACKS;
+const GATHER: Duration = jetstream::delivery::GATHER_ACKS;
 
 /// Payments and batches that changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

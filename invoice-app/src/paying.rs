@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use payment_contract::{BatchId, InvoiceId, PaymentId, crash_point, trace::TraceParent};
+use jetstream::crash_point;
+use payment_contract::{BatchId, InvoiceId, PaymentId, trace::TraceParent};
 use service::{
     database::retry_conflicts,
     grouped::{Grouped, Lost},

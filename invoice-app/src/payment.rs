@@ -1,10 +1,10 @@
 //! What a payment is, one attempt to pay an invoice, and what an outcome does to it. No I/O.
 
+use jetstream::publish::Outgoing;
 use payment_contract::{
     BatchId, Currency, InvoiceId, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
     money,
-    publish::Outgoing,
     trace::TraceParent,
 };
 use time::OffsetDateTime;

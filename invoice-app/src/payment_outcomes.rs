@@ -7,11 +7,13 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use payment_contract::{
-    PaymentId,
+use jetstream::{
     connection::Connection,
     crash_point,
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Token},
+};
+use payment_contract::{
+    PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
 };
 use service::{

@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 
-use payment_contract::{BatchId, PaymentId, crash_point, publish::Publisher};
+use jetstream::{crash_point, publish::Publisher};
+use payment_contract::{BatchId, PaymentId};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use payment_contract::{connection::Connection, streams};
+use jetstream::{connection::Connection, streams};
 use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use payment_contract::{connection::Connection, crash_point, publish::Publisher};
+use jetstream::{connection::Connection, crash_point, publish::Publisher};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};

@@ -19,8 +19,8 @@ hash_files() {
 
 # What .dockerignore lets through, as git sees it, where an untracked file counts; or all of it in an unpacked archive.
 sources() {
-  local paths=(Dockerfile .dockerignore Cargo.toml Cargo.lock acceptance invoice-app k8s/checks k8s/probe local-stack
-    nats/contract payment-provider service)
+  local paths=(Dockerfile .dockerignore Cargo.toml Cargo.lock acceptance invoice-app k8s/checks tools
+    nats/contract nats/jetstream payment-provider service)
   if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
     git ls-files -z --cached --others --exclude-standard -- "${paths[@]}"
   else

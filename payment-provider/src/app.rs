@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 
-use payment_contract::{
+use jetstream::{
     connection::Connection,
     delivery,
     publish::Publisher,
@@ -94,7 +94,7 @@ pub async fn connect(config: &Config) -> Result<Connection, Error> {
 pub async fn serve(config: Config) -> Result<ExitCode, Error> {
     let recorder = telemetry::init_metrics();
     metrics::describe();
-    payment_contract::metrics::describe();
+    jetstream::metrics::describe();
     let mut process = Process::new(config.common.shutdown_grace);
     let [requests, background, admin] = ["requests", "background", "admin"].map(|name| process.group(name));
 

@@ -1,12 +1,11 @@
 //! Telling invoice-app how payments ended: published together, each confirmed by the stream before its request is done.
 
 use futures_util::FutureExt as _;
-use payment_contract::{
+use jetstream::{
     crash_point,
-    messages::PaymentOutcomeV1,
     publish::{Outgoing, Publisher},
-    trace::TraceParent,
 };
+use payment_contract::{messages::PaymentOutcomeV1, trace::TraceParent};
 use service::{grouped::Grouped, telemetry::chain};
 use tracing::warn;
 

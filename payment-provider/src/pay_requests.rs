@@ -4,12 +4,11 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
-use payment_contract::{
-    Currency, crash_point,
+use jetstream::{
+    crash_point,
     delivery::{DeadLetter, Decision, Decisions, Handler, Received},
-    messages::PayRequestV1,
-    trace::TraceParent,
 };
+use payment_contract::{Currency, messages::PayRequestV1, trace::TraceParent};
 use service::{
     database::{GROUP_LIMIT, in_time},
     grouped::Grouped,

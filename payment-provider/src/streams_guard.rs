@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_contract::{
+use jetstream::{
     connection::Connection,
     streams::{self, Created, Options, PAY_OUTCOMES},
 };

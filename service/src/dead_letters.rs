@@ -6,7 +6,7 @@
 #![doc = include_str!("../tests/migrations/0001_dead_letters.sql")]
 //! ```
 
-use payment_contract::delivery::{DeadLetter, Origin};
+use jetstream::delivery::{DeadLetter, Origin};
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
 

@@ -75,7 +75,7 @@ pub fn init_metrics() -> PrometheusHandle {
     if metrics::set_global_recorder(recorder).is_err() {
         tracing::warn!("a metrics recorder is installed already; this one stays empty");
     }
-    payment_contract::metrics::describe();
+    jetstream::metrics::describe();
     handle
 }
 

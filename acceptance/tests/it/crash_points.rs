@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use acceptance::Result;
+use jetstream::crash_points::{DIRECTORY, IN_BOTH, IN_INVOICE_APP, IN_PAYMENT_PROVIDER, Point};
 use local_stack::{ServiceKind, built_binary};
-use payment_contract::crash_points::{DIRECTORY, IN_BOTH, IN_INVOICE_APP, IN_PAYMENT_PROVIDER, Point};
 
 use self::matrix::Matrix;
 

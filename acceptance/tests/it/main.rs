@@ -10,9 +10,7 @@
     reason = "a step that fails, fails the test"
 )]
 
-mod bench;
 mod bulk;
-mod chaos;
 mod cluster;
 mod concurrency;
 #[cfg(debug_assertions)]

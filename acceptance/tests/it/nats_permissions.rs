@@ -4,10 +4,10 @@
 
 mod side;
 
+use ::jetstream::streams::{self, ACK_WAIT, Definition, PAY_OUTCOMES, PAY_REQUESTS};
 use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream};
 use async_nats::jetstream;
 use local_stack::{Keys, NatsOptions, NatsServer, Ports, User};
-use payment_contract::streams::{self, ACK_WAIT, Definition, PAY_OUTCOMES, PAY_REQUESTS};
 use tempfile::TempDir;
 
 use self::side::{INVOICE_APP, PAYMENT_PROVIDER, SIDES, forbidden_to};

@@ -2,12 +2,13 @@
 
 use std::{process::Output, time::Duration};
 
+use acceptance::BankProcess;
 use acceptance::{
     System,
-    bank_simulator::{BankProcess, Options},
     client::{WAIT, text},
     eventually,
 };
+use bank_simulator::Options;
 use local_stack::built_binary;
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
@@ -129,5 +130,5 @@ async fn a_bank_killed_at_work_remembers_what_it_charged_and_charges_what_it_had
         .await
         .unwrap();
     }
-    assert_eq!(bank.record().unwrap().charges().unwrap().len(), 20);
+    assert_eq!(bank.charges().unwrap().len(), 20);
 }

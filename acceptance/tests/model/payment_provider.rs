@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
+use jetstream::delivery::decode;
 use payment_contract::{
     InvoiceId, PaymentId,
-    delivery::decode,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
 };
 use payment_provider::{

@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
-use acceptance::check::{self, Books, Report, Standing};
 use futures_util::FutureExt as _;
 use invoice_app::{invoice, payment};
-use payment_contract::{Money, PaymentId, delivery::decode, messages::OutcomeStatus};
+use jetstream::delivery::decode;
+use payment_contract::{Money, PaymentId, messages::OutcomeStatus};
 use payment_provider::gateway::Answer;
+use reconcile::{Books, Report, Standing};
 use uuid::Uuid;
 
 use crate::{
@@ -212,7 +213,7 @@ impl World {
     /// What must be true at any time.
     pub(crate) fn expect_sound(&self) {
         // Whatever is open may be under way still.
-        let report = self.report(check::Options {
+        let report = self.report(reconcile::Options {
             older_than: Duration::MAX,
         });
         assert!(report.is_clean(), "{report}\n{self:#?}");
@@ -245,7 +246,7 @@ impl World {
     /// What must be true once nothing goes wrong any more: the check is clean, and each invoice is paid if and only if it
     /// was asked for once more than the bank refused it.
     pub(crate) fn expect_all_done(&self, plan: &Plan) {
-        let report = self.report(check::Options::AT_REST);
+        let report = self.report(reconcile::Options::AT_REST);
         assert!(report.clone().expect_clean().is_ok(), "{report}\n{self:#?}");
         let asked = |invoice: &str| {
             let charges = self
@@ -261,7 +262,7 @@ impl World {
         }
     }
 
-    fn report(&self, options: check::Options) -> Report {
+    fn report(&self, options: reconcile::Options) -> Report {
         let books = Books {
             invoices: self
                 .invoice_app
@@ -278,15 +279,18 @@ impl World {
                 .collect(),
             charges: self.bank.charges().iter().map(charge_row).collect(),
         };
-        check::compare(books, options).now_or_never().unwrap().unwrap()
+        reconcile::compare(books, options)
+            .now_or_never()
+            .unwrap()
+            .unwrap()
     }
 
-    fn invoice(&self, invoice: &crate::invoice_app::Invoice) -> check::Invoice {
+    fn invoice(&self, invoice: &crate::invoice_app::Invoice) -> reconcile::Invoice {
         let of_invoice = |status| {
             let payments = self.invoice_app.payments.iter();
             payments.filter(move |p| p.invoice_id == invoice.id && p.status == status)
         };
-        check::Invoice {
+        reconcile::Invoice {
             id: invoice.id.as_uuid(),
             status: invoice.status.as_str().to_owned(),
             amount: amount(),
@@ -297,14 +301,14 @@ impl World {
         }
     }
 
-    fn ledger_row(&self, row: &crate::payment_provider::Row) -> check::Entry {
+    fn ledger_row(&self, row: &crate::payment_provider::Row) -> reconcile::Entry {
         let standing = match row.ending.as_ref().map(|ending| ending.settlement.status) {
             None => Standing::Open,
             Some(OutcomeStatus::Succeeded) => Standing::Succeeded,
             Some(OutcomeStatus::Declined) => Standing::Declined,
         };
         let id = row.payment_id.as_uuid();
-        check::Entry {
+        reconcile::Entry {
             id,
             invoice: row.invoice_id.as_uuid(),
             standing,
@@ -330,10 +334,10 @@ fn reference(key: Uuid) -> String {
     format!("bank-{key}")
 }
 
-fn payment_row(payment: &crate::invoice_app::Payment) -> check::Payment {
+fn payment_row(payment: &crate::invoice_app::Payment) -> reconcile::Payment {
     let standing = Standing::try_new(payment.status.as_str(), "requested").unwrap();
     let id = payment.id.as_uuid();
-    check::Payment {
+    reconcile::Payment {
         id,
         invoice: payment.invoice_id.as_uuid(),
         standing,
@@ -344,8 +348,8 @@ fn payment_row(payment: &crate::invoice_app::Payment) -> check::Payment {
     }
 }
 
-fn charge_row(charge: &crate::bank::Charge) -> check::Charge {
-    check::Charge {
+fn charge_row(charge: &crate::bank::Charge) -> reconcile::Charge {
+    reconcile::Charge {
         key: charge.key,
         standing: match charge.answer {
             Answer::Succeeded { .. } => Standing::Succeeded,

@@ -9,7 +9,8 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use payment_contract::{InvoiceId, crash_point, trace::TraceParent};
+use jetstream::crash_point;
+use payment_contract::{InvoiceId, trace::TraceParent};
 use service::{
     database::{Fault, fault, in_time, retry_conflicts},
     grouped::Grouped,

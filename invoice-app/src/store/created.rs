@@ -1,6 +1,6 @@
 //! When NATS made the stream and the durables it keeps for us: how we notice that it has forgotten.
 
-use payment_contract::crash_point;
+use jetstream::crash_point;
 use time::OffsetDateTime;
 
 use super::Store;

@@ -1,6 +1,7 @@
 //! Statements about invoices: create, get, list, void.
 
-use payment_contract::{Currency, InvoiceId, Money, crash_point};
+use jetstream::crash_point;
+use payment_contract::{Currency, InvoiceId, Money};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use payment_contract::{BatchId, PaymentId, crash_point};
+use jetstream::crash_point;
+use payment_contract::{BatchId, PaymentId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 

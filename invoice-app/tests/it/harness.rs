@@ -14,10 +14,10 @@ use invoice_app::{
     payment_outcomes::PaymentOutcomes,
     store::Store,
 };
+use jetstream::connection::{Connection, Settings};
 use local_stack::{Keys, TestPostgres, User};
 use payment_contract::{
     InvoiceId, PaymentId,
-    connection::{Connection, Settings},
     messages::{OutcomeStatus, PaymentOutcomeV1},
 };
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
@@ -230,7 +230,7 @@ impl App {
 
 /// Runs what runs beside the API.
 pub(crate) fn run(parts: Parts, stop: &CancellationToken) {
-    use payment_contract::{
+    use jetstream::{
         delivery,
         streams::{ACK_WAIT, PAY_OUTCOMES},
     };

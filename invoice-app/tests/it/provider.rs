@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use local_stack::{NatsOptions, NatsServer, User, free_port};
-use payment_contract::{
+use jetstream::{
     connection::Connection,
     delivery::{self, DeadLetter, Decision, Decisions, Handler, Received},
-    messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
     publish::{Outgoing, Publisher},
     streams::{self, ACK_WAIT, PAY_OUTCOMES, PAY_REQUESTS},
 };
+use local_stack::{NatsOptions, NatsServer, User, free_port};
+use payment_contract::messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1};
 use time::OffsetDateTime;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use invoice_app::{app::Parts, store::created::Remembered, streams_guard::Looked, sweep::Swept};
-use payment_contract::{streams::PAY_REQUESTS, trace::TraceParent};
+use jetstream::streams::PAY_REQUESTS;
+use payment_contract::trace::TraceParent;
 
 use crate::{
     harness::{App, Options, database, eventually, parts},

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use payment_contract::delivery::{Decision, Origin, handle_one};
+use jetstream::delivery::{Decision, Origin, handle_one};
 use service::dead_letters::Command;
 
 use super::ledger::connected;

@@ -3,10 +3,8 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Subcommand, ValueEnum};
-use payment_contract::{
-    Currency, Money, PaymentId, connection::Connection, messages::OutcomeStatus, publish::Publisher,
-    timestamp::Display,
-};
+use jetstream::{connection::Connection, publish::Publisher};
+use payment_contract::{Currency, Money, PaymentId, messages::OutcomeStatus, timestamp::Display};
 use tokio::time::timeout;
 
 use super::resolve::{Decision, resolve};

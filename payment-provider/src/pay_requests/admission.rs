@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
+use jetstream::{crash_point, delivery::Decision};
 use payment_contract::{
-    InvoiceId, PaymentId, crash_point,
-    delivery::Decision,
+    InvoiceId, PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
     trace::TraceParent,
 };

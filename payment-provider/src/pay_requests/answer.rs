@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use jetstream::delivery::Decision;
 use payment_contract::{
-    delivery::Decision,
     messages::{OutcomeStatus, PaymentOutcomeV1},
     trace::TraceParent,
 };

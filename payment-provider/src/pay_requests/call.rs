@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use payment_contract::{crash_point, trace::TraceParent};
+use jetstream::crash_point;
+use payment_contract::trace::TraceParent;
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 

@@ -3,7 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::FutureExt as _;
-use payment_contract::{PaymentId, crash_point};
+use jetstream::crash_point;
+use payment_contract::PaymentId;
 use service::{
     database::{GROUP_LIMIT, in_time},
     grouped::Grouped,

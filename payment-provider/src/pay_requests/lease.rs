@@ -4,7 +4,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::FutureExt as _;
-use payment_contract::{PaymentId, crash_point};
+use jetstream::crash_point;
+use payment_contract::PaymentId;
 use service::{grouped::Grouped, telemetry::chain};
 use tokio::time::Instant;
 use tracing::warn;

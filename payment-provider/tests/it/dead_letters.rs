@@ -1,7 +1,8 @@
 //! Messages nobody can handle: kept, shown to an operator, replayed or discarded, and in nobody's way.
 
 use bytes::Bytes;
-use payment_contract::{Money, delivery::Origin, messages::PayRequestV1};
+use jetstream::delivery::Origin;
+use payment_contract::{Money, messages::PayRequestV1};
 use payment_provider::commands::dead_letters::replay;
 use service::dead_letters::{Command, run};
 
@@ -85,7 +86,7 @@ async fn replayed_request_is_paid_and_a_still_bad_one_stays() {
             headers: Bytes::new(),
             body: body.into(),
         };
-        payment_contract::delivery::DeadLetter {
+        jetstream::delivery::DeadLetter {
             reason: "an old version could not read it".to_owned(),
             origin: origin.into(),
         }

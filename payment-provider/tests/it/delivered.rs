@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use local_stack::User;
-use payment_contract::{
+use jetstream::{
     connection::Connection,
     delivery::{self, Settings},
-    messages::{OutcomeStatus, PayRequestV1},
     publish::{Outgoing, Publisher},
     streams::{self, ACK_WAIT, Options, PAY_OUTCOMES, PAY_REQUESTS},
 };
+use local_stack::User;
+use payment_contract::messages::{OutcomeStatus, PayRequestV1};
 use payment_provider::{pay_requests::PayRequests, streams_guard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

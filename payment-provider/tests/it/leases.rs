@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use payment_contract::{delivery::Decision, messages::OutcomeStatus};
+use jetstream::delivery::Decision;
+use payment_contract::messages::OutcomeStatus;
 use tokio::task::JoinHandle;
 
 use crate::support::{World, decide, request, until};

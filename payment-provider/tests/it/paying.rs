@@ -1,7 +1,8 @@
 //! One request and what becomes of it: each amount of the simulated bank, redelivery, batches.
 
 use futures_util::future::join_all;
-use payment_contract::{Currency, delivery::Decision, messages::OutcomeStatus, trace::TraceParent};
+use jetstream::delivery::Decision;
+use payment_contract::{Currency, messages::OutcomeStatus, trace::TraceParent};
 use payment_provider::pay_requests::Request;
 
 use crate::support::{World, decide, decide_all, decide_until_done, request, until};

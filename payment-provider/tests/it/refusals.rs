@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use payment_contract::{Money, delivery::Decision, messages::OutcomeStatus};
+use jetstream::delivery::Decision;
+use payment_contract::{Money, messages::OutcomeStatus};
 
 use crate::support::{World, decide, decide_all, request, until};
 

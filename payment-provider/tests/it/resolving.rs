@@ -1,9 +1,7 @@
 //! `ledger resolve`: what it refuses, and what it leaves behind.
 
-use payment_contract::{
-    delivery::Decision as Delivered,
-    messages::{OutcomeStatus, PayRequestV1},
-};
+use jetstream::delivery::Decision as Delivered;
+use payment_contract::messages::{OutcomeStatus, PayRequestV1};
 use payment_provider::{
     app::Parts,
     commands::resolve::{Decision, Refusal, Resolved, resolve},

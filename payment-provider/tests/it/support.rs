@@ -7,14 +7,16 @@ use std::{
 };
 
 use futures_util::StreamExt as _;
+use jetstream::{
+    connection::{Connection, Settings},
+    delivery::Decision,
+    publish::Publisher,
+    streams::{self, ACK_WAIT, Options, PAY_OUTCOMES},
+};
 use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, free_port};
 use payment_contract::{
     Money, PaymentId,
-    connection::{Connection, Settings},
-    delivery::Decision,
     messages::{PayRequestV1, PaymentOutcomeV1},
-    publish::Publisher,
-    streams::{self, ACK_WAIT, Options, PAY_OUTCOMES},
     trace::TraceParent,
 };
 use payment_provider::{

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jetstream::delivery::{DeadLetter, Origin};
 use local_stack::{TestPostgres, free_port};
-use payment_contract::delivery::{DeadLetter, Origin};
 use secrecy::SecretString;
 use service::{
     config,

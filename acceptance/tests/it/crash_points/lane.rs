@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use acceptance::{Client, Result, System, eventually, nats_admin::existing_stream, wait::eventually_within};
+use jetstream::crash_points::DIRECTORY;
 use local_stack::{Service, ServiceKind};
-use payment_contract::crash_points::DIRECTORY;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::sync::Mutex;

@@ -6,8 +6,8 @@ use acceptance::{
     client::{NO_WAIT, text},
     eventually, stream_state,
 };
+use jetstream::crash_points::Point;
 use local_stack::{NatsServer, User};
-use payment_contract::crash_points::Point;
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;

@@ -7,8 +7,8 @@ use std::{
 };
 
 use acceptance::{Error, Result};
+use jetstream::crash_points::Point;
 use local_stack::workspace_root;
-use payment_contract::crash_points::Point;
 use tokio::task::JoinSet;
 
 use super::{

@@ -1,7 +1,7 @@
 //! The two services as NATS sees them, and what neither may say.
 
+use jetstream::streams::{Definition, PAY_OUTCOMES, PAY_REQUESTS};
 use local_stack::User;
-use payment_contract::streams::{Definition, PAY_OUTCOMES, PAY_REQUESTS};
 
 /// A service seen from both ends.
 #[derive(Clone, Copy)]

@@ -1,0 +1,104 @@
+//! The bank as a process of a test: started, killed, started again, told what goes wrong.
+
+use std::{path::PathBuf, time::Duration};
+
+use local_stack::{Program, Spec, built_binary, free_port, http_client};
+
+use crate::{Error, Result, eventually};
+use bank_simulator::{Mix, Options, Record};
+
+/// A bank-simulator on a free port, in a process of its own.
+#[derive(Debug)]
+pub struct BankProcess {
+    program: Program,
+    port: u16,
+    journal: PathBuf,
+    http: reqwest::Client,
+}
+
+impl BankProcess {
+    /// Opens. Its output goes to `log`.
+    pub async fn start(options: &Options, log: PathBuf) -> Result<Self> {
+        let port = free_port();
+        let mut spec = Spec::new("bank-simulator", built_binary("bank-simulator")?, log);
+        let ms = |duration: Duration| duration.as_millis().to_string();
+        let mut arguments = vec![
+            format!("--listen=127.0.0.1:{port}"),
+            format!("--journal={}", options.journal.display()),
+            format!("--seed={}", options.seed),
+            format!("--faults={}", options.mix),
+            format!("--caller-patience-ms={}", ms(options.caller_patience)),
+            format!("--slowest-ms={}", ms(options.slowest)),
+            format!("--latest-ms={}", ms(options.latest)),
+        ];
+        let forget = options.forget_after;
+        arguments.extend(forget.map(|after| format!("--forget-after-ms={}", ms(after))));
+        spec.args = arguments.into_iter().map(Into::into).collect();
+        let bank = Self {
+            program: Program::new(spec),
+            port,
+            journal: options.journal.clone(),
+            http: http_client(Duration::from_secs(5))?,
+        };
+        bank.start_again().await?;
+        Ok(bank)
+    }
+
+    /// Starts it again after it has ended, and waits until it answers.
+    pub async fn start_again(&self) -> Result<()> {
+        self.program.start().await?;
+        eventually("the bank is open", || async {
+            let answer = self.http.get(self.faults_url()).send().await?;
+            Ok(answer.status().is_success().then_some(()))
+        })
+        .await
+    }
+
+    /// Kills it with -9.
+    pub async fn kill9(&self) {
+        self.program.kill9().await;
+    }
+
+    /// The running process.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// For `gateway.url`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// From now on this goes wrong.
+    pub async fn set_faults(&self, mix: &Mix) -> Result<()> {
+        let answer = self.http.put(self.faults_url()).json(mix).send().await?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(Error::new(format!("the bank answered {}", answer.status())))
+    }
+
+    /// What it has written down so far.
+    pub fn record(&self) -> Result<Record> {
+        Record::read(&self.journal).map_err(|error| Error::new(error.to_string()))
+    }
+
+    /// What it has charged so far, as the check of the books reads it.
+    pub fn charges(&self) -> Result<Vec<reconcile::Charge>> {
+        reconcile::bank_record::read(&self.journal)
+    }
+
+    /// Where its faults are set, and told.
+    #[must_use]
+    pub fn faults_url(&self) -> String {
+        format!("{}/admin/faults", self.url())
+    }
+}

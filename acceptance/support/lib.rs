@@ -1,0 +1,33 @@
+//! What the black-box tests stand on: a running system, a caller of its API, ways to hurt it, and the check afterwards.
+
+pub mod bank;
+pub mod bank_process;
+pub mod callers;
+pub mod cli;
+pub mod client;
+pub mod cut_proxy;
+pub mod load;
+pub mod memory;
+pub mod metrics;
+pub mod nats_admin;
+pub mod nats_cluster;
+pub mod raw_nats;
+pub mod seeded_rng;
+pub mod system;
+pub mod wait;
+
+pub use reconcile::{Error, Report, Result};
+
+pub use crate::{
+    bank_process::BankProcess,
+    callers::{Callers, Tally},
+    client::{Answer, Client},
+    cut_proxy::CutProxy,
+    load::Load,
+    metrics::metric,
+    nats_admin::{NatsAdmin, StreamState, stream_state},
+    raw_nats::RawNats,
+    seeded_rng::SeededRng,
+    system::System,
+    wait::{LIMIT, eventually, eventually_within, settled},
+};

@@ -1,0 +1,378 @@
+//! Pulling: asks for as many messages as there are free slots, and hands them over as they come.
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::jetstream::{self, AckKind, consumer::PullConsumer, consumer::pull::Batch};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+use rand::RngExt as _;
+use tokio::{
+    sync::{OwnedSemaphorePermit, watch},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Decision, Handler, Origin, Received, Verdict, careful, decode,
+    hand::{Held, Over, Route},
+    headers,
+    work::{GIVEN_BACK, Work},
+};
+use crate::{connection::Link, metrics, publish::TRACEPARENT, streams};
+use payment_contract::trace::TraceParent;
+
+/// How long the server keeps a pull that finds nothing. Also how long a pull that got lost on its way goes unnoticed.
+pub(super) const PULL_EXPIRES: Duration = Duration::from_secs(5);
+/// A pull that the server should have ended this long ago was lost.
+pub(super) const PULL_OVERDUE: Duration = Duration::from_secs(2);
+/// Longest to ask: the question waits for room in the connection's queue.
+const ASK_LIMIT: Duration = Duration::from_secs(3);
+/// While the server has many more to send, a batch waits this long for them, all in all.
+const LINGER: Duration = Duration::from_millis(10);
+/// So many are surely on their way here. A few may be on their way to somebody else, or may have been sent already.
+const MANY: u64 = 64;
+/// When hardly any slot is free, the next pull waits this long for more: one question for many messages.
+const GATHER: Duration = Duration::from_millis(5);
+/// On shutdown, messages that are on their way are waited for this long, to be given back.
+pub(super) const LAST_ARRIVALS: Duration = Duration::from_millis(50);
+/// After the connection was lost, messages are taken with care for the ack wait and this long: what
+/// the client broke on comes again then.
+const CARE: Duration = Duration::from_secs(3);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why pulling from a durable ended.
+pub(super) enum End {
+    Stopped,
+    Reconnected,
+    /// Care was taken long enough, or is to be taken now, or the durable is another one.
+    Checked,
+    Trouble(String),
+}
+
+/// Takes messages until `stop`, whatever happens in between.
+pub(super) async fn run<H: Handler>(work: &Arc<Work<H>>, stop: &CancellationToken) {
+    let (mut link, peer) = (work.connection.link(), work.connection.peer_jetstream());
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let epoch = match stop.run_until_cancelled(connected(&mut link)).await {
+            None => return,
+            Some(Some(epoch)) => epoch,
+            Some(None) => {
+                // The client ended by itself, most likely over a message: without this it would do so again and again.
+                careful::pull(work, careful_until(work), stop).await;
+                return;
+            }
+        };
+        let looking_up = streams::durable(&peer, work.definition);
+        let end = match stop.run_until_cancelled(looking_up).await {
+            None => return,
+            Some(Ok(Some(durable))) => {
+                let began = Instant::now();
+                work.note_made(durable.cached_info().created);
+                let end = match work.care() {
+                    Some(until) => careful::pull(work, until, stop).await,
+                    None => pull(work, &durable, epoch, stop).await,
+                };
+                if began.elapsed() > MAX_PAUSE {
+                    pause = FIRST_PAUSE;
+                }
+                end
+            }
+            Some(Ok(None)) => End::Trouble("the durable does not exist".to_owned()),
+            Some(Err(error)) => End::Trouble(with_source(&error)),
+        };
+        match end {
+            End::Stopped => return,
+            End::Checked => {}
+            End::Reconnected => {
+                pause = FIRST_PAUSE;
+                // A message may have been why.
+                work.take_care(careful_until(work));
+            }
+            End::Trouble(why) => {
+                work.in_trouble(&why);
+                let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
+                let _ = stop.run_until_cancelled(tokio::time::sleep(jittered)).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+            }
+        }
+    }
+}
+
+fn careful_until<H: Handler>(work: &Work<H>) -> Instant {
+    Instant::now() + work.settings.ack_wait + CARE
+}
+
+/// Waits for the link; its epoch. `None` when the connection is closed for good.
+async fn connected(link: &mut watch::Receiver<Link>) -> Option<u64> {
+    link.wait_for(|link| link.connected)
+        .await
+        .ok()
+        .map(|link| link.epoch)
+}
+
+/// Waits until the connection of this epoch is over.
+async fn ended(link: &mut watch::Receiver<Link>, epoch: u64) {
+    let _ = link.wait_for(|now| !now.connected || now.epoch != epoch).await;
+}
+
+fn with_source(error: &streams::Error) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
+/// Pulls from one durable as long as that works.
+async fn pull<H: Handler>(
+    work: &Arc<Work<H>>,
+    durable: &PullConsumer,
+    epoch: u64,
+    stop: &CancellationToken,
+) -> End {
+    let mut link = work.connection.link();
+    let route = Route {
+        over: Over::Client { epoch },
+        made: durable.cached_info().created,
+    };
+    loop {
+        if work.care().is_some() || work.made() != route.made {
+            // The other lane has noticed something: look again.
+            return End::Checked;
+        }
+        let asking = async {
+            let slots = free_slots(work).await?;
+            Some(Pull::ask(durable, slots).await)
+        };
+        let mut pull = match stop.run_until_cancelled(asking).await {
+            None | Some(None) => return End::Stopped,
+            Some(Some(Err(why))) => return End::Trouble(why),
+            Some(Some(Ok(pull))) => pull,
+        };
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    pull.give_back(work).await;
+                    return End::Stopped;
+                }
+                () = ended(&mut link, epoch) => return End::Reconnected,
+                batch = pull.next_batch() => batch,
+            };
+            match batch {
+                Ok(Some(messages)) => {
+                    work.well();
+                    let readable = |message| Arrived {
+                        message,
+                        malformed: None,
+                    };
+                    let messages = messages.into_iter().map(readable).collect();
+                    receive(work, &mut pull.slots, messages, &route);
+                }
+                Ok(None) => break,
+                Err(why) => return End::Trouble(why),
+            }
+        }
+        work.well();
+    }
+}
+
+/// As many slots as are free, up to a batch; waits for at least one. `None` never happens while the loop runs.
+pub(super) async fn free_slots<H: Handler>(work: &Arc<Work<H>>) -> Option<OwnedSemaphorePermit> {
+    let mut slots = Arc::clone(&work.slots).acquire_owned().await.ok()?;
+    let most = work.settings.max_batch.clamp(1, work.settings.slots.max(1));
+    if work.slots.available_permits() < most / 8 {
+        tokio::time::sleep(GATHER).await;
+    }
+    let more = work.slots.available_permits().min(most - 1);
+    if let Ok(more) = u32::try_from(more)
+        && let Ok(more) = Arc::clone(&work.slots).try_acquire_many_owned(more)
+    {
+        slots.merge(more);
+    }
+    Some(slots)
+}
+
+/// One question to the server, and the slots kept for its answers.
+struct Pull {
+    messages: Batch,
+    slots: OwnedSemaphorePermit,
+    /// Arrived and not yet handed over: survives a reading that is interrupted.
+    arrived: Vec<jetstream::Message>,
+    /// Reported once what arrived before it is handed over.
+    failure: Option<String>,
+    asked: Instant,
+}
+
+impl Pull {
+    async fn ask(durable: &PullConsumer, slots: OwnedSemaphorePermit) -> Result<Self, String> {
+        // Without idle heartbeats: async-nats 0.51 does not wake the reader again after one.
+        let asking = durable
+            .batch()
+            .max_messages(slots.num_permits())
+            .expires(PULL_EXPIRES)
+            .messages();
+        match timeout(ASK_LIMIT, asking).await {
+            Ok(Ok(messages)) => Ok(Self {
+                messages,
+                slots,
+                arrived: Vec::new(),
+                failure: None,
+                asked: Instant::now(),
+            }),
+            Ok(Err(error)) => Err(format!("could not ask for messages: {error}")),
+            Err(_) => Err("could not ask for messages in time".to_owned()),
+        }
+    }
+
+    /// Waits for a message and takes all that come with it: alone at rest, many together under load. `None` at the end.
+    async fn next_batch(&mut self) -> Result<Option<Vec<jetstream::Message>>, String> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        if self.arrived.is_empty() && !self.arrive().await {
+            return match self.failure.take() {
+                Some(failure) => Err(failure),
+                None if self.asked.elapsed() > PULL_EXPIRES + PULL_OVERDUE => {
+                    Err("a request for messages was not answered".to_owned())
+                }
+                None => Ok(None),
+            };
+        }
+        let deadline = Instant::now() + LINGER;
+        while self.arrived.len() < self.slots.num_permits() {
+            let more = match self.arrive().now_or_never() {
+                Some(more) => more,
+                None if self.more_is_coming() => {
+                    matches!(timeout_at(deadline, self.arrive()).await, Ok(true))
+                }
+                None => false,
+            };
+            if !more {
+                break;
+            }
+        }
+        Ok(Some(std::mem::take(&mut self.arrived)))
+    }
+
+    /// Takes one message off the wire; false at the end.
+    async fn arrive(&mut self) -> bool {
+        match self.messages.next().await {
+            Some(Ok(message)) => {
+                self.arrived.push(message);
+                true
+            }
+            Some(Err(error)) => {
+                self.failure = Some(error.to_string());
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Whether the server had many more in the stream when it sent the last one.
+    fn more_is_coming(&self) -> bool {
+        let last = self.arrived.last().and_then(|message| message.info().ok());
+        last.is_some_and(|info| info.pending >= MANY)
+    }
+
+    /// Shutdown: what arrives now is somebody else's.
+    async fn give_back<H: Handler>(mut self, work: &Arc<Work<H>>) {
+        let deadline = Instant::now() + LAST_ARRIVALS;
+        while matches!(timeout_at(deadline, self.arrive()).await, Ok(true)) {}
+        drop(self.messages);
+        for message in self.arrived {
+            if let Some(reply) = message.message.reply {
+                work.publish(reply, AckKind::Nak(Some(GIVEN_BACK)).into()).await;
+            }
+        }
+    }
+}
+
+/// A message of the stream as it arrived.
+pub(super) struct Arrived {
+    pub(super) message: jetstream::Message,
+    /// The header block, if the client cannot read it.
+    pub(super) malformed: Option<Bytes>,
+}
+
+/// Takes messages in hand, decodes them, and hands them over; what cannot be decoded goes to the dead letters.
+pub(super) fn receive<H: Handler>(
+    work: &Arc<Work<H>>,
+    slots: &mut OwnedSemaphorePermit,
+    messages: Vec<Arrived>,
+    route: &Route,
+) {
+    let mut traces = Vec::with_capacity(messages.len());
+    let mut taken = Vec::with_capacity(messages.len());
+    let mut redelivered = 0;
+    for message in messages {
+        let malformed = message.malformed.is_some();
+        let Some((held, trace)) = take(message, slots, route) else {
+            tracing::error!(
+                nats.stream = work.definition.stream,
+                "got something that is no message of a stream"
+            );
+            continue;
+        };
+        redelivered += usize::from(held.delivered > 1);
+        traces.push((Arc::clone(&held.origin), held.delivered, trace, malformed));
+        taken.push(held);
+    }
+    let tokens = work.hand.take(taken);
+    metrics::taken(work.definition.stream, tokens.len(), redelivered);
+    let mut batch = Vec::with_capacity(tokens.len());
+    for (token, (origin, delivered, trace, malformed)) in tokens.into_iter().zip(traces) {
+        let decoded = if malformed {
+            Err("its headers are malformed".to_owned())
+        } else {
+            decode(&origin.body)
+        };
+        match decoded {
+            Ok(message) => batch.push(Received {
+                token,
+                message,
+                origin,
+                delivered,
+                trace,
+            }),
+            Err(reason) => work.decide(token, Verdict::Decided(Decision::Reject(reason))),
+        }
+    }
+    if !batch.is_empty() {
+        metrics::batch(work.definition.stream, batch.len());
+        work.hand_over(batch);
+    }
+}
+
+fn take(
+    Arrived { message, malformed }: Arrived,
+    slots: &mut OwnedSemaphorePermit,
+    route: &Route,
+) -> Option<(Held, Option<TraceParent>)> {
+    let info = message.info().ok()?;
+    let (stream_sequence, delivered) = (info.stream_sequence, info.delivered);
+    let message = message.message;
+    let parsed = message.headers.unwrap_or_default();
+    let trace = parsed
+        .get(TRACEPARENT)
+        .and_then(|value| TraceParent::parse(value.as_str()));
+    let origin = Arc::new(Origin {
+        subject: message.subject.into_string(),
+        stream_sequence,
+        headers: malformed.unwrap_or_else(|| headers::block(&parsed)),
+        body: message.payload,
+    });
+    // The server sends no more than was asked for, and that was one for each slot.
+    let slot = slots.split(1)?;
+    Some((
+        Held {
+            reply: message.reply?,
+            origin,
+            delivered,
+            route: route.clone(),
+            slot,
+            burying: false,
+        },
+        trace,
+    ))
+}

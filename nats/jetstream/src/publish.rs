@@ -1,0 +1,226 @@
+//! Sending messages: id for deduplication, trace header, content type, and a bound on what is under way.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use async_nats::{HeaderMap, header};
+use bytes::Bytes;
+use futures_util::future::{self, Either};
+use tokio::sync::watch;
+
+use crate::{
+    connection::{Connection, Link},
+    metrics,
+};
+use payment_contract::{
+    messages::{PayRequestV1, PaymentOutcomeV1},
+    subjects,
+    trace::TraceParent,
+};
+
+mod confirmed;
+
+/// Of the messages sent without confirmation, every so many-th is confirmed all the same, before more are sent. A server that is
+/// given more than it can store drops what is beyond its queue of 10,000, and says so to nobody who did not ask.
+const CONFIRM_EVERY: usize = 1000;
+
+/// Longest that handing over and flushing may take without any progress: a half-open connection still takes commands.
+const SEND_LIMIT: Duration = Duration::from_secs(5);
+/// Added per message, so that a large batch on a slow link is not taken for a dead link.
+const SEND_LIMIT_PER_MESSAGE: Duration = Duration::from_millis(1);
+/// Names the sender's span; W3C trace context.
+pub(crate) const TRACEPARENT: &str = "traceparent";
+const CONTENT_TYPE: &str = "content-type";
+const JSON: &str = "application/json";
+
+/// A message ready to be sent.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Where to.
+    pub subject: String,
+    /// `Nats-Msg-Id`.
+    pub message_id: String,
+    /// `traceparent`.
+    pub trace: Option<TraceParent>,
+    /// The JSON body.
+    pub body: Bytes,
+}
+
+/// Why a message is not known to be stored. It may be all the same: send it again, never assume.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not connected, or not any more; nothing was sent, or only some of it.
+    #[error("not connected to NATS")]
+    Disconnected,
+    /// The server did not confirm.
+    #[error("the message was not confirmed by the stream")]
+    Unconfirmed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Outgoing {
+    /// A pay request; `send` counts the sends of this payment from 1 and makes the id `<payment_id>.<send>`.
+    #[must_use]
+    pub fn pay_request(request: &PayRequestV1, send: u32, trace: Option<TraceParent>) -> Self {
+        Self {
+            subject: subjects::pay_request(request.amount.currency()),
+            message_id: format!("{}.{send}", request.payment_id),
+            trace,
+            body: request.encode(),
+        }
+    }
+
+    /// An outcome; its id is the payment's.
+    #[must_use]
+    pub fn payment_outcome(outcome: &PaymentOutcomeV1, trace: Option<TraceParent>) -> Self {
+        Self {
+            subject: subjects::payment_outcome(outcome.status),
+            message_id: outcome.payment_id.to_string(),
+            trace,
+            body: outcome.encode(),
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        // Ids are UUIDs and numbers, so nothing here can break the header block.
+        headers.insert(header::NATS_MESSAGE_ID, self.message_id.as_str());
+        headers.insert(CONTENT_TYPE, JSON);
+        if let Some(trace) = &self.trace {
+            headers.insert(TRACEPARENT, trace.as_str());
+        }
+        headers
+    }
+}
+
+/// Publishes in the own account.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    connection: Connection,
+    /// Counts what is sent without confirmation, to tell every [`CONFIRM_EVERY`]th.
+    sent: Arc<AtomicUsize>,
+    inboxes: confirmed::Inboxes,
+}
+
+impl Publisher {
+    /// A publisher over the connection.
+    #[must_use]
+    pub fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            sent: Arc::default(),
+            inboxes: confirmed::Inboxes::default(),
+        }
+    }
+
+    /// Hands the messages to the connection in order and flushes, without waiting for the stream to confirm each: for requests,
+    /// whose loss is repaired by sending again. Only a stream that falls behind is waited for. Fails at once, having sent
+    /// nothing or a prefix, when disconnected. Never blocks longer than a bounded time, even with a half-open connection.
+    pub async fn send(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
+        let count = messages.len();
+        let limit = SEND_LIMIT + SEND_LIMIT_PER_MESSAGE * u32::try_from(count).unwrap_or(u32::MAX);
+        let sending = tokio::time::timeout(limit, self.hand_over(messages));
+        let result = match while_connected(self.connection.link(), sending).await {
+            Some(Ok(result)) => result,
+            Some(Err(late)) => Err(Error::Unconfirmed(late.into())),
+            None => Err(Error::Disconnected),
+        };
+        metrics::published(if result.is_ok() { "sent" } else { "failed" }, count);
+        result
+    }
+
+    /// One message that cannot be sent (too large) does not keep back those after it.
+    async fn hand_over(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
+        let client = self.connection.client();
+        let mut failure = None;
+        for message in messages {
+            let number = self.sent.fetch_add(1, Ordering::Relaxed) + 1;
+            if number.is_multiple_of(CONFIRM_EVERY) {
+                let confirmed = confirmed::send(&self.connection, &self.inboxes, vec![message]).await;
+                confirmed.into_iter().collect::<Result<Vec<()>, Error>>()?;
+                continue;
+            }
+            let headers = message.headers();
+            if let Err(error) = client
+                .publish_with_headers(message.subject, headers, message.body)
+                .await
+            {
+                failure = Some(Error::Unconfirmed(error.into()));
+            }
+        }
+        client
+            .flush()
+            .await
+            .map_err(|error| Error::Unconfirmed(error.into()))?;
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Publishes all, a bounded number in flight, and waits for the stream's ack of each. Results in order.
+    pub async fn send_confirmed(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
+        let results = confirmed::send(&self.connection, &self.inboxes, messages).await;
+        let confirmed = results.iter().filter(|result| result.is_ok()).count();
+        metrics::published("confirmed", confirmed);
+        metrics::published("failed", results.len() - confirmed);
+        results
+    }
+}
+
+/// Runs `work` as long as the connection that was up when it began stays up; `None` when there was none, or it ended.
+async fn while_connected<T>(mut link: watch::Receiver<Link>, work: impl Future<Output = T>) -> Option<T> {
+    let begin = *link.borrow_and_update();
+    if !begin.connected {
+        return None;
+    }
+    let ended = link.wait_for(|now| *now != begin);
+    match future::select(std::pin::pin!(work), std::pin::pin!(ended)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use payment_contract::{InvoiceId, Money, PaymentId, messages::OutcomeStatus};
+    use time::OffsetDateTime;
+
+    #[test]
+    fn a_request_is_named_after_its_payment_and_its_send() {
+        let request = PayRequestV1 {
+            payment_id: PaymentId::generate(),
+            invoice_id: InvoiceId::generate(),
+            invoice_number: "I1".to_owned(),
+            amount: Money::parse("12.15", "EUR").unwrap(),
+            attempt: 1,
+            requested_at: OffsetDateTime::now_utc(),
+        };
+        let trace = TraceParent::generate();
+        let outgoing = Outgoing::pay_request(&request, 3, Some(trace.clone()));
+        assert_eq!(outgoing.subject, "pay.v1.request.eur");
+        assert_eq!(outgoing.message_id, format!("{}.3", request.payment_id));
+        let headers = outgoing.headers();
+        assert_eq!(headers.get("Nats-Msg-Id").unwrap().as_str(), outgoing.message_id);
+        assert_eq!(headers.get("traceparent").unwrap().as_str(), trace.as_str());
+        assert_eq!(headers.get("content-type").unwrap().as_str(), "application/json");
+    }
+
+    #[test]
+    fn an_outcome_is_named_after_its_payment_alone() {
+        let outcome = PaymentOutcomeV1 {
+            payment_id: PaymentId::generate(),
+            invoice_id: InvoiceId::generate(),
+            status: OutcomeStatus::Declined,
+            reason: Some("account_closed".to_owned()),
+            provider_reference: None,
+            settled_at: OffsetDateTime::now_utc(),
+        };
+        let outgoing = Outgoing::payment_outcome(&outcome, None);
+        assert_eq!(outgoing.subject, "pay.v1.outcome.declined");
+        assert_eq!(outgoing.message_id, outcome.payment_id.to_string());
+        assert!(outgoing.headers().get("traceparent").is_none());
+    }
+}

@@ -1,0 +1,193 @@
+//! Delivery while NATS is not well: killed, wiped, streams and durables deleted under way.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use jetstream::{
+    delivery::Decision,
+    publish::{Outgoing, Publisher},
+};
+
+use crate::{
+    fixture::{LIMIT, Pair, eventually, pay_request},
+    recorder::{Action, Recorder, SETTINGS, nothing_left, publish, start},
+};
+
+/// Sends until everything was handled, as the sweep of invoice-app does: NATS may forget, the sender does not.
+async fn send_until_done(pair: &Pair, handler: &Recorder, count: usize) {
+    let requests = (0..count).map(pay_request).collect::<Vec<_>>();
+    let publisher = Publisher::new(pair.invoice_app.clone());
+    let mut send = 0;
+    eventually("the end of the work", || {
+        send += 1;
+        let missing = requests
+            .iter()
+            .filter(|request| handler.deliveries(&request.invoice_number) == 0)
+            .map(|request| Outgoing::pay_request(request, send, None))
+            .collect::<Vec<_>>();
+        let publisher = &publisher;
+        async move {
+            let finished = missing.is_empty();
+            let _ = publisher.send(missing).await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            finished
+        }
+    })
+    .await;
+}
+
+/// Waits until the loop has looked for its durable and not found it.
+async fn missed(pair: &Pair, admin: &async_nats::jetstream::Context, delete: impl Future<Output = ()>) {
+    let mut asked = admin
+        .client()
+        .subscribe("$JS.API.CONSUMER.INFO.PAY_REQUESTS.payment-provider")
+        .await
+        .unwrap();
+    admin.client().flush().await.unwrap();
+    delete.await;
+    // Both lanes at least once, and one of them again.
+    for _ in 0..3 {
+        tokio::time::timeout(LIMIT, asked.next())
+            .await
+            .expect("the durable is looked for")
+            .unwrap();
+    }
+    assert!(pair.payment_provider.is_connected());
+}
+
+#[tokio::test]
+async fn a_deleted_durable_is_waited_for_and_work_continues() {
+    let mut pair = Pair::start().await;
+    let handler = Recorder::done_at_once();
+    let _running = start(&pair, SETTINGS, &handler);
+    publish(&pair, 0..100).await;
+    eventually("the first part", || async { handler.done() == 100 }).await;
+    let admin = pair.server.admin("INVOICE").await;
+    for part in 1..3 {
+        pair.unguard();
+        missed(&pair, &admin, async {
+            admin
+                .delete_consumer_from_stream("payment-provider", "PAY_REQUESTS")
+                .await
+                .unwrap();
+        })
+        .await;
+        publish(&pair, part * 100..(part + 1) * 100).await;
+        pair.guard();
+        eventually("the next part", || async { handler.done() == (part + 1) * 100 }).await;
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_stream_is_waited_for_and_work_continues() {
+    let mut pair = Pair::start().await;
+    let handler = Recorder::done_at_once();
+    let _running = start(&pair, SETTINGS, &handler);
+    publish(&pair, 0..100).await;
+    eventually("the first part", || async { handler.done() == 100 }).await;
+    let admin = pair.server.admin("INVOICE").await;
+    pair.unguard();
+    missed(&pair, &admin, async {
+        admin.delete_stream("PAY_REQUESTS").await.unwrap();
+    })
+    .await;
+    pair.guard();
+    send_until_done(&pair, &handler, 300).await;
+}
+
+#[tokio::test]
+async fn nothing_confirmed_is_lost_when_the_server_is_killed_and_started_again() {
+    let pair = Pair::start().await;
+    let handler = Recorder::new(|_, _| Action::Take(Duration::from_millis(20)));
+    publish(&pair, 0..3000).await;
+    let _running = start(&pair, SETTINGS, &handler);
+    for round in 1..=2 {
+        eventually("some work", || async { handler.done() > round * 300 }).await;
+        pair.server.kill9().await;
+        pair.server.start_again().await;
+    }
+    eventually("the end of the work", || async { handler.done() == 3000 }).await;
+    eventually("the last ack", || nothing_left(&pair)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_everything_is_worked_with_again() {
+    let pair = Pair::start().await;
+    let handler = Recorder::new(|_, _| Action::Take(Duration::from_millis(5)));
+    publish(&pair, 0..500).await;
+    let _running = start(&pair, SETTINGS, &handler);
+    eventually("some work", || async { handler.done() > 50 }).await;
+    pair.server.kill9().await;
+    pair.server.wipe_store();
+    pair.server.start_again().await;
+    send_until_done(&pair, &handler, 500).await;
+}
+
+#[tokio::test]
+async fn an_ack_from_before_a_reconnect_does_not_end_a_message_of_the_new_stream() {
+    let pair = Pair::start().await;
+    // Held until the server has forgotten the stream and a new one has messages with the same sequences.
+    let handler = Recorder::new(|request, _| match request.invoice_number.as_str() {
+        "I0" | "I1" => Action::Hold,
+        "I2" => Action::Decide(Decision::Retry(Duration::from_secs(1))),
+        _ => Action::Decide(Decision::Done),
+    });
+    let _running = start(&pair, SETTINGS, &handler);
+    publish(&pair, 0..2).await;
+    eventually("work in hand", || async { handler.seen() == 2 }).await;
+    let epoch = pair.payment_provider.link().borrow().epoch;
+    pair.server.kill9().await;
+    pair.server.wipe_store();
+    pair.server.start_again().await;
+    let mut link = pair.payment_provider.link();
+    link.wait_for(|link| link.connected && link.epoch > epoch)
+        .await
+        .unwrap();
+    eventually("the new stream", || async {
+        let message = Outgoing::pay_request(&pay_request(2), 1, None);
+        let publisher = Publisher::new(pair.invoice_app.clone());
+        publisher
+            .send_confirmed(vec![message])
+            .await
+            .iter()
+            .all(Result::is_ok)
+    })
+    .await;
+    eventually("the new message", || async { handler.deliveries("I2") > 0 }).await;
+    handler.gate.add_permits(2);
+    eventually("the old work's end", || async { handler.done() == 2 }).await;
+    let delivered = handler.deliveries("I2");
+    eventually("the new message, again", || async {
+        handler.deliveries("I2") > delivered
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_ack_does_not_end_a_message_of_a_stream_made_again_meanwhile() {
+    let pair = Pair::start().await;
+    let handler = Recorder::new(|request, _| match request.invoice_number.as_str() {
+        "I0" | "I1" => Action::Hold,
+        "I2" => Action::Decide(Decision::Retry(Duration::from_secs(1))),
+        _ => Action::Decide(Decision::Done),
+    });
+    let _running = start(&pair, SETTINGS, &handler);
+    publish(&pair, 0..2).await;
+    eventually("work in hand", || async { handler.seen() == 2 }).await;
+    let admin = pair.server.admin("INVOICE").await;
+    admin.delete_stream("PAY_REQUESTS").await.unwrap();
+    eventually("the new stream", || async {
+        let message = Outgoing::pay_request(&pay_request(2), 1, None);
+        let publisher = Publisher::new(pair.invoice_app.clone());
+        publisher.send_confirmed(vec![message]).await[0].is_ok()
+    })
+    .await;
+    eventually("the new message", || async { handler.deliveries("I2") > 0 }).await;
+    handler.gate.add_permits(2);
+    eventually("the old work's end", || async { handler.done() == 2 }).await;
+    let delivered = handler.deliveries("I2");
+    eventually("the new message, again", || async {
+        handler.deliveries("I2") > delivered + 1
+    })
+    .await;
+}

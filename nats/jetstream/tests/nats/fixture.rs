@@ -1,0 +1,239 @@
+//! A nats-server of a test's own, and connections to it as the services and as an administrator.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use ::jetstream::{
+    connection::{Connection, Settings},
+    streams::{self, Options, PAY_OUTCOMES, PAY_REQUESTS},
+};
+use async_nats::jetstream;
+use local_stack::{Keys, Program, Spec, User, free_port, tool, workspace_root};
+use payment_contract::{InvoiceId, Money, PaymentId, messages::PayRequestV1};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio_util::task::AbortOnDropHandle;
+
+/// Everything a test waits for happens within this, also on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// Short, so that tests of redelivery are.
+pub(crate) const ACK_WAIT: Duration = Duration::from_secs(2);
+
+pub(crate) const OPTIONS: Options = Options {
+    replicas: 1,
+    ack_wait: ACK_WAIT,
+};
+
+/// Waits until the condition holds.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + LIMIT;
+    while !condition().await {
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{what} did not happen within {LIMIT:?}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) directory: TempDir,
+    pub(crate) keys: Keys,
+    pub(crate) port: u16,
+    program: Program,
+    admins: BTreeMap<&'static str, String>,
+}
+
+impl Server {
+    pub(crate) async fn start() -> Self {
+        let server = Self::stopped();
+        server.start_again().await;
+        server
+    }
+
+    /// All ready but not running.
+    pub(crate) fn stopped() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let keys = Keys::generate(&directory.path().join("keys"), &[]).unwrap();
+        let port = free_port();
+        let admins = ["INVOICE", "PAYMENT"].map(|account| (account, nkeys::KeyPair::new_user()));
+        let config = configuration(directory.path(), &admins);
+        let mut spec = Spec::new(
+            "nats-server",
+            tool("nats-server").unwrap(),
+            directory.path().join("log"),
+        );
+        spec.args = vec!["--config".into(), config.into_os_string()];
+        spec.env = keys.public_keys().unwrap().into_iter().collect();
+        let quoted = |path: PathBuf| format!("\"{}\"", path.display());
+        spec.env.extend(
+            [
+                ("NATS_SERVER_NAME", "test".to_owned()),
+                ("NATS_HOST", "127.0.0.1".to_owned()),
+                ("NATS_PORT", port.to_string()),
+                ("NATS_MONITOR", format!("127.0.0.1:{}", free_port())),
+                ("NATS_STORE_DIR", quoted(directory.path().join("store"))),
+                ("NATS_PID_FILE", quoted(directory.path().join("pid"))),
+                ("NATS_TLS_CERT", quoted(keys.server_certificate_file())),
+                ("NATS_TLS_KEY", quoted(keys.server_key_file())),
+            ]
+            .map(|(name, value)| (name.to_owned(), value)),
+        );
+        let admins = admins
+            .map(|(account, pair)| (account, pair.seed().unwrap()))
+            .into();
+        Self {
+            directory,
+            keys,
+            port,
+            program: Program::new(spec),
+            admins,
+        }
+    }
+
+    pub(crate) async fn start_again(&self) {
+        self.program.start().await.unwrap();
+        eventually("nats-server's start", || async {
+            tokio::net::TcpStream::connect(("127.0.0.1", self.port))
+                .await
+                .is_ok()
+        })
+        .await;
+    }
+
+    pub(crate) async fn kill9(&self) {
+        self.program.kill9().await;
+    }
+
+    pub(crate) fn wipe_store(&self) {
+        fs::remove_dir_all(self.directory.path().join("store")).unwrap();
+    }
+
+    pub(crate) fn settings(&self, user: User) -> Settings {
+        Settings {
+            name: user.as_str(),
+            url: format!("tls://127.0.0.1:{}", self.port),
+            nkey_seed: self.keys.seed(user).unwrap(),
+            ca_file: Some(self.keys.ca_file()),
+        }
+    }
+
+    pub(crate) async fn connect(&self, user: User) -> Connection {
+        let connection = Connection::init(self.settings(user)).await.unwrap();
+        connected(&connection).await;
+        connection
+    }
+
+    /// May do anything in an account.
+    pub(crate) async fn admin(&self, account: &str) -> jetstream::Context {
+        let client = async_nats::ConnectOptions::with_nkey(self.admins[account].clone())
+            .require_tls(true)
+            .add_root_certificates(self.keys.ca_file())
+            .connect(format!("tls://127.0.0.1:{}", self.port))
+            .await
+            .unwrap();
+        jetstream::new(client)
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+}
+
+pub(crate) async fn connected(connection: &Connection) {
+    let mut link = connection.link();
+    let up = link.wait_for(|link| link.connected);
+    tokio::time::timeout(LIMIT, up)
+        .await
+        .expect("connects in time")
+        .unwrap();
+}
+
+/// Makes the streams whenever they are gone, as each service does for its own.
+pub(crate) fn guard(connection: &Connection, own: streams::Definition) -> AbortOnDropHandle<()> {
+    let jetstream = connection.own_jetstream();
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            let _ = streams::ensure(&jetstream, own, OPTIONS).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }))
+}
+
+/// Both services' connections, with both streams made and kept.
+pub(crate) struct Pair {
+    pub(crate) server: Server,
+    pub(crate) invoice_app: Connection,
+    pub(crate) payment_provider: Connection,
+    guards: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Pair {
+    pub(crate) async fn start() -> Self {
+        let server = Server::start().await;
+        let invoice_app = server.connect(User::InvoiceApp).await;
+        let payment_provider = server.connect(User::PaymentProvider).await;
+        streams::ensure(&invoice_app.own_jetstream(), PAY_REQUESTS, OPTIONS)
+            .await
+            .unwrap();
+        streams::ensure(&payment_provider.own_jetstream(), PAY_OUTCOMES, OPTIONS)
+            .await
+            .unwrap();
+        let guards = Vec::new();
+        let mut pair = Self {
+            server,
+            invoice_app,
+            payment_provider,
+            guards,
+        };
+        pair.guard();
+        pair
+    }
+}
+
+impl Pair {
+    /// From now on streams and durables are made again when they are gone.
+    pub(crate) fn guard(&mut self) {
+        self.guards = vec![
+            guard(&self.invoice_app, PAY_REQUESTS),
+            guard(&self.payment_provider, PAY_OUTCOMES),
+        ];
+    }
+
+    /// From now on they are not.
+    pub(crate) fn unguard(&mut self) {
+        self.guards.clear();
+    }
+}
+
+pub(crate) fn pay_request(number: usize) -> PayRequestV1 {
+    PayRequestV1 {
+        payment_id: PaymentId::generate(),
+        invoice_id: InvoiceId::generate(),
+        invoice_number: format!("I{number}"),
+        amount: Money::parse("12.15", "EUR").unwrap(),
+        attempt: 1,
+        requested_at: OffsetDateTime::now_utc(),
+    }
+}
+
+/// The deployed configuration with one more user an account, who may do anything there, and with a shorter queue before each
+/// stream: what goes beyond it is dropped, as with a slow disk.
+fn configuration(directory: &Path, admins: &[(&str, nkeys::KeyPair)]) -> PathBuf {
+    let deployed = workspace_root().join("nats");
+    let mut text = fs::read_to_string(deployed.join("nats-server.conf")).unwrap();
+    for (account, admin) in admins {
+        let start = text.find(&format!("\n    {account} {{")).unwrap();
+        let users = start + text[start..].find("users: [").unwrap() + "users: [".len();
+        text.insert_str(users, &format!("{{ nkey: {} }}, ", admin.public_key()));
+    }
+    text = text.replace("jetstream {\n", "jetstream {\n    max_buffered_msgs: 1500\n");
+    fs::copy(deployed.join("cluster.conf"), directory.join("cluster.conf")).unwrap();
+    let path = directory.join("nats-server.conf");
+    fs::write(&path, text).unwrap();
+    path
+}

@@ -1,0 +1,229 @@
+//! What a measurement stands on: the stack that `bin/just up` runs, in release, with its durable settings, thrown away
+//! afterwards. Each repetition has one of its own, so that none is slowed down by what an earlier one left.
+
+use std::time::{Duration, Instant};
+
+use local_stack::{Ports, Service, ServiceKind, Stack, StackOptions};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use tempfile::TempDir;
+
+use super::usage::{Meter, Watched};
+use acceptance::{Client, Error, Report, Result, system::count, wait};
+use reconcile::BankBooks;
+
+/// How long a service may take to stop or start in between.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+/// Whatever was asked for is paid by then, or never.
+const SETTLE_LIMIT: Duration = Duration::from_mins(10);
+/// One import holds this many lines at most: its body stays some megabytes small.
+const IMPORTED_AT_ONCE: u32 = 100_000;
+
+/// A running stack.
+#[derive(Debug)]
+pub struct Ground {
+    // Dropped in this order.
+    replicas: Vec<(ServiceKind, Service)>,
+    others: Vec<Watched>,
+    stack: Stack,
+    _directory: TempDir,
+}
+
+impl Ground {
+    /// Starts one as it is configured by default.
+    pub async fn open() -> Result<Self> {
+        Self::open_with(|_| {}).await
+    }
+
+    /// Starts one with other options.
+    pub async fn open_with(configure: impl FnOnce(&mut StackOptions)) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("bench-").tempdir()?;
+        let mut options = StackOptions::for_tests(directory.path())?;
+        options.ports = Ports::free();
+        // As `up` has it. Everything here is about what durable payments cost.
+        options.durable = true;
+        configure(&mut options);
+        let stack = Stack::start(options).await?;
+        Ok(Self {
+            replicas: Vec::new(),
+            others: Vec::new(),
+            stack,
+            _directory: directory,
+        })
+    }
+
+    /// Its processes.
+    #[must_use]
+    pub const fn stack(&self) -> &Stack {
+        &self.stack
+    }
+
+    /// A caller of its API.
+    pub fn client(&self) -> Result<Client> {
+        Client::try_new(&self.stack.invoice_app().url())
+    }
+
+    /// Starts a second replica of each service.
+    pub async fn add_replicas(&mut self) -> Result<()> {
+        for kind in [ServiceKind::InvoiceApp, ServiceKind::PaymentProvider] {
+            let options = self.stack.another(kind, &format!("{}-2", kind.as_str()))?;
+            self.replicas.push((kind, Service::start(options).await?));
+        }
+        Ok(())
+    }
+
+    /// Watches a process more, which belongs to the measurement and not to the stack.
+    pub fn watch(&mut self, name: &'static str, pid: u32) {
+        self.others.push(Watched {
+            name,
+            pid,
+            with_children: false,
+        });
+    }
+
+    /// Stops the services, for measurements without them.
+    pub async fn stop_services(&self) {
+        tokio::join!(
+            self.stack.invoice_app().stop(STOP_LIMIT),
+            self.stack.payment_provider().stop(STOP_LIMIT)
+        );
+    }
+
+    /// Starts them again.
+    pub async fn start_services(&self) -> Result<()> {
+        self.stack.invoice_app().start_again().await?;
+        self.stack.payment_provider().start_again().await?;
+        Ok(())
+    }
+
+    /// Its processes, for a meter. Those that do not run cost nothing and are left out.
+    #[must_use]
+    pub fn watched(&self) -> Vec<Watched> {
+        let mut programs = vec![
+            ("invoice-app", self.stack.invoice_app().program()),
+            ("payment-provider", self.stack.payment_provider().program()),
+            ("nats-server", self.stack.nats().program()),
+            ("postgres", self.stack.postgres().program()),
+        ];
+        for (kind, service) in &self.replicas {
+            programs.push((kind.as_str(), service.program()));
+        }
+        let running = programs.into_iter().filter(|(_, program)| {
+            program
+                .process()
+                .is_some_and(|process| process.exit_status().is_none())
+        });
+        let watched = running.map(|(name, program)| Watched {
+            name,
+            pid: program.pid(),
+            with_children: name == "postgres",
+        });
+        watched.chain(self.others.iter().cloned()).collect()
+    }
+
+    /// A meter of all of them.
+    pub async fn meter(&self) -> Result<Meter> {
+        Meter::start(self.watched(), &self.stack.invoice_database_url()).await
+    }
+
+    /// Imports `invoices` unpaid ones, numbered `<prefix>1` and so on; answers with how long that took.
+    pub async fn import(&self, prefix: &str, invoices: u32) -> Result<Duration> {
+        let client = self.client()?;
+        let mut took = Duration::ZERO;
+        let mut first = 1;
+        while first <= invoices {
+            let last = invoices.min(first + IMPORTED_AT_ONCE - 1);
+            let lines = lines(prefix, first, last);
+            let began = Instant::now();
+            let imported = client.import(lines).await?;
+            took += began.elapsed();
+            if acceptance::client::count(&imported, "/created") != u64::from(last - first + 1) {
+                return Err(Error::new(format!("not all invoices were imported: {imported}")));
+            }
+            first = last + 1;
+        }
+        Ok(took)
+    }
+
+    /// Brings the databases to rest, so that a measurement pays for its own writes and nobody else's: statistics and
+    /// visibility as autovacuum leaves them, everything on disk. The first change of each page after a checkpoint is
+    /// logged as a whole page, so nothing is made cheaper by this.
+    pub async fn settle_databases(&self) -> Result<()> {
+        for url in [
+            self.stack.invoice_database_url(),
+            self.stack.payment_database_url(),
+        ] {
+            settle_database(&url).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until no payment is open.
+    pub async fn wait_until_settled(&self) -> Result<()> {
+        let url = self.stack.invoice_database_url();
+        let query = "select count(*) from payments where status = 'requested'";
+        wait::eventually_within(SETTLE_LIMIT, "no payment is open", || async {
+            Ok((count(&url, query).await? == 0).then_some(()))
+        })
+        .await
+    }
+
+    /// The check. Fails unless everything matches and exactly so many payments succeeded.
+    pub async fn expect_succeeded(&self, payments: usize) -> Result<Report> {
+        self.check_against(BankBooks::Simulated)
+            .await?
+            .expect_succeeded(payments)
+    }
+
+    /// The check, against this bank's books.
+    pub async fn check_against(&self, bank: BankBooks) -> Result<Report> {
+        reconcile::check_at_rest(
+            &self.stack.invoice_database_url(),
+            &self.stack.payment_database_url(),
+            bank,
+        )
+        .await
+    }
+
+    /// Stops everything in good order.
+    pub async fn close(self) {
+        for (_, service) in &self.replicas {
+            service.stop(STOP_LIMIT).await;
+        }
+        self.stack.stop().await;
+    }
+}
+
+/// See [`Ground::settle_databases`].
+pub async fn settle_database(url: &str) -> Result<()> {
+    let mut database = PgConnection::connect(url).await?;
+    database.execute("vacuum (analyze)").await?;
+    database.execute("checkpoint").await?;
+    Ok(database.close().await?)
+}
+
+/// Runs statements that a measurement needs done and does not measure.
+pub async fn execute(url: &str, statements: &str) -> Result<()> {
+    let mut database = PgConnection::connect(url).await?;
+    database.execute(AssertSqlSafe(statements)).await?;
+    Ok(database.close().await?)
+}
+
+/// Import lines. Amounts differ, in three currencies, so that messages go to several subjects.
+fn lines(prefix: &str, first: u32, last: u32) -> String {
+    use std::fmt::Write as _;
+    let mut lines = String::new();
+    for n in first..=last {
+        let currency = match n % 3 {
+            0 => "EUR",
+            1 => "GBP",
+            _ => "DKK",
+        };
+        let (value, cents) = (1 + n % 997, n % 100);
+        // Writing into a string cannot fail.
+        let _ = writeln!(
+            lines,
+            r#"{{"number":"{prefix}{n}","amount":{{"value":"{value}.{cents:02}","currency":"{currency}"}}}}"#
+        );
+    }
+    lines
+}

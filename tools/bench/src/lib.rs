@@ -1,0 +1,298 @@
+//! The benchmark: measures the system, the original it grew from, and what its parts alone allow, in one run on one machine.
+
+use std::path::PathBuf;
+
+use acceptance::{Error, Result};
+use reconcile::BankBooks;
+
+pub mod backlog;
+pub mod ground;
+pub mod limit;
+pub mod lists;
+pub mod machine;
+pub mod original;
+pub mod pay_all;
+pub mod pay_each;
+pub mod proc;
+pub mod report;
+pub mod seed;
+pub mod size;
+pub mod statistics;
+pub mod table;
+pub mod targets;
+pub mod usage;
+
+use ground::Ground;
+use pay_each::bank::RemoteBank;
+use report::Report;
+use table::mebibytes;
+
+/// A part of the benchmark that can be asked for alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Part {
+    /// What the challenge does: a call for each invoice, in sequence, all in memory.
+    Original,
+    /// What Postgres and NATS alone allow.
+    Limit,
+    /// One call that pays everything.
+    PayAll,
+    /// The same with two replicas of each service.
+    Replicas,
+    /// The same in a small and in a large table; and importing and listing in the large one.
+    Growth,
+    /// Single payments at a constant rate.
+    PayEach,
+    /// The same through a bank that is slow, times out and declines.
+    PayEachBank,
+    /// Memory at rest, and the time to start.
+    Size,
+    /// A very large call, worked off at an even rate. Takes minutes.
+    Backlog,
+}
+
+/// How much to measure.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Which parts.
+    pub parts: Vec<Part>,
+    /// How often each is repeated.
+    pub repetitions: u32,
+    /// How many invoices one call pays.
+    pub invoices: u32,
+    /// How many a small and a large table hold before.
+    pub tables: (u32, u32),
+    /// Seconds for which a rate has to be kept up.
+    pub seconds: u32,
+    /// Where the figures go, for programs.
+    pub json: PathBuf,
+}
+
+impl Options {
+    fn has(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+}
+
+/// Measures, repetition by repetition, so that what disturbs the machine for a while disturbs all parts alike.
+pub async fn run(options: &Options) -> Result<Report> {
+    let mut report = Report {
+        machine: machine::facts(),
+        ..Report::default()
+    };
+    let large = if options.has(Part::Growth) {
+        Some(large_table(options, &mut report).await?)
+    } else {
+        None
+    };
+    for repetition in 1..=options.repetitions {
+        say(&format!("repetition {repetition} of {}", options.repetitions));
+        compared(options, &mut report).await?;
+        if options.has(Part::Replicas) {
+            replicas(options, &mut report).await?;
+        }
+        if let Some(large) = &large {
+            growth(options, large, repetition, &mut report).await?;
+        }
+    }
+    if let Some(large) = large {
+        large.close().await;
+    }
+    if options.has(Part::PayEach) {
+        pay_each(options, &mut report).await?;
+    }
+    if options.has(Part::PayEachBank) {
+        pay_each_bank(options, &mut report).await?;
+    }
+    if options.has(Part::Backlog) {
+        say("backlog");
+        let ground = open(&mut report).await?;
+        backlog::measure(&ground, options.tables.1, &mut report).await?;
+        ground.close().await;
+    }
+    for (process, figure) in [
+        ("invoice-app", "peak.invoice-app"),
+        ("payment-provider", "peak.payment-provider"),
+    ] {
+        if let Some(peak) = report.peaks.get(process) {
+            report.note(figure, "MiB", mebibytes(*peak));
+        }
+    }
+    report.targets = targets::judge(&report);
+    report.write(&options.json)?;
+    Ok(report)
+}
+
+async fn open(report: &mut Report) -> Result<Ground> {
+    let ground = Ground::open().await?;
+    report.settings = machine::settings(&ground).await?;
+    Ok(ground)
+}
+
+/// The rates that are compared with each other, one straight after another.
+async fn compared(options: &Options, report: &mut Report) -> Result<()> {
+    let invoices = u64::from(options.invoices);
+    if options.has(Part::Original) {
+        say("original");
+        let run = original::measure(options.invoices).await?;
+        report.note("original", "invoices/s", run.rate);
+        report.note_usage("original", invoices, run.usage);
+    }
+    if ![Part::Limit, Part::PayAll, Part::Size]
+        .iter()
+        .any(|part| options.has(*part))
+    {
+        return Ok(());
+    }
+    let ground = open(report).await?;
+    if options.has(Part::Limit) {
+        ground.stop_services().await;
+        say("limit.postgres");
+        let postgres = limit::postgres::measure(&ground, options.invoices).await?;
+        say("limit.nats");
+        let nats = limit::nats::measure(&ground, options.invoices).await?;
+        report.note("limit.postgres", "invoices/s", postgres.rate);
+        report.note("limit.nats", "invoices/s", nats.rate);
+        report.note("limit", "invoices/s", limit::combined(postgres.rate, nats.rate));
+        report.note_usage("limit.postgres", invoices, postgres.usage);
+        report.note_usage("limit.nats", invoices, nats.usage);
+        ground.start_services().await?;
+    }
+    if options.has(Part::Size) {
+        say("size");
+        size::measure(&ground, report).await?;
+    }
+    if options.has(Part::PayAll) {
+        pay_all(&ground, "pay_all", ("B", options.invoices, 0), report).await?;
+    }
+    ground.close().await;
+    Ok(())
+}
+
+/// Answers with how many invoices a second were imported.
+async fn pay_all(
+    ground: &Ground,
+    name: &str,
+    (prefix, invoices, paid_before): (&str, u32, u64),
+    report: &mut Report,
+) -> Result<f64> {
+    say(name);
+    let (run, imported) = pay_all::measure(ground, prefix, invoices, paid_before).await?;
+    report.note(name, "invoices/s", run.rate);
+    report.note_usage(name, u64::from(invoices), run.usage);
+    Ok(imported)
+}
+
+async fn replicas(options: &Options, report: &mut Report) -> Result<()> {
+    let mut ground = open(report).await?;
+    ground.add_replicas().await?;
+    pay_all(&ground, "replicas", ("B", options.invoices, 0), report).await?;
+    ground.close().await;
+    Ok(())
+}
+
+/// A large table, with what importing into it and listing it takes.
+async fn large_table(options: &Options, report: &mut Report) -> Result<Ground> {
+    let (_, rows) = options.tables;
+    say(&format!("filling a table with {rows} paid invoices"));
+    let ground = open(report).await?;
+    seed::paid(&ground, rows).await?;
+    say("list");
+    lists::measure(&ground.client()?, rows, report).await?;
+    Ok(ground)
+}
+
+/// A small and the large table in turn.
+async fn growth(options: &Options, large: &Ground, repetition: u32, report: &mut Report) -> Result<()> {
+    let (few, many) = options.tables;
+    let small = open(report).await?;
+    seed::paid(&small, few).await?;
+    pay_all(
+        &small,
+        "growth.small",
+        ("B", options.invoices, u64::from(few)),
+        report,
+    )
+    .await?;
+    small.close().await;
+    let paid_before = u64::from(many) + u64::from(options.invoices) * u64::from(repetition - 1);
+    let prefix = format!("B{repetition}-");
+    let imported = pay_all(
+        large,
+        "growth.large",
+        (&prefix, options.invoices, paid_before),
+        report,
+    )
+    .await?;
+    report.note("import", "invoices/s", imported);
+    // So that nothing is left to be vacuumed there while something else is measured.
+    large.settle_databases().await
+}
+
+async fn pay_each(options: &Options, report: &mut Report) -> Result<()> {
+    say("pay_each");
+    let ground = open(report).await?;
+    let (search, succeeded) = pay_each::measure(&ground, options.seconds).await?;
+    note_search("pay_each", search, report)?;
+    expect_all(ground.check_against(BankBooks::Simulated).await?, succeeded)?;
+    ground.close().await;
+    Ok(())
+}
+
+async fn pay_each_bank(options: &Options, report: &mut Report) -> Result<()> {
+    let seed = rand::random();
+    say(&format!("pay_each.bank, seed {seed}"));
+    let bank = RemoteBank::start(seed).await?;
+    let mut ground = Ground::open_with(|stack| {
+        let settings = [("gateway.kind", "http"), ("gateway.url", bank.url())];
+        stack
+            .payment_provider
+            .extend(settings.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    })
+    .await?;
+    report.settings = machine::settings(&ground).await?;
+    ground.watch("bank", bank.pid());
+    let (search, succeeded) = pay_each::measure(&ground, options.seconds).await?;
+    note_search("pay_each.bank", search, report)?;
+    let kept = bank.books().await?;
+    if let Some(complaint) = kept.complaints.first() {
+        return Err(Error::new(format!("the bank complained: {complaint}")));
+    }
+    expect_all(ground.check_against(kept.record()?).await?, succeeded)?;
+    ground.close().await;
+    Ok(())
+}
+
+/// Everything matches, and no answer that told of a success is without one.
+fn expect_all(report: reconcile::Report, succeeded: u64) -> Result<()> {
+    let report = report.expect_clean()?;
+    if u64::try_from(report.succeeded)? < succeeded {
+        return Err(Error::new(format!(
+            "{succeeded} answers told of a success, but: {report}"
+        )));
+    }
+    Ok(())
+}
+
+fn note_search(name: &str, search: pay_each::Search, report: &mut Report) -> Result<()> {
+    report.note(name, "invoices/s", search.highest.rate);
+    for (place, step) in [("highest", &search.highest), ("tenth", &search.tenth)] {
+        for (percentile, value) in [("p50", step.p50), ("p99", step.p99), ("p99.9", step.p999)] {
+            report.note(&format!("{name}.{place}.{percentile}"), "ms", value);
+        }
+    }
+    if name == "pay_each" {
+        report.note("commit", "ms", search.commit);
+    }
+    let (invoices, usage) = search.usage;
+    report.note_usage(name, invoices, usage);
+    report
+        .details
+        .insert(name.to_owned(), serde_json::to_value(search.steps)?);
+    Ok(())
+}
+
+/// Progress goes where it does not disturb the table.
+fn say(what: &str) {
+    eprintln!("bench: {what} ...");
+}

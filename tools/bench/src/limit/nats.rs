@@ -1,0 +1,212 @@
+//! `limit.nats`: the messages of paying, published, taken and acknowledged through both streams, both accounts and TLS, by
+//! the services' own code for that: no Postgres, no HTTP, no services.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use jetstream::{
+    connection::{Connection, Settings},
+    delivery::{self, DeadLetter, Decision, Decisions, Handler, Received},
+    publish::{Outgoing, Publisher},
+    streams::{self, ACK_WAIT, Options, PAY_OUTCOMES, PAY_REQUESTS},
+};
+use local_stack::{NatsServer, User};
+use payment_contract::{
+    InvoiceId, Money, PaymentId,
+    messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
+    trace::TraceParent,
+};
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{ground::Ground, statistics::rate, usage::Run};
+use acceptance::{Error, Result};
+
+/// Requests published together, as invoice-app's sender does.
+const GROUP: usize = 1000;
+/// As payment-provider by default.
+const PROVIDER: delivery::Settings = settings(2048, 512);
+/// As invoice-app.
+const APP: delivery::Settings = settings(2000, 500);
+/// Connecting to a server on this machine takes milliseconds, and so does each message.
+const LIMIT: Duration = Duration::from_mins(5);
+
+const fn settings(slots: usize, max_batch: usize) -> delivery::Settings {
+    delivery::Settings {
+        slots,
+        max_batch,
+        ack_wait: ACK_WAIT,
+        retry_delay: Duration::from_secs(1),
+        drain: Duration::from_secs(10),
+    }
+}
+
+/// Takes requests, answers each with an outcome that the stream has confirmed.
+struct Answering {
+    publisher: Publisher,
+}
+
+/// Takes outcomes, and counts them.
+struct Counting {
+    taken: AtomicU64,
+    wanted: u64,
+    all: Notify,
+}
+
+/// Sends the messages of `invoices` through. The services must be stopped.
+pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
+    let nats = ground.stack().nats();
+    let (app, provider) = (
+        connect(nats, User::InvoiceApp).await?,
+        connect(nats, User::PaymentProvider).await?,
+    );
+    let options = Options {
+        replicas: 1,
+        ack_wait: ACK_WAIT,
+    };
+    streams::ensure(&app.own_jetstream(), PAY_REQUESTS, options).await?;
+    streams::ensure(&provider.own_jetstream(), PAY_OUTCOMES, options).await?;
+    let mut requests: Vec<Outgoing> = (1..=invoices).map(request).collect::<Result<_>>()?;
+    let counting = Arc::new(Counting {
+        taken: AtomicU64::new(0),
+        wanted: u64::from(invoices),
+        all: Notify::new(),
+    });
+    let answering = Arc::new(Answering {
+        publisher: Publisher::new(provider.clone()),
+    });
+    let publisher = Publisher::new(app.clone());
+    let stop = CancellationToken::new();
+
+    let meter = ground.meter().await?;
+    let answers = tokio::spawn(delivery::run(
+        provider.clone(),
+        PAY_REQUESTS,
+        PROVIDER,
+        answering,
+        stop.clone(),
+    ));
+    let counts = tokio::spawn(delivery::run(
+        app.clone(),
+        PAY_OUTCOMES,
+        APP,
+        Arc::clone(&counting),
+        stop.clone(),
+    ));
+    while !requests.is_empty() {
+        let rest = requests.split_off(requests.len().min(GROUP));
+        publisher.send(std::mem::replace(&mut requests, rest)).await?;
+    }
+    let all = tokio::time::timeout(LIMIT, counting.all.notified()).await;
+    let elapsed = meter.elapsed();
+    let usage = meter.stop(elapsed).await?;
+    stop.cancel();
+    tokio::try_join!(answers, counts)?;
+    all.map_err(|_| Error::new("not every message came through"))?;
+    for connection in [app, provider] {
+        connection.close(Duration::from_secs(5)).await;
+    }
+    Ok(Run {
+        rate: rate(u64::from(invoices), elapsed),
+        usage,
+    })
+}
+
+async fn connect(nats: &NatsServer, user: User) -> Result<Connection> {
+    let connection = Connection::init(Settings {
+        name: user.as_str(),
+        url: nats.url(),
+        nkey_seed: nats.keys().seed(user)?,
+        ca_file: Some(nats.keys().ca_file()),
+    })
+    .await?;
+    let mut link = connection.link();
+    let up = link.wait_for(|link| link.connected);
+    tokio::time::timeout(LIMIT, up).await??;
+    Ok(connection)
+}
+
+fn request(n: u32) -> Result<Outgoing> {
+    let currency = match n % 3 {
+        0 => "EUR",
+        1 => "GBP",
+        _ => "DKK",
+    };
+    let message = PayRequestV1 {
+        payment_id: PaymentId::generate(),
+        invoice_id: InvoiceId::generate(),
+        invoice_number: format!("L{n}"),
+        amount: Money::parse("12.15", currency)?,
+        attempt: 1,
+        requested_at: OffsetDateTime::now_utc(),
+    };
+    Ok(Outgoing::pay_request(&message, 1, Some(TraceParent::generate())))
+}
+
+impl Handler for Answering {
+    type Message = PayRequestV1;
+
+    async fn handle(&self, batch: Vec<Received<PayRequestV1>>, decisions: Decisions) {
+        let (mut tokens, mut outcomes) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
+        for received in batch {
+            let request = received.message;
+            let outcome = PaymentOutcomeV1 {
+                payment_id: request.payment_id,
+                invoice_id: request.invoice_id,
+                status: OutcomeStatus::Succeeded,
+                reason: None,
+                provider_reference: Some(format!("sim-{}", request.invoice_id)),
+                settled_at: OffsetDateTime::now_utc(),
+            };
+            tokens.push(received.token);
+            outcomes.push(Outgoing::payment_outcome(
+                &outcome,
+                received.trace.map(|trace| trace.child()),
+            ));
+        }
+        let confirmed = self.publisher.send_confirmed(outcomes).await;
+        for (token, confirmed) in tokens.into_iter().zip(confirmed) {
+            let decision = match confirmed {
+                Ok(()) => Decision::Done,
+                Err(_) => Decision::Retry(Duration::from_secs(1)),
+            };
+            decisions.decide(token, decision);
+        }
+    }
+
+    async fn bury(
+        &self,
+        letters: Vec<DeadLetter>,
+    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("{} requests could not be read", letters.len()).into())
+    }
+}
+
+impl Handler for Counting {
+    type Message = PaymentOutcomeV1;
+
+    async fn handle(&self, batch: Vec<Received<PaymentOutcomeV1>>, decisions: Decisions) {
+        let mut taken = 0;
+        for received in batch {
+            // One that comes again was counted before.
+            taken += u64::from(received.delivered == 1);
+            decisions.decide(received.token, Decision::Done);
+        }
+        if self.taken.fetch_add(taken, Ordering::Relaxed) + taken >= self.wanted {
+            self.all.notify_one();
+        }
+    }
+
+    async fn bury(
+        &self,
+        letters: Vec<DeadLetter>,
+    ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Err(format!("{} outcomes could not be read", letters.len()).into())
+    }
+}

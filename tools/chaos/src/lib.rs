@@ -1,0 +1,16 @@
+//! The run in which everything fails: faults drawn from one printed seed strike a system under load, and then every book is checked.
+
+mod callers;
+mod counters;
+mod plan;
+mod pulse;
+mod run;
+mod strikes;
+mod verdict;
+mod world;
+
+pub use self::{
+    plan::{Fault, Plan, Strike},
+    run::{Options, REST, run},
+    verdict::Verdict,
+};

@@ -1,0 +1,124 @@
+//! A chaos run from start to verdict.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{task::JoinSet, time::Instant};
+
+use super::{
+    Plan, Verdict,
+    callers::{Caller, Promises},
+    counters::Counters,
+    pulse::Pulse,
+    strikes::Strikes,
+    world::World,
+};
+use acceptance::{Error, Result, SeededRng, System, eventually_within, system};
+use bank_simulator::Mix;
+
+/// Callers at once.
+const CALLERS: usize = 4;
+/// Calls under way when the faults are over end within this.
+const LAST_CALLS: Duration = Duration::from_mins(2);
+/// Which run.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Decides about every fault, and about what callers do.
+    pub seed: u64,
+    /// How long faults strike.
+    pub length: Duration,
+    /// How long everything may take to come to rest afterwards.
+    pub rest: Duration,
+}
+
+/// A request that was lost over and over is sent again within 10 minutes, and a bank's answer looked up within one.
+pub const REST: Duration = Duration::from_mins(12);
+
+/// Runs, prints what it does, and judges. An error means that the run itself failed.
+pub async fn run(options: Options) -> Result<Verdict> {
+    let plan = Plan::new(options.seed, options.length);
+    eprintln!("seed {}, {} s:\n{plan}", options.seed, options.length.as_secs());
+    let mut world = Box::pin(World::start(options.seed)).await?;
+    let counters = Counters::default();
+    let pulse = Pulse::default();
+    let strikes = Strikes::default();
+    let promises = Promises::default();
+    let ended = tokio::select! {
+        never = counters.watch(&world) => never,
+        never = pulse.watch(&world) => never,
+        // Large, since it waits for three lanes at once.
+        ended = Box::pin(load_and_strike(&world, &plan, &strikes, &promises, options)) => ended,
+    };
+    if let Err(error) = ended {
+        world.system.keep_logs();
+        return Err(error);
+    }
+    let verdict = Verdict::of(&world, &strikes, &pulse, &counters, &promises).await?;
+    if !verdict.is_clean() {
+        world.system.keep_logs();
+    }
+    Ok(verdict)
+}
+
+async fn load_and_strike(
+    world: &World,
+    plan: &Plan,
+    strikes: &Strikes,
+    promises: &Promises,
+    options: Options,
+) -> Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut callers = JoinSet::new();
+    for number in 0..CALLERS {
+        let caller = Caller {
+            number,
+            clients: world.clients()?,
+            chaos: SeededRng::seeded(options.seed.wrapping_add(1 + number as u64)),
+            promises: promises.clone(),
+            stop: Arc::clone(&stop),
+        };
+        callers.spawn(caller.run());
+    }
+    let start = Instant::now();
+    let [services, links, shared] = &plan.lanes;
+    tokio::try_join!(
+        strikes.lane(world, services, start),
+        strikes.lane(world, links, start),
+        strikes.lane(world, shared, start),
+    )?;
+    world.mend();
+    world.bank.set_faults(&Mix::default()).await?;
+    eprintln!("the faults are over after {} s", start.elapsed().as_secs());
+    stop.store(true, Ordering::SeqCst);
+    let last_calls = async {
+        while let Some(ended) = callers.join_next().await {
+            ended??;
+        }
+        Ok::<_, Error>(())
+    };
+    tokio::time::timeout(LAST_CALLS, last_calls).await??;
+    wait_for_rest(&world.system, options.rest).await;
+    eprintln!("at rest after {} s", start.elapsed().as_secs());
+    Ok(())
+}
+
+/// Waits until nothing is open in either book. What stays open, the check names.
+async fn wait_for_rest(system: &System, limit: Duration) {
+    let rest = eventually_within(limit, "nothing is open", || async {
+        let open = system.count_payments("requested").await?
+            + system::count(
+                &system.stack().payment_database_url(),
+                "select count(*) from ledger where status = 'started'",
+            )
+            .await?;
+        Ok((open == 0).then_some(()))
+    });
+    if let Err(error) = rest.await {
+        eprintln!("{error}");
+    }
+}

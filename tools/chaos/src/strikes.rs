@@ -1,0 +1,177 @@
+//! Carries a plan out: each lane strikes one fault after the other, and repairs what it broke.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use local_stack::{Program, Signal};
+use tokio::time::Instant;
+
+use super::{
+    plan::{Damage, Fault, Lane, Replica, Stream, Strike},
+    world::World,
+};
+use acceptance::{Error, Result, eventually, eventually_within};
+use bank_simulator::Mix;
+
+/// A stream that was deleted a moment ago may not be back yet.
+const GONE: Duration = Duration::from_secs(15);
+
+/// What was struck, and when nobody's lease could be trusted.
+#[derive(Debug, Default)]
+pub(super) struct Strikes {
+    struck: Mutex<BTreeMap<&'static str, usize>>,
+    frozen: Mutex<Vec<(SystemTime, SystemTime)>>,
+}
+
+impl Strikes {
+    /// Strikes a lane's faults at their times, counted from `start`.
+    pub(super) async fn lane(&self, world: &World, lane: &Lane, start: Instant) -> Result<()> {
+        for strike in lane {
+            tokio::time::sleep_until(start + strike.at).await;
+            eprintln!("{strike}");
+            self.strike(world, strike)
+                .await
+                .map_err(|error| error.during(&format!("{:?}", strike.fault)))?;
+            let mut struck = self.struck.lock().unwrap_or_else(PoisonError::into_inner);
+            *struck.entry(strike.fault.kind()).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// How often each kind of fault has struck.
+    pub(super) fn struck(&self) -> BTreeMap<&'static str, usize> {
+        self.struck.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When a payment-provider or the bank stood still. No lease keeps a process that is stopped between its last look at
+    /// the clock and its call from making that call when it wakes up; only the idempotency key makes that harmless.
+    pub(super) fn frozen(&self) -> Vec<(SystemTime, SystemTime)> {
+        self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn strike(&self, world: &World, strike: &Strike) -> Result<()> {
+        let lasts = strike.lasts;
+        match strike.fault {
+            Fault::Kill(replica) => {
+                let node = world.node(replica);
+                kill(&node.name, node.service.program()).await?;
+                tokio::time::sleep(lasts).await;
+                // Ready or not: it may have to wait for what another lane has broken.
+                node.service.program().start().await?;
+            }
+            Fault::Freeze(replica) => {
+                let since = SystemTime::now();
+                freeze(world.node(replica).service.program(), lasts).await;
+                if matches!(replica, Replica::Provider(_)) {
+                    self.stood_still(since);
+                }
+            }
+            Fault::Break(link, damage) => {
+                let proxy = world.link(link);
+                match damage {
+                    Damage::Cut => proxy.cut(),
+                    Damage::Delay(by) => proxy.delay(by),
+                    Damage::Silent => proxy.swallow(),
+                    Damage::Deaf => proxy.swallow_answers(),
+                }
+                tokio::time::sleep(lasts).await;
+                proxy.restore();
+            }
+            Fault::KillPostgres => {
+                world.system.stack().postgres().kill9().await;
+                tokio::time::sleep(lasts).await;
+                world.system.stack().postgres().start_again().await?;
+            }
+            Fault::RestartPostgres => world.system.stack().postgres().restart().await?,
+            Fault::KillNats => kill_nats(world, lasts, false).await?,
+            Fault::WipeNats => kill_nats(world, lasts, true).await?,
+            Fault::FreezeNats => freeze(world.admin.program(), lasts).await,
+            Fault::DeleteDurable(stream) => delete(world, stream, true).await?,
+            Fault::DeleteStream(stream) => delete(world, stream, false).await?,
+            Fault::KillBank => {
+                kill("bank-simulator", world.bank.program()).await?;
+                tokio::time::sleep(lasts).await;
+                world.bank.start_again().await?;
+            }
+            Fault::FreezeBank => {
+                let since = SystemTime::now();
+                freeze(world.bank.program(), lasts).await;
+                self.stood_still(since);
+            }
+            Fault::BankFails => {
+                let nothing_works = Mix::try_new([(bank_simulator::Fault::ErrorBefore, 1.0)])?;
+                world.bank.set_faults(&nothing_works).await?;
+                tokio::time::sleep(lasts).await;
+                world.bank.set_faults(&world.mix).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stood_still(&self, since: SystemTime) {
+        let mut frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        frozen.push((since, SystemTime::now()));
+    }
+}
+
+/// kill -9 of a process that must still be running: one that ended by itself is a finding.
+async fn kill(name: &str, program: &Program) -> Result<()> {
+    if let Some(status) = program.process().and_then(|process| process.exit_status()) {
+        return Err(Error::new(format!("{name} had ended by itself: {status}")));
+    }
+    program.kill9().await;
+    Ok(())
+}
+
+async fn freeze(program: &Program, lasts: Duration) {
+    if let Some(process) = program.process() {
+        process.signal(Signal::STOP);
+        tokio::time::sleep(lasts).await;
+        process.signal(Signal::CONT);
+    }
+}
+
+async fn kill_nats(world: &World, lasts: Duration, wipe: bool) -> Result<()> {
+    kill("nats-server", world.admin.program()).await?;
+    if wipe {
+        world.system.stack().nats().wipe_store()?;
+    }
+    tokio::time::sleep(lasts).await;
+    world.admin.program().start().await?;
+    let health = format!("{}/healthz", world.system.stack().nats().monitor_url());
+    eventually("NATS is back", || async {
+        local_stack::wait_for_ok(&health).await?;
+        Ok(Some(()))
+    })
+    .await
+}
+
+/// Deletes a stream, or only its durable, as soon as there is one.
+async fn delete(world: &World, stream: Stream, durable_only: bool) -> Result<()> {
+    let definition = match stream {
+        Stream::Requests => jetstream::streams::PAY_REQUESTS,
+        Stream::Outcomes => jetstream::streams::PAY_OUTCOMES,
+    };
+    let jetstream = world.admin.jetstream(definition.stream).await?;
+    let deleted = eventually_within(GONE, "there is something to delete", || async {
+        let deleted = if durable_only {
+            let (durable, stream) = (definition.durable, definition.stream);
+            jetstream
+                .delete_consumer_from_stream(durable, stream)
+                .await?
+                .success
+        } else {
+            jetstream.delete_stream(definition.stream).await?.success
+        };
+        Ok(deleted.then_some(()))
+    })
+    .await;
+    if let Err(error) = deleted {
+        // Its owner is being kept from making it, which is chaos enough.
+        eprintln!("{}: {error}", definition.stream);
+    }
+    Ok(())
+}
