@@ -23,7 +23,7 @@ RUN cargo chef cook --release --locked --recipe-path recipe.json \
     --package invoice-app --package payment-provider --package probe
 COPY . .
 RUN cargo build --release --locked --package invoice-app --package payment-provider --package probe \
-    && ! grep -l CRASH_POINTS target/release/invoice-app target/release/payment-provider \
+    && ! grep -l FAIL_POINTS target/release/invoice-app target/release/payment-provider \
     && mkdir /out \
     && cp target/release/invoice-app target/release/payment-provider target/release/probe /out/
 

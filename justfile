@@ -90,7 +90,7 @@ crash-matrix *ARGS: _tools
       *) echo "usage: crash-matrix [--pairs]" >&2; exit 64 ;;
     esac
     cargo build --workspace --bins
-    cargo test --package acceptance --test it -- ${crashes[@]+"${crashes[@]}"} "crash_points::every_$which"
+    cargo test --package acceptance --test it -- ${crashes[@]+"${crashes[@]}"} "fail_points::every_$which"
 
 # Let everything fail under load, then check every payment (`--minutes N`, `--seed S`; `--cluster`, `--pairs`: those instead)
 chaos *ARGS: _tools
@@ -192,7 +192,7 @@ _sqlx-prepare CRATE URL:
 
 _release: _tools
     cargo build --release --package invoice-app --package payment-provider --package local-stack
-    @! grep -l CRASH_POINTS target/release/invoice-app target/release/payment-provider
+    @! grep -l FAIL_POINTS target/release/invoice-app target/release/payment-provider
 
 # For those who run just itself instead of bin/just.
 _tools:

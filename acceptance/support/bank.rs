@@ -23,7 +23,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use uuid::Uuid;
 
 use crate::Result;
-use reconcile::{BankBooks, Standing};
+use reconcile::{BankBooks, Status};
 
 /// What becomes of one call to pay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +131,7 @@ impl Bank {
             let (value, currency) = &charge.amount;
             Ok(reconcile::Charge {
                 key: charge.key,
-                standing: Standing::try_new(charge.status, "pending")?,
+                status: Status::try_new(charge.status, "pending")?,
                 amount: Money::parse(value, currency)?,
                 reference: format!("bank-{}", charge.key),
                 age: Duration::ZERO,

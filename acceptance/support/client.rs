@@ -92,8 +92,8 @@ impl Client {
     }
 
     /// The same, and gives up after this long.
-    pub fn with_time_out(url: &str, time_out: Duration) -> Result<Self> {
-        let http = local_stack::http_client(time_out)?;
+    pub fn with_time_out(url: &str, timeout: Duration) -> Result<Self> {
+        let http = local_stack::http_client(timeout)?;
         Ok(Self {
             http,
             url: url.to_owned(),

@@ -19,15 +19,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    change_events,
     config::{Auth, Config},
-    hints,
     http::{self, Api, access::Access},
     metrics,
     paying::Paying,
     payment_outcomes::PaymentOutcomes,
     sender::{self, Sender},
     store::{MIGRATOR, Store},
-    streams_guard::StreamsGuard,
+    stream_provisioner::StreamsGuard,
     sweep::Sweep,
     tokens::TokensFile,
     waiters::Waiters,
@@ -223,13 +223,16 @@ fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, dra
     group.spawn("sender", after(schema.clone(), stop(), sender.run(stop())));
     group.spawn("sweep", after(schema.clone(), stop(), sweep.run(stop())));
     group.spawn("payment_outcomes", after(schema.clone(), stop(), consumer));
-    group.spawn("streams_guard", after(schema.clone(), stop(), guard.run(stop())));
     group.spawn(
-        "hints",
+        "stream_provisioner",
+        after(schema.clone(), stop(), guard.run(stop())),
+    );
+    group.spawn(
+        "change_events",
         after(
             schema.clone(),
             stop(),
-            hints::listen(waiters, connection.clone(), stop()),
+            change_events::listen(waiters, connection.clone(), stop()),
         ),
     );
     group.spawn(

@@ -1,6 +1,6 @@
 //! Creating invoices: one at a time, or all lines of an import at once or none.
 
-use jetstream::crash_point;
+use jetstream::fail_point;
 use payment_contract::InvoiceId;
 use service::database::retry_conflicts;
 use sqlx::{Postgres, Transaction};
@@ -53,9 +53,9 @@ pub async fn create(
         let created = try_create(&mut tx, new).await?;
         if let Created::Invoice(invoice) = &created {
             keep_in_tx(&mut tx, call, &answer(invoice)).await?;
-            crash_point!(InvoiceCreating);
+            fail_point!(InvoiceCreating);
             tx.commit().await?;
-            crash_point!(InvoiceCreated);
+            fail_point!(InvoiceCreated);
         } else {
             tx.rollback().await?;
         }
@@ -185,7 +185,7 @@ impl Import {
         // Before they are: a statement that fails may have been carried out.
         self.staged += i64::try_from(page.len()).unwrap_or(i64::MAX);
         self.store.stage_lines(self.id, page).await?;
-        crash_point!(ImportStaged);
+        fail_point!(ImportStaged);
         Ok(())
     }
 
@@ -215,9 +215,9 @@ impl Import {
         }
         let summary = self.summary(imported);
         keep_in_tx(&mut tx, call.as_ref(), &answer(&summary)).await?;
-        crash_point!(ImportCommitting);
+        fail_point!(ImportCommitting);
         tx.commit().await?;
-        crash_point!(ImportCommitted);
+        fail_point!(ImportCommitted);
         self.staged = 0;
         metrics::created(summary.created);
         Ok(Called::Ran(summary))

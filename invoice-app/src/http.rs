@@ -18,12 +18,12 @@ pub mod answer;
 pub mod body;
 pub mod call;
 pub mod create_invoice;
+pub mod drain_body;
 pub mod fields;
 pub mod get_invoice;
 pub mod get_payment_batch;
 pub mod import_invoices;
 pub mod limits;
-pub mod linger;
 pub mod list_invoices;
 pub mod ndjson;
 pub mod observe;
@@ -116,7 +116,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), limits::in_flight))
         .layer(from_fn_with_state(Arc::clone(&api), limits::when_open))
-        .layer(from_fn(linger::linger))
+        .layer(from_fn(drain_body::linger))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(observe::observe))
         .with_state(api)

@@ -2,9 +2,9 @@
 //! `paying`, `store/paying`, `sender`, `payment_outcomes`, `store/settling`.
 
 pub mod app;
+pub mod change_events;
 pub mod config;
 pub mod creating;
-pub mod hints;
 pub mod http;
 pub mod idempotency;
 pub mod invoice;
@@ -14,7 +14,7 @@ pub mod payment;
 pub mod payment_outcomes;
 pub mod sender;
 pub mod store;
-pub mod streams_guard;
+pub mod stream_provisioner;
 pub mod sweep;
 pub mod tokens;
 pub mod waiters;

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jetstream::crash_point;
+use jetstream::fail_point;
 use payment_contract::{BatchId, InvoiceId, PaymentId, trace::TraceParent};
 use service::{
+    batcher::{BatchPanicked, Batcher},
     database::retry_conflicts,
-    grouped::{Grouped, Lost},
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -21,18 +21,18 @@ use crate::{
         Store,
         idempotency::{check_in_tx, keep_in_tx},
         paying::{
-            Asked, Selection, Terms, allow_time_in_tx, insert_batch_in_tx, just_made, pay_in_tx,
-            skipped_in_tx, status_in_tx,
+            PaymentParams, RequestedPayments, Selection, allow_time_in_tx, insert_batch_in_tx, pay_in_tx,
+            requested_payment, skipped_in_tx, status_in_tx,
         },
     },
     waiters::{Waiter, Waiters},
 };
 
 mod asked_ids;
-mod single_calls;
+mod single_pay_batcher;
 
 use asked_ids::AskedIds;
-use single_calls::{Desk, Grouping, SingleCall};
+use single_pay_batcher::{Desk, Grouping, SingleCall};
 
 /// Calls for more invoices than this take turns: each holds a connection for seconds.
 const LARGE: usize = 500;
@@ -51,14 +51,14 @@ pub struct Paying {
     waiters: Waiters,
     lease: Duration,
     large: Arc<Semaphore>,
-    single_calls: Grouped<SingleCall, Grouping>,
+    single_pay_batcher: Batcher<SingleCall, Grouping>,
 }
 
 /// What became of paying one invoice.
 #[derive(Debug)]
 pub enum PaidOne {
     /// A payment was requested.
-    Asked(Payment, Waiter),
+    Requested(Payment, Waiter),
     /// It is not unpaid.
     NotPayable(invoice::Status),
     /// No such invoice.
@@ -99,7 +99,7 @@ impl Paying {
             waiters,
             lease,
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
-            single_calls: single_calls::grouped(desk),
+            single_pay_batcher: single_pay_batcher::grouped(desk),
         }
     }
 
@@ -111,12 +111,14 @@ impl Paying {
         trace: TraceParent,
     ) -> Result<Called<PaidOne>, sqlx::Error> {
         let single = SingleCall { id, call, trace };
-        match self.single_calls.submit(single.clone()).await {
-            Ok(Grouping::Done(called)) => Ok(called.map(|(payment, waiter)| PaidOne::Asked(payment, waiter))),
+        match self.single_pay_batcher.submit(single.clone()).await {
+            Ok(Grouping::Done(called)) => {
+                Ok(called.map(|(payment, waiter)| PaidOne::Requested(payment, waiter)))
+            }
             // Boxed, since it is rare and large, and every waiting call would have room for it.
             Ok(Grouping::Alone) => Box::pin(self.pay_alone(single)).await,
             Ok(Grouping::Failed(error)) => Err(Grouping::error(error)),
-            Err(Lost) => Err(sqlx::Error::WorkerCrashed),
+            Err(BatchPanicked) => Err(sqlx::Error::WorkerCrashed),
         }
     }
 
@@ -151,7 +153,7 @@ impl Paying {
             tx.rollback().await?;
             return Ok(called);
         }
-        let terms = Terms {
+        let terms = PaymentParams {
             batch_id: None,
             traceparent: Some(trace),
             lease: self.lease,
@@ -169,20 +171,20 @@ impl Paying {
             return Ok(Called::Ran(Err(status)));
         };
         keep_in_tx(&mut tx, call, &Answer::Payment(request.payment_id)).await?;
-        crash_point!(PaymentCommitting);
+        fail_point!(PaymentCommitting);
         tx.commit().await?;
-        crash_point!(PaymentCommitted);
+        fail_point!(PaymentCommitted);
         Ok(Called::Ran(Ok(request)))
     }
 
     async fn hand_over_one(&self, request: Request) -> PaidOne {
         metrics::requested(1);
-        let payment = just_made(&request);
+        let payment = requested_payment(&request);
         // Before the request goes out, so that its outcome cannot be missed.
         let waiter = self.waiters.payment(payment.id);
         self.sender.hand_over(Job::Requests(vec![request])).await;
-        crash_point!(PaymentHandedOver);
-        PaidOne::Asked(payment, waiter)
+        fail_point!(PaymentHandedOver);
+        PaidOne::Requested(payment, waiter)
     }
 
     /// Requests the payment of every unpaid invoice, or of those of `ids` that are unpaid. Runs to its end whatever becomes
@@ -217,7 +219,7 @@ impl Paying {
         ids: Option<&AskedIds>,
         call: Option<&Call>,
         trace: &str,
-    ) -> Result<Called<(Asked, Batch)>, sqlx::Error> {
+    ) -> Result<Called<(RequestedPayments, Batch)>, sqlx::Error> {
         let mut tx = self.store.begin().await?;
         if let Some(called) = check_in_tx(&mut tx, call).await? {
             // Not left to the drop: that would hold the key for a moment longer than the answer takes.
@@ -228,7 +230,7 @@ impl Paying {
             allow_time_in_tx(&mut tx).await?;
         }
         let id = BatchId::generate();
-        let terms = Terms {
+        let terms = PaymentParams {
             batch_id: Some(id),
             traceparent: Some(trace),
             lease: self.lease,
@@ -242,9 +244,9 @@ impl Paying {
         };
         insert_batch_in_tx(&mut tx, id, &asked, Some(trace), &skipped).await?;
         keep_in_tx(&mut tx, call, &Answer::Batch(id)).await?;
-        crash_point!(BatchCommitting);
+        fail_point!(BatchCommitting);
         tx.commit().await?;
-        crash_point!(BatchCommitted);
+        fail_point!(BatchCommitted);
         let batch = Batch {
             id,
             requested: asked.total,
@@ -256,7 +258,7 @@ impl Paying {
         Ok(Called::Ran((asked, batch)))
     }
 
-    async fn hand_over_many(&self, asked: Asked, batch: Batch) -> PaidMany {
+    async fn hand_over_many(&self, asked: RequestedPayments, batch: Batch) -> PaidMany {
         metrics::requested(asked.total);
         let waiter = self.waiters.batch(batch.id);
         if let Some(span) = asked.span {
@@ -267,7 +269,7 @@ impl Paying {
                 Job::Batch(batch.id, span)
             };
             self.sender.hand_over(job).await;
-            crash_point!(BatchHandedOver);
+            fail_point!(BatchHandedOver);
         }
         PaidMany { batch, waiter }
     }

@@ -9,21 +9,21 @@ use std::{
 use futures_util::FutureExt as _;
 use jetstream::{
     connection::Connection,
-    crash_point,
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Token},
+    fail_point,
 };
 use payment_contract::{
     PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
 };
 use service::{
+    batcher::Batcher,
     database::{Fault, GROUP_LIMIT, fault, in_time, retry_conflicts},
-    grouped::Grouped,
 };
 use tracing::{debug, error, warn};
 
 use crate::{
-    hints::{Changed, Hints},
+    change_events::{Changed, Hints},
     metrics,
     payment::{Settlement, settle},
     store::{Store, settling::Found},
@@ -45,7 +45,7 @@ const TRANSACTIONS: usize = 1;
 /// The handler.
 pub struct PaymentOutcomes {
     settling: Arc<Settling>,
-    together: Grouped<Vec<PaymentOutcomeV1>, Settled>,
+    together: Batcher<Vec<PaymentOutcomeV1>, Settled>,
 }
 
 /// What a batch came to, outcome by outcome. The error is shared by all that were settled together.
@@ -79,7 +79,7 @@ impl PaymentOutcomes {
         });
         let together = {
             let settling = Arc::clone(&settling);
-            Grouped::new(BATCHES_TOGETHER, TRANSACTIONS, move |batches| {
+            Batcher::new(BATCHES_TOGETHER, TRANSACTIONS, move |batches| {
                 let settling = Arc::clone(&settling);
                 async move { settling.settle_batches(batches).await }.boxed()
             })
@@ -149,9 +149,9 @@ impl Settling {
     }
 
     async fn settle_round(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
-        crash_point!(OutcomesSettling);
+        fail_point!(OutcomesSettling);
         let found = in_time(GROUP_LIMIT, retry_conflicts(|| self.store.settle(outcomes))).await?;
-        crash_point!(OutcomesSettled);
+        fail_point!(OutcomesSettled);
         let found: HashMap<PaymentId, Found> = found.into_iter().map(|found| (found.id, found)).collect();
         let (mut changed, mut answered) = (Changed::default(), Vec::new());
         let mut waits_ms = Vec::with_capacity(outcomes.len());
@@ -257,7 +257,10 @@ impl Handler for PaymentOutcomes {
         }
     }
 
-    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn dead_letter(
+        &self,
+        letters: Vec<DeadLetter>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         for letter in &letters {
             metrics::dead_letter();
             error!(

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use jetstream::{crash_point, publish::Publisher};
+use jetstream::{fail_point, publish::Publisher};
 use payment_contract::{BatchId, PaymentId};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -172,7 +172,7 @@ impl Sender {
                 return;
             }
         };
-        crash_point!(BatchPageRead);
+        fail_point!(BatchPageRead);
         let Some(last) = page.last().map(|request| request.payment_id) else {
             return;
         };
@@ -226,10 +226,10 @@ pub(crate) async fn send(publisher: &Publisher, requests: Vec<Request>) -> bool 
             ),
         }
     }
-    crash_point!(RequestsPublishing);
+    fail_point!(RequestsPublishing);
     match publisher.send(messages).await {
         Ok(()) => {
-            crash_point!(RequestsPublished);
+            fail_point!(RequestsPublished);
             metrics::requests_sent(count);
             true
         }

@@ -1,12 +1,12 @@
-//! Everything that is kept, in Postgres: one struct over the pool, the statements by topic in the files below.
+//! Everything that is warm, in Postgres: one struct over the pool, the statements by topic in the files below.
 
-use service::database::Kept;
+use service::database::WarmPool;
 use sqlx::{PgPool, Postgres, Transaction};
 
-pub mod created;
 pub mod idempotency;
 pub mod imports;
 pub mod invoices;
+pub mod nats_incarnation;
 pub mod numbers;
 pub mod outbox;
 pub mod paying;
@@ -20,15 +20,15 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
-    kept: Kept,
+    warm: WarmPool,
 }
 
 impl Store {
     /// Over this pool.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        let kept = Kept::new(pool.clone());
-        Self { pool, kept }
+        let warm = WarmPool::new(pool.clone());
+        Self { pool, warm }
     }
 
     /// The pool, for what is shared with other services.
@@ -39,8 +39,8 @@ impl Store {
 
     /// Connections for what a payment waits for.
     #[must_use]
-    pub const fn kept(&self) -> &Kept {
-        &self.kept
+    pub const fn warm(&self) -> &WarmPool {
+        &self.warm
     }
 
     /// Starts a transaction; dropped, it is rolled back.

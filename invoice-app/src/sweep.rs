@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jetstream::{connection::Connection, crash_point, publish::Publisher};
+use jetstream::{connection::Connection, fail_point, publish::Publisher};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -83,13 +83,13 @@ impl Sweep {
         if !self.follow_link().await? {
             return Ok(Swept::Disconnected);
         }
-        crash_point!(SweepClaiming);
+        fail_point!(SweepClaiming);
         let claimed = self
             .store
             .claim_due(PAGE.try_into().unwrap_or(i64::MAX), self.resend_after)
             .await?;
         if !claimed.requests.is_empty() {
-            crash_point!(SweepClaimed);
+            fail_point!(SweepClaimed);
             metrics::requests_claimed(claimed.requests.len());
             let ids: Vec<_> = claimed
                 .requests

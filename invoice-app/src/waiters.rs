@@ -10,7 +10,7 @@ use payment_contract::{BatchId, PaymentId, messages::PaymentOutcomeV1};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::hints::Changed;
+use crate::change_events::Changed;
 
 /// Who waits for what. Cheap to clone.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ use jetstream::{
 };
 use service::{
     admin::{self, Readiness},
-    database::{self, Kept},
+    database::{self, WarmPool},
     shutdown::Process,
     telemetry::{self, chain},
 };
@@ -24,7 +24,7 @@ use crate::{
     outcomes::Outcomes,
     pay_requests::{PayRequests, Policy},
     store::{MIGRATIONS, Store},
-    streams_guard,
+    stream_provisioner,
 };
 
 /// This service's name: to Postgres, and to NATS, where it decides the inbox.
@@ -54,7 +54,7 @@ impl Parts {
     /// Puts them together; nothing is connected yet.
     pub fn try_new(config: &Config) -> Result<Self, Error> {
         let store = Store::new(database::pool(&config.database, NAME)?, config.ledger.lease);
-        let bank = bank(config, store.kept())?;
+        let bank = bank(config, store.warm())?;
         let policy = Policy {
             key_retention: config.gateway.key_retention,
             lease_margin: config.ledger.lease_margin,
@@ -75,14 +75,14 @@ impl Parts {
     }
 }
 
-fn bank(config: &Config, books: &Kept) -> Result<Bank, Error> {
-    let time_out = config.gateway.time_out;
+fn bank(config: &Config, books: &WarmPool) -> Result<Bank, Error> {
+    let timeout = config.gateway.timeout;
     let gateway: Arc<dyn Gateway> = match &config.gateway.kind {
         Kind::Simulated => Arc::new(Simulated::new(books.clone())),
         // Half of the time: a connection that surely was never made is worth knowing before the call's time is over.
-        Kind::Http(url) => Arc::new(Http::try_new(url, time_out / 2)?),
+        Kind::Http(url) => Arc::new(Http::try_new(url, timeout / 2)?),
     };
-    Ok(Bank::new(gateway, time_out, config.gateway.max_concurrent))
+    Ok(Bank::new(gateway, timeout, config.gateway.max_concurrent))
 }
 
 /// A connection to NATS as this service.
@@ -116,8 +116,12 @@ pub async fn serve(config: Config) -> Result<ExitCode, Error> {
         ack_wait: ACK_WAIT,
     };
     background.spawn(
-        "streams_guard",
-        endless(streams_guard::run(connection.clone(), options, background.stop())),
+        "stream_provisioner",
+        endless(stream_provisioner::run(
+            connection.clone(),
+            options,
+            background.stop(),
+        )),
     );
     background.spawn(
         "gauges",

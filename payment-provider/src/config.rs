@@ -42,7 +42,7 @@ pub struct Gateway {
     /// Which bank.
     pub kind: Kind,
     /// The longest a call may take.
-    pub time_out: Duration,
+    pub timeout: Duration,
     /// Calls at once.
     pub max_concurrent: usize,
     /// How long the bank surely remembers a key.
@@ -86,7 +86,7 @@ impl Config {
         let nats = Nats::read(&mut reader);
         let requests = Requests::read(&mut reader);
         let gateway = Gateway::read(&mut reader);
-        let ledger = Ledger::read(&mut reader, gateway.as_ref().map(|gateway| gateway.time_out));
+        let ledger = Ledger::read(&mut reader, gateway.as_ref().map(|gateway| gateway.timeout));
         let effective = reader.effective();
         reader.finish()?;
         let whole = || {
@@ -120,13 +120,13 @@ impl Requests {
 impl Gateway {
     fn read(reader: &mut Reader) -> Option<Self> {
         let kind = Kind::read(reader);
-        let time_out = reader.duration("gateway.timeout_ms");
+        let timeout = reader.duration("gateway.timeout_ms");
         let max_concurrent = count(reader, "gateway.max_concurrent", 100_000);
         let key_retention = reader.duration("gateway.key_retention_s");
         let currencies = currencies(reader);
         Some(Self {
             kind: kind?,
-            time_out: time_out?,
+            timeout: timeout?,
             max_concurrent: max_concurrent?,
             key_retention: key_retention?,
             currencies: currencies?,
@@ -162,11 +162,11 @@ impl Kind {
 }
 
 impl Ledger {
-    fn read(reader: &mut Reader, time_out: Option<Duration>) -> Option<Self> {
+    fn read(reader: &mut Reader, timeout: Option<Duration>) -> Option<Self> {
         let lease = reader.duration("ledger.lease_ms");
         let lease_margin = reader.duration("ledger.lease_margin_ms");
         let (lease, lease_margin) = (lease?, lease_margin?);
-        if time_out.is_some_and(|time_out| lease <= time_out + lease_margin) {
+        if timeout.is_some_and(|timeout| lease <= timeout + lease_margin) {
             let problem = "must be more than gateway.timeout_ms and ledger.lease_margin_ms together";
             reader.mistake("ledger.lease_ms", problem);
             return None;

@@ -91,7 +91,7 @@ pub trait Gateway: Send + Sync + 'static {
 pub struct Bank {
     gateway: Arc<dyn Gateway>,
     lines: Arc<Semaphore>,
-    time_out: Duration,
+    timeout: Duration,
 }
 
 /// One of the bank's lines: holds one of the limited slots, so that whoever waited for it can check what time it is
@@ -104,18 +104,18 @@ pub struct Line<'a> {
 impl Bank {
     /// Guards `gateway`.
     #[must_use]
-    pub fn new(gateway: Arc<dyn Gateway>, time_out: Duration, max_concurrent: usize) -> Self {
+    pub fn new(gateway: Arc<dyn Gateway>, timeout: Duration, max_concurrent: usize) -> Self {
         Self {
             gateway,
             lines: Arc::new(Semaphore::new(max_concurrent)),
-            time_out,
+            timeout,
         }
     }
 
     /// The longest a call can last.
     #[must_use]
-    pub const fn time_out(&self) -> Duration {
-        self.time_out
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Waits for a free line.
@@ -134,10 +134,10 @@ impl Bank {
         answer: BoxFuture<'_, Result<T, CallError>>,
     ) -> Result<T, CallError> {
         let started = Instant::now();
-        let answer = timeout(self.time_out, answer).await.unwrap_or_else(|_| {
+        let answer = timeout(self.timeout, answer).await.unwrap_or_else(|_| {
             Err(CallError::Unknown(format!(
                 "no answer within {} ms",
-                self.time_out.as_millis()
+                self.timeout.as_millis()
             )))
         });
         let result = match &answer {
@@ -151,12 +151,12 @@ impl Bank {
 }
 
 impl Line<'_> {
-    /// [`Gateway::pay`], within the time-out; one that is over is an unknown result.
+    /// [`Gateway::pay`], within the timeout; one that is over is an unknown result.
     pub async fn pay(&self, key: IdempotencyKey, order: &Order) -> Result<Answer, CallError> {
         self.bank.bounded("pay", self.bank.gateway.pay(key, order)).await
     }
 
-    /// [`Gateway::find`], within the time-out.
+    /// [`Gateway::find`], within the timeout.
     pub async fn find(&self, key: IdempotencyKey) -> Result<Option<Answer>, CallError> {
         self.bank.bounded("find", self.bank.gateway.find(key)).await
     }

@@ -190,8 +190,8 @@ pub fn may_call(age: Duration, key_retention: Duration) -> bool {
 
 /// Whether a call that is started now ends before a lease that lasts `left` still.
 #[must_use]
-pub fn outlasts(left: Duration, time_out: Duration, margin: Duration) -> bool {
-    left > time_out + margin
+pub fn outlasts(left: Duration, timeout: Duration, margin: Duration) -> bool {
+    left > timeout + margin
 }
 
 /// What a look-up at the bank means for an open row.

@@ -12,4 +12,4 @@ pub mod metrics;
 pub mod outcomes;
 pub mod pay_requests;
 pub mod store;
-pub mod streams_guard;
+pub mod stream_provisioner;

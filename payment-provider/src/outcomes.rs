@@ -2,11 +2,11 @@
 
 use futures_util::FutureExt as _;
 use jetstream::{
-    crash_point,
+    fail_point,
     publish::{Outgoing, Publisher},
 };
 use payment_contract::{messages::PaymentOutcomeV1, trace::TraceParent};
-use service::{grouped::Grouped, telemetry::chain};
+use service::{batcher::Batcher, telemetry::chain};
 use tracing::warn;
 
 use crate::metrics;
@@ -18,7 +18,7 @@ const GROUPS: usize = 4;
 
 /// Publishes outcomes. Cheap to clone.
 #[derive(Clone)]
-pub struct Outcomes(Grouped<Outgoing, bool>);
+pub struct Outcomes(Batcher<Outgoing, bool>);
 
 /// The stream did not confirm the outcome. It may have it all the same; the finished row is there to publish it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,7 @@ impl Outcomes {
     /// Over a publisher.
     #[must_use]
     pub fn new(publisher: Publisher) -> Self {
-        Self(Grouped::new(LARGEST_GROUP, GROUPS, move |group| {
+        Self(Batcher::new(LARGEST_GROUP, GROUPS, move |group| {
             let publisher = publisher.clone();
             async move { publish_group(&publisher, group).await }.boxed()
         }))
@@ -51,9 +51,9 @@ impl Outcomes {
 
 async fn publish_group(publisher: &Publisher, group: Vec<Outgoing>) -> Vec<bool> {
     let size = group.len();
-    crash_point!(OutcomesPublishing);
+    fail_point!(OutcomesPublishing);
     let results = publisher.send_confirmed(group).await;
-    crash_point!(OutcomesPublished);
+    fail_point!(OutcomesPublished);
     let confirmed: Vec<bool> = results.iter().map(Result::is_ok).collect();
     metrics::outcomes(confirmed.iter().filter(|confirmed| **confirmed).count());
     if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {

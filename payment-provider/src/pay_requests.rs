@@ -5,13 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use jetstream::{
-    crash_point,
     delivery::{DeadLetter, Decision, Decisions, Handler, Received},
+    fail_point,
 };
 use payment_contract::{Currency, messages::PayRequestV1, trace::TraceParent};
 use service::{
+    batcher::Batcher,
     database::{GROUP_LIMIT, in_time},
-    grouped::Grouped,
     telemetry::chain,
 };
 use tracing::{error, warn};
@@ -42,7 +42,7 @@ const GROUPS: usize = 2;
 pub struct Policy {
     /// How long the bank surely remembers a key, less a margin.
     pub key_retention: Duration,
-    /// A call starts only if its lease lasts longer than the bank's time-out by this much.
+    /// A call starts only if its lease lasts longer than the bank's timeout by this much.
     pub lease_margin: Duration,
     /// The currencies the bank takes; empty: all.
     pub currencies: Vec<Currency>,
@@ -65,9 +65,9 @@ pub struct PayRequests {
     outcomes: Outcomes,
     policy: Arc<Policy>,
     intents: Intents,
-    results: Grouped<ResultToRecord, Result<Recorded, store::Error>>,
-    renewals: Grouped<Renewal, bool>,
-    releases: Grouped<Release, ()>,
+    results: Batcher<ResultToRecord, Result<Recorded, store::Error>>,
+    renewals: Batcher<Renewal, bool>,
+    releases: Batcher<Release, ()>,
 }
 
 impl PayRequests {
@@ -75,15 +75,15 @@ impl PayRequests {
     #[must_use]
     pub fn new(store: Store, bank: Bank, outcomes: Outcomes, policy: Policy) -> Self {
         let ledger = store.clone();
-        let results = Grouped::new(LARGEST_GROUP, GROUPS, move |results: Vec<ResultToRecord>| {
+        let results = Batcher::new(LARGEST_GROUP, GROUPS, move |results: Vec<ResultToRecord>| {
             let ledger = ledger.clone();
             async move {
-                crash_point!(ResultsWriting);
+                fail_point!(ResultsWriting);
                 let recording = async { Ok(ledger.record(&results).await) };
                 let recorded = in_time(GROUP_LIMIT, recording)
                     .await
                     .unwrap_or_else(|silent: store::Error| vec![Err(silent); results.len()]);
-                crash_point!(ResultsWritten);
+                fail_point!(ResultsWritten);
                 if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
                     warn!(
                         results = results.len(),
@@ -145,7 +145,10 @@ impl Handler for PayRequests {
         .await;
     }
 
-    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn dead_letter(
+        &self,
+        letters: Vec<DeadLetter>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         service::dead_letters::insert(self.store.pool(), &letters).await?;
         metrics::dead_letters(letters.len());
         for letter in &letters {

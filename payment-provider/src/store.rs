@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use payment_contract::{Currency, Money, messages::OutcomeStatus, trace::TraceParent};
-use service::database::{Fault, Kept};
+use service::database::{Fault, WarmPool};
 use sqlx::{PgPool, migrate::Migrator};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -58,7 +58,7 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
-    kept: Kept,
+    warm: WarmPool,
     lease: Duration,
 }
 
@@ -66,8 +66,8 @@ impl Store {
     /// Over a pool; leases last `lease`.
     #[must_use]
     pub fn new(pool: PgPool, lease: Duration) -> Self {
-        let kept = Kept::new(pool.clone());
-        Self { pool, kept, lease }
+        let warm = WarmPool::new(pool.clone());
+        Self { pool, warm, lease }
     }
 
     /// The pool, for what is not the ledger's.
@@ -78,8 +78,8 @@ impl Store {
 
     /// Connections for what a payment waits for.
     #[must_use]
-    pub const fn kept(&self) -> &Kept {
-        &self.kept
+    pub const fn warm(&self) -> &WarmPool {
+        &self.warm
     }
 
     /// How long leases last.

@@ -12,9 +12,9 @@ use sqlx::{
 
 use crate::{config, telemetry::chain};
 
-mod kept;
+mod warm_pool;
 
-pub use kept::{Kept, Lent};
+pub use warm_pool::{WarmConnection, WarmPool};
 
 /// Longer than the largest batch takes, far shorter than anyone would wait.
 const STATEMENT_TIMEOUT: &str = "60s";
@@ -45,7 +45,7 @@ pub const SESSION: [(&str, &str); 11] = [
 const STATEMENT_CACHE: usize = 256;
 /// A connection idle for longer is asked whether it still lives before it is used. Busy ones are not: that would be a
 /// round trip for every query, and a connection that just worked tells of a restart by the error of its query. (The pool
-/// asks those that come back all the same: see [`Kept`].)
+/// asks those that come back all the same: see [`WarmPool`].)
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 /// How often the password file is looked at.
 const PASSWORD_CHECK: Duration = Duration::from_secs(10);
@@ -289,7 +289,7 @@ fn fault_of_state(state: &str) -> Fault {
     match state {
         // serialization_failure, deadlock_detected
         "40001" | "40P01" => Fault::Conflict,
-        // query_canceled (a time-out), lock_not_available, read_only_sql_transaction (a failover under way)
+        // query_canceled (a timeout), lock_not_available, read_only_sql_transaction (a failover under way)
         "57014" | "55P03" | "25006" => Fault::Away,
         _ => match state.get(..2) {
             // connection exceptions; authorization (a password being rotated); too few resources; an operator; the system

@@ -1,10 +1,10 @@
 //! What every process of this system does alike: read its configuration, tell how it is, and end in order.
 
 pub mod admin;
+pub mod batcher;
 pub mod cli;
 pub mod config;
 pub mod database;
 pub mod dead_letters;
-pub mod grouped;
 pub mod shutdown;
 pub mod telemetry;

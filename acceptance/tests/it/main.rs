@@ -13,10 +13,10 @@
 mod bulk;
 mod cluster;
 mod concurrency;
-#[cfg(debug_assertions)]
-mod crash_points;
 mod crashes;
 mod dead_letters;
+#[cfg(debug_assertions)]
+mod fail_points;
 mod http_bank;
 mod idempotency;
 mod lifecycle;

@@ -121,7 +121,7 @@ impl InvoiceApp {
         requests.map(encoded).collect()
     }
 
-    /// SQL: `store::created::remember_created`: NATS has forgotten, so everything without an outcome is due.
+    /// SQL: `store::nats_incarnation::remember_created`: NATS has forgotten, so everything without an outcome is due.
     pub(crate) fn nats_forgot(&mut self, now: Duration) {
         for payment in &mut self.payments {
             payment.next_send_at = payment.next_send_at.min(now);

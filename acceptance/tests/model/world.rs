@@ -10,7 +10,7 @@ use invoice_app::{invoice, payment};
 use jetstream::delivery::decode;
 use payment_contract::{Money, PaymentId, messages::OutcomeStatus};
 use payment_provider::gateway::Answer;
-use reconcile::{Books, Report, Standing};
+use reconcile::{Books, Report, Status};
 use uuid::Uuid;
 
 use crate::{
@@ -302,19 +302,19 @@ impl World {
     }
 
     fn ledger_row(&self, row: &crate::payment_provider::Row) -> reconcile::Entry {
-        let standing = match row.ending.as_ref().map(|ending| ending.settlement.status) {
-            None => Standing::Open,
-            Some(OutcomeStatus::Succeeded) => Standing::Succeeded,
-            Some(OutcomeStatus::Declined) => Standing::Declined,
+        let status = match row.ending.as_ref().map(|ending| ending.settlement.status) {
+            None => Status::Open,
+            Some(OutcomeStatus::Succeeded) => Status::Succeeded,
+            Some(OutcomeStatus::Declined) => Status::Declined,
         };
         let id = row.payment_id.as_uuid();
         reconcile::Entry {
             id,
             invoice: row.invoice_id.as_uuid(),
-            standing,
+            status,
             amount: amount(),
-            reason: reason(standing),
-            reference: (standing != Standing::Open).then(|| reference(id)),
+            reason: reason(status),
+            reference: (status != Status::Open).then(|| reference(id)),
             by_hand: self.by_hand.contains(&row.payment_id),
             age: Duration::ZERO,
         }
@@ -326,8 +326,8 @@ fn amount() -> Money {
     Money::parse("12.15", "EUR").unwrap()
 }
 
-fn reason(standing: Standing) -> Option<String> {
-    (standing == Standing::Declined).then(|| "refused".to_owned())
+fn reason(status: Status) -> Option<String> {
+    (status == Status::Declined).then(|| "refused".to_owned())
 }
 
 fn reference(key: Uuid) -> String {
@@ -335,15 +335,15 @@ fn reference(key: Uuid) -> String {
 }
 
 fn payment_row(payment: &crate::invoice_app::Payment) -> reconcile::Payment {
-    let standing = Standing::try_new(payment.status.as_str(), "requested").unwrap();
+    let status = Status::try_new(payment.status.as_str(), "requested").unwrap();
     let id = payment.id.as_uuid();
     reconcile::Payment {
         id,
         invoice: payment.invoice_id.as_uuid(),
-        standing,
+        status,
         amount: Some(amount()),
-        reason: reason(standing),
-        reference: (standing != Standing::Open).then(|| reference(id)),
+        reason: reason(status),
+        reference: (status != Status::Open).then(|| reference(id)),
         age: Duration::ZERO,
     }
 }
@@ -351,10 +351,10 @@ fn payment_row(payment: &crate::invoice_app::Payment) -> reconcile::Payment {
 fn charge_row(charge: &crate::bank::Charge) -> reconcile::Charge {
     reconcile::Charge {
         key: charge.key,
-        standing: match charge.answer {
-            Answer::Succeeded { .. } => Standing::Succeeded,
-            Answer::Declined { .. } => Standing::Declined,
-            Answer::Pending => Standing::Open,
+        status: match charge.answer {
+            Answer::Succeeded { .. } => Status::Succeeded,
+            Answer::Declined { .. } => Status::Declined,
+            Answer::Pending => Status::Open,
         },
         amount: amount(),
         reference: reference(charge.key),

@@ -44,7 +44,7 @@ pub async fn pay_invoice(
         return Err(Error::NoInvoice(id));
     };
     let (payment, waiter, repeated) = match api.paying.pay_one(parsed, call, trace).await? {
-        Called::Ran(PaidOne::Asked(payment, waiter)) => (payment, waiter, false),
+        Called::Ran(PaidOne::Requested(payment, waiter)) => (payment, waiter, false),
         Called::Ran(PaidOne::NotPayable(status)) => return Err(Error::NotPayable(status)),
         Called::Ran(PaidOne::Unknown) => return Err(Error::NoInvoice(id)),
         Called::Repeated(answer) => repeat(&api, answer).await?,

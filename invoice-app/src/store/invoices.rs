@@ -1,6 +1,6 @@
 //! Statements about invoices: create, get, list, void.
 
-use jetstream::crash_point;
+use jetstream::fail_point;
 use payment_contract::{Currency, InvoiceId, Money};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -184,7 +184,7 @@ impl Store {
     /// Makes an unpaid invoice void.
     pub async fn void_invoice(&self, id: InvoiceId) -> Result<Voided, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        crash_point!(InvoiceVoiding);
+        fail_point!(InvoiceVoiding);
         let voided = sqlx::query_scalar!(
             // The list of the unpaid first, like everybody: two that wait for each other in turn would never end.
             "with unlisted as (
@@ -197,7 +197,7 @@ impl Store {
         )
         .fetch_optional(&mut *connection)
         .await?;
-        crash_point!(InvoiceVoided);
+        fail_point!(InvoiceVoided);
         Ok(match invoice_in(&mut connection, id).await? {
             None => Voided::Unknown,
             Some(invoice) if voided.is_some() || invoice.status == Status::Void => Voided::Void(invoice),

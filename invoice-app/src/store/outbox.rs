@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use jetstream::crash_point;
+use jetstream::fail_point;
 use payment_contract::{BatchId, PaymentId};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -140,7 +140,7 @@ impl Store {
     /// Makes these due at once: they were not sent, or may not have been.
     pub async fn release(&self, payments: &[PaymentId]) -> Result<u64, sqlx::Error> {
         let ids: Vec<Uuid> = payments.iter().map(|id| id.as_uuid()).collect();
-        crash_point!(RequestsReleasing);
+        fail_point!(RequestsReleasing);
         let done = sqlx::query!(
             "with locked as (
                  select id from payments where id = any($1) and settled_at is null order by id for no key update
@@ -151,7 +151,7 @@ impl Store {
         )
         .execute(&self.pool)
         .await?;
-        crash_point!(RequestsReleased);
+        fail_point!(RequestsReleased);
         Ok(done.rows_affected())
     }
 

@@ -24,7 +24,7 @@ pub enum Selection {
 
 /// How payments are made.
 #[derive(Clone, Debug)]
-pub struct Terms<'a> {
+pub struct PaymentParams<'a> {
     /// The call they belong to, if it pays several.
     pub batch_id: Option<BatchId>,
     /// The call's trace.
@@ -37,7 +37,7 @@ pub struct Terms<'a> {
 
 /// What a call asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Asked {
+pub struct RequestedPayments {
     /// How many payments were made.
     pub total: i64,
     /// Where they are, if there are any.
@@ -113,8 +113,8 @@ macro_rules! pay {
 pub async fn pay_in_tx(
     connection: &mut PgConnection,
     selection: &Selection,
-    terms: &Terms<'_>,
-) -> Result<Asked, sqlx::Error> {
+    terms: &PaymentParams<'_>,
+) -> Result<RequestedPayments, sqlx::Error> {
     let rows = match selection {
         Selection::AllUnpaid => {
             pay!("delete from unpaid_invoices returning invoice_id as id", terms)
@@ -147,7 +147,7 @@ pub async fn pay_in_tx(
         traceparent: terms.traceparent.map(str::to_owned),
         requested_at: row.requested_at,
     };
-    Ok(Asked {
+    Ok(RequestedPayments {
         total,
         span,
         requests: rows.into_iter().map(request).collect(),
@@ -245,7 +245,7 @@ pub async fn skipped_in_tx(
 pub async fn insert_batch_in_tx(
     connection: &mut PgConnection,
     batch: BatchId,
-    asked: &Asked,
+    asked: &RequestedPayments,
     traceparent: Option<&str>,
     skipped: &str,
 ) -> Result<(), sqlx::Error> {
@@ -279,7 +279,7 @@ pub async fn status_in_tx(
 
 /// The payment as it was made, without asking for it again.
 #[must_use]
-pub fn just_made(request: &Request) -> crate::payment::Payment {
+pub fn requested_payment(request: &Request) -> crate::payment::Payment {
     crate::payment::Payment {
         id: PaymentId::from(request.payment_id.as_uuid()),
         invoice_id: request.invoice_id,

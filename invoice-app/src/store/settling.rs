@@ -41,10 +41,10 @@ impl Store {
             let former: HashMap<PaymentId, &Former> =
                 others.iter().map(|found| (found.id, &found.former)).collect();
             // Committed by its call only after we looked for it the first time.
-            let just_made = |outcome: &&PaymentOutcomeV1| {
+            let requested_payment = |outcome: &&PaymentOutcomeV1| {
                 settle(outcome, former.get(&outcome.payment_id).copied()) == Settlement::Applied
             };
-            if !left.iter().any(just_made) {
+            if !left.iter().any(requested_payment) {
                 found.extend(others);
                 return Ok(found);
             }
@@ -95,7 +95,7 @@ impl Store {
             &references as &[Option<String>],
             &settled
         );
-        let rows = self.kept.fetch_all(query).await?;
+        let rows = self.warm.fetch_all(query).await?;
         let found = rows.into_iter().map(|row| Found {
             id: row.id.into(),
             former: Former {

@@ -245,7 +245,7 @@ pub(crate) fn run(parts: Parts, stop: &CancellationToken) {
     tokio::spawn(parts.sender.run(stop.clone()));
     tokio::spawn(parts.sweep.run(stop.clone()));
     tokio::spawn(parts.guard.run(stop.clone()));
-    tokio::spawn(invoice_app::hints::listen(
+    tokio::spawn(invoice_app::change_events::listen(
         parts.waiters,
         connection.clone(),
         stop.clone(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use invoice_app::hints::Changed;
+use invoice_app::change_events::Changed;
 use payment_contract::{messages::OutcomeStatus, subjects};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -194,7 +194,7 @@ async fn a_caller_waiting_on_one_replica_hears_of_what_another_settled() {
     let waiters = other.waiters.clone();
     let stop = tokio_util::sync::CancellationToken::new();
     let _stop = stop.clone().drop_guard();
-    tokio::spawn(invoice_app::hints::listen(
+    tokio::spawn(invoice_app::change_events::listen(
         waiters.clone(),
         other.connection.clone(),
         stop,
@@ -210,7 +210,7 @@ async fn a_caller_waiting_on_one_replica_hears_of_what_another_settled() {
         tokio::select! {
             () = waiter.changed() => {}
             () = async { loop {
-                invoice_app::hints::hint(&app.connection, &changed).await;
+                invoice_app::change_events::hint(&app.connection, &changed).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             } } => {}
         }

@@ -182,7 +182,10 @@ impl Handler for Answers {
         }
     }
 
-    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn dead_letter(
+        &self,
+        letters: Vec<DeadLetter>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         panic!("invoice-app sent something unreadable: {letters:?}")
     }
 }

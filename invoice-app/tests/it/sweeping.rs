@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use invoice_app::{app::Parts, store::created::Remembered, streams_guard::Looked, sweep::Swept};
+use invoice_app::{
+    app::Parts, store::nats_incarnation::Remembered, stream_provisioner::Looked, sweep::Swept,
+};
 use jetstream::streams::PAY_REQUESTS;
 use payment_contract::trace::TraceParent;
 

@@ -10,15 +10,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{connection::Connection, publish::TRACEPARENT, streams::Definition};
 use payment_contract::trace::TraceParent;
 
+mod acks;
 mod careful;
-mod hand;
+mod consumer;
 mod headers;
-mod lane;
+mod in_flight;
+mod puller;
 mod raw;
-mod settle;
-mod work;
 
-use work::Work;
+use consumer::Consumer;
 
 /// While few messages are in hand, decisions are carried out this much later, with others: the server is then woken for many
 /// acks at once. A crash meanwhile brings those messages once more, as it does anyway.
@@ -113,7 +113,7 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 
     /// Keeps dead letters, committed when this returns `Ok`. Twice the same letter is kept once.
-    fn bury(
+    fn dead_letter(
         &self,
         letters: Vec<DeadLetter>,
     ) -> impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send;
@@ -144,12 +144,12 @@ pub async fn run<H: Handler>(
     stop: CancellationToken,
 ) {
     let (verdicts, decided) = mpsc::unbounded_channel();
-    let work = Arc::new(Work::new(connection, definition, settings, handler, verdicts));
+    let work = Arc::new(Consumer::new(connection, definition, settings, handler, verdicts));
     let finish = CancellationToken::new();
     let settling = work.settle(decided, finish.clone());
     let working = async {
         // Two, so that one pull is under way while the messages of the other are handed over.
-        tokio::join!(lane::run(&work, &stop), lane::run(&work, &stop));
+        tokio::join!(puller::run(&work, &stop), puller::run(&work, &stop));
         work.drain(settings.drain).await;
         finish.cancel();
     };
@@ -175,7 +175,7 @@ pub fn decode<M: DeserializeOwned>(body: &[u8]) -> Result<M, String> {
 }
 
 /// Runs one stored message through the handler and returns its decision; for replaying dead letters. What cannot be
-/// decoded is rejected; what the handler leaves undecided is to be retried. Nothing is buried.
+/// decoded is rejected; what the handler leaves undecided is to be retried. Nothing is stored.
 pub async fn handle_one<H: Handler>(handler: &Arc<H>, origin: Origin) -> Decision {
     let message = match decode(&origin.body) {
         Ok(message) => message,

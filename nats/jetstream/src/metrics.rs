@@ -29,7 +29,7 @@ pub fn describe() {
     describe_counter!(
         DECIDED,
         "Messages decided, by stream and decision: done, retry, undecided, rejected, stale (not acknowledged, since \
-         the connection or the durable it came from is gone), unburied (kept back, since the dead letter could not be stored)"
+         the connection or the durable it came from is gone), not_stored (kept back, since the dead letter could not be stored)"
     );
     describe_counter!(
         REDELIVERED,

@@ -109,7 +109,7 @@ pub async fn ensure(
 }
 
 /// When the durable that this service reads, in the other side's account, was made. `None` while it does not exist;
-/// an error when nobody could say (a time-out or a missing leader is not "forgotten").
+/// an error when nobody could say (a timeout or a missing leader is not "forgotten").
 pub async fn peer_durable_created(
     peer: &jetstream::Context,
     definition: Definition,

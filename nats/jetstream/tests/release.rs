@@ -1,11 +1,11 @@
-//! A release build has nothing of the crash points: not their names, not the code that looks for them.
+//! A release build has nothing of the fail points: not their names, not the code that looks for them.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 use std::{path::Path, process::Command};
 
 /// Compiles the probe as one profile or the other would, and tells whether a point's name is in the binary.
-fn has_crash_points(debug_assertions: &str) -> bool {
+fn has_fail_points(debug_assertions: &str) -> bool {
     let contract = Path::new(env!("CARGO_MANIFEST_DIR"));
     let directory = tempfile::tempdir().unwrap();
     let binary = directory.path().join("probe");
@@ -31,6 +31,6 @@ fn has_crash_points(debug_assertions: &str) -> bool {
 
 #[test]
 fn crash_points_are_in_debug_builds_and_not_in_release_builds() {
-    assert!(has_crash_points("on"));
-    assert!(!has_crash_points("off"));
+    assert!(has_fail_points("on"));
+    assert!(!has_fail_points("off"));
 }

@@ -44,7 +44,7 @@ struct Payment {
 }
 
 impl Http {
-    /// A client of the bank at `url`. Connecting may take `connect_time_out`, which must be below the time-out of a whole
+    /// A client of the bank at `url`. Connecting may take `connect_time_out`, which must be below the timeout of a whole
     /// call: only a connection that was surely never made is known not to have charged.
     pub fn try_new(url: &Url, connect_time_out: Duration) -> Result<Self, Error> {
         let client = Client::builder()

@@ -16,8 +16,8 @@ use std::{collections::HashMap, time::Duration};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use service::{
-    database::{Kept, retry_conflicts},
-    grouped::Grouped,
+    batcher::Batcher,
+    database::{WarmPool, retry_conflicts},
     telemetry::chain,
 };
 use sqlx::PgPool;
@@ -27,7 +27,7 @@ use super::{Answer, CallError, Gateway, IdempotencyKey, Order};
 
 /// How long the slow amount takes.
 const SLOW: Duration = Duration::from_secs(2);
-/// Longer than any caller waits: the caller's own time-out ends the call.
+/// Longer than any caller waits: the caller's own timeout ends the call.
 const NEVER: Duration = Duration::from_hours(1);
 /// One insert takes this many charges at most.
 const LARGEST_GROUP: usize = 512;
@@ -36,8 +36,8 @@ const GROUPS: usize = 2;
 
 /// The simulated bank.
 pub struct Simulated {
-    books: Kept,
-    charges: Grouped<Charge, Result<Charged, CallError>>,
+    books: WarmPool,
+    charges: Batcher<Charge, Result<Charged, CallError>>,
 }
 
 /// What an amount does.
@@ -47,8 +47,8 @@ enum Behaviour {
     Decline(&'static str),
     SucceedSlowly,
     FailOnce,
-    TimeOutBeforeOnce,
-    TimeOutAfterOnce,
+    TimeoutBeforeOnce,
+    TimeoutAfterOnce,
 }
 
 impl Behaviour {
@@ -61,8 +61,8 @@ impl Behaviour {
             400_002 => Self::Decline("account_closed"),
             400_003 => Self::SucceedSlowly,
             400_004 => Self::FailOnce,
-            400_005 => Self::TimeOutBeforeOnce,
-            400_006 => Self::TimeOutAfterOnce,
+            400_005 => Self::TimeoutBeforeOnce,
+            400_006 => Self::TimeoutAfterOnce,
             _ => Self::Succeed,
         }
     }
@@ -101,9 +101,9 @@ impl Charged {
 impl Simulated {
     /// With its books in the given database.
     #[must_use]
-    pub fn new(books: Kept) -> Self {
+    pub fn new(books: WarmPool) -> Self {
         let common = books.clone();
-        let charges = Grouped::new(LARGEST_GROUP, GROUPS, move |charges: Vec<Charge>| {
+        let charges = Batcher::new(LARGEST_GROUP, GROUPS, move |charges: Vec<Charge>| {
             let books = common.clone();
             async move { enter(&books, &charges).await }.boxed()
         });
@@ -155,12 +155,12 @@ impl Simulated {
                     return Err(CallError::Retryable("told to fail once".to_owned()));
                 }
             }
-            Behaviour::TimeOutBeforeOnce => {
+            Behaviour::TimeoutBeforeOnce => {
                 if self.first_time(key).await? {
                     tokio::time::sleep(NEVER).await;
                 }
             }
-            Behaviour::TimeOutAfterOnce => {
+            Behaviour::TimeoutAfterOnce => {
                 let answer = self.charge(key, order).await?;
                 if self.first_time(key).await? {
                     tokio::time::sleep(NEVER).await;
@@ -189,7 +189,7 @@ impl Gateway for Simulated {
 }
 
 /// Enters charges in one statement; a key that is there already keeps its entry. Answers each with its key's entry.
-async fn enter(books: &Kept, charges: &[Charge]) -> Vec<Result<Charged, CallError>> {
+async fn enter(books: &WarmPool, charges: &[Charge]) -> Vec<Result<Charged, CallError>> {
     let entered = match insert(books, charges).await {
         Ok(mut entered) => {
             let keys = charges.iter().map(|charge| charge.key);
@@ -218,7 +218,7 @@ async fn enter(books: &Kept, charges: &[Charge]) -> Vec<Result<Charged, CallErro
     }
 }
 
-async fn insert(books: &Kept, charges: &[Charge]) -> Result<HashMap<Uuid, Charged>, sqlx::Error> {
+async fn insert(books: &WarmPool, charges: &[Charge]) -> Result<HashMap<Uuid, Charged>, sqlx::Error> {
     // By key, so that two replicas' groups wait for each other instead of deadlocking.
     let mut charges: Vec<&Charge> = charges.iter().collect();
     charges.sort_unstable_by_key(|charge| charge.key);
@@ -298,8 +298,8 @@ mod tests {
         assert_eq!(behaviour("4000.02", "DKK"), Behaviour::Decline("account_closed"));
         assert_eq!(behaviour("4000.03", "USD"), Behaviour::SucceedSlowly);
         assert_eq!(behaviour("4000.04", "GBP"), Behaviour::FailOnce);
-        assert_eq!(behaviour("4000.05", "EUR"), Behaviour::TimeOutBeforeOnce);
-        assert_eq!(behaviour("4000.06", "EUR"), Behaviour::TimeOutAfterOnce);
+        assert_eq!(behaviour("4000.05", "EUR"), Behaviour::TimeoutBeforeOnce);
+        assert_eq!(behaviour("4000.06", "EUR"), Behaviour::TimeoutAfterOnce);
         assert_eq!(behaviour("4000.00", "EUR"), Behaviour::Succeed);
         assert_eq!(behaviour("400001", "JPY"), Behaviour::Succeed);
         assert_eq!(behaviour("400.001", "KWD"), Behaviour::Succeed);

@@ -149,9 +149,9 @@ fn bank_is_called_only_while_it_surely_remembers() {
 
 #[test]
 fn call_outlasted_by_its_lease_leaves_the_margin() {
-    let [left, time_out, margin] = [7, 5, 1].map(Duration::from_secs);
-    assert!(outlasts(left, time_out, margin));
-    assert!(!outlasts(time_out + margin, time_out, margin));
+    let [left, timeout, margin] = [7, 5, 1].map(Duration::from_secs);
+    assert!(outlasts(left, timeout, margin));
+    assert!(!outlasts(timeout + margin, timeout, margin));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use jetstream::{crash_point, delivery::Decision};
+use jetstream::{delivery::Decision, fail_point};
 use payment_contract::{
     InvoiceId, PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
@@ -198,9 +198,9 @@ impl PayRequests {
         let token = Uuid::new_v4();
         let asked = Instant::now();
         let ids: Vec<Uuid> = open.keys().map(|payment_id| payment_id.as_uuid()).collect();
-        crash_point!(LeasesTaking);
+        fail_point!(LeasesTaking);
         let won: HashSet<Uuid> = self.store.take_leases(&ids, token).await?.into_iter().collect();
-        crash_point!(LeasesTaken);
+        fail_point!(LeasesTaken);
         metrics::requests("taken_over", won.len());
         let until = asked + self.store.lease();
         let admissions = open.into_iter().map(|(payment_id, (position, entry))| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jetstream::crash_point;
+use jetstream::fail_point;
 use payment_contract::trace::TraceParent;
 use tokio::time::Instant;
 use tracing::{debug, error, info};
@@ -55,9 +55,9 @@ impl PayRequests {
         if !may_call(age, self.policy.key_retention) {
             return left_to_operator(call, age);
         }
-        crash_point!(BankPaying);
+        fail_point!(BankPaying);
         let answer = line.pay(key, &call.order).await;
-        crash_point!(BankPaid);
+        fail_point!(BankPaid);
         match paid(answer) {
             Ok(settlement) => Asked::Settled(settlement),
             Err(why) => unknown(call, &why),
@@ -69,9 +69,9 @@ impl PayRequests {
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return Some(lost.into());
         }
-        crash_point!(BankLookingUp);
+        fail_point!(BankLookingUp);
         let found = line.find(key).await;
-        crash_point!(BankLookedUp);
+        fail_point!(BankLookedUp);
         // As old as it is when the bank has answered, not as it was read.
         let age = call.age.at(Instant::now());
         match looked_up(found, age, self.policy.key_retention) {

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::FutureExt as _;
-use jetstream::crash_point;
+use jetstream::fail_point;
 use payment_contract::PaymentId;
 use service::{
+    batcher::Batcher,
     database::{GROUP_LIMIT, in_time},
-    grouped::Grouped,
 };
 use uuid::Uuid;
 
@@ -25,15 +25,15 @@ pub(super) struct Written {
     pub(super) rows: HashMap<PaymentId, Inserted>,
 }
 
-pub(super) type Intents = Grouped<Vec<Intent>, Result<Written, store::Error>>;
+pub(super) type Intents = Batcher<Vec<Intent>, Result<Written, store::Error>>;
 
 pub(super) fn intents(store: Store) -> Intents {
-    Grouped::new(LARGEST_GROUP, GROUPS, move |batches: Vec<Vec<Intent>>| {
+    Batcher::new(LARGEST_GROUP, GROUPS, move |batches: Vec<Vec<Intent>>| {
         let store = store.clone();
         async move {
-            crash_point!(IntentsWriting);
+            fail_point!(IntentsWriting);
             let written = write(&store, &batches).await;
-            crash_point!(IntentsWritten);
+            fail_point!(IntentsWritten);
             written
         }
         .boxed()

@@ -4,9 +4,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::FutureExt as _;
-use jetstream::crash_point;
+use jetstream::fail_point;
 use payment_contract::PaymentId;
-use service::{grouped::Grouped, telemetry::chain};
+use service::{batcher::Batcher, telemetry::chain};
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;
@@ -44,9 +44,9 @@ pub(super) struct LeaseLost;
 impl PayRequests {
     /// Makes sure that a call started now ends within the lease; renews it if it would not.
     pub(super) async fn outlast_a_call(&self, lease: &mut Lease) -> Result<(), LeaseLost> {
-        let (time_out, margin) = (self.bank.time_out(), self.policy.lease_margin);
+        let (timeout, margin) = (self.bank.timeout(), self.policy.lease_margin);
         let lasts =
-            |until: Instant| outlasts(until.saturating_duration_since(Instant::now()), time_out, margin);
+            |until: Instant| outlasts(until.saturating_duration_since(Instant::now()), timeout, margin);
         if lasts(lease.until) {
             return Ok(());
         }
@@ -73,18 +73,18 @@ impl PayRequests {
             token: lease.token,
             tries,
         };
-        // Lost only when the group panicked; the lease then ends by itself.
+        // BatchPanicked only when the group panicked; the lease then ends by itself.
         let _ = self.releases.submit(release).await;
     }
 }
 
-pub(super) fn renewals(store: Store) -> Grouped<Renewal, bool> {
-    Grouped::new(LARGEST_GROUP, 1, move |renewals: Vec<Renewal>| {
+pub(super) fn renewals(store: Store) -> Batcher<Renewal, bool> {
+    Batcher::new(LARGEST_GROUP, 1, move |renewals: Vec<Renewal>| {
         let store = store.clone();
         async move {
             let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
             let tokens: Vec<Uuid> = renewals.iter().map(|renewal| renewal.token).collect();
-            crash_point!(LeasesRenewing);
+            fail_point!(LeasesRenewing);
             let renewed: HashSet<Uuid> = match store.renew_leases(&ids, &tokens).await {
                 Ok(renewed) => renewed.into_iter().collect(),
                 Err(error) => {
@@ -96,7 +96,7 @@ pub(super) fn renewals(store: Store) -> Grouped<Renewal, bool> {
                     HashSet::new()
                 }
             };
-            crash_point!(LeasesRenewed);
+            fail_point!(LeasesRenewed);
             ids.iter()
                 .map(|payment_id| renewed.contains(payment_id))
                 .collect()
@@ -105,14 +105,14 @@ pub(super) fn renewals(store: Store) -> Grouped<Renewal, bool> {
     })
 }
 
-pub(super) fn releases(store: Store) -> Grouped<Release, ()> {
-    Grouped::new(LARGEST_GROUP, 1, move |releases: Vec<Release>| {
+pub(super) fn releases(store: Store) -> Batcher<Release, ()> {
+    Batcher::new(LARGEST_GROUP, 1, move |releases: Vec<Release>| {
         let store = store.clone();
         async move {
             let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();
             let tokens: Vec<Uuid> = releases.iter().map(|release| release.token).collect();
             let tries: Vec<i32> = releases.iter().map(|release| release.tries).collect();
-            crash_point!(LeasesReleasing);
+            fail_point!(LeasesReleasing);
             if let Err(error) = store.release_leases(&ids, &tokens, &tries).await {
                 warn!(
                     leases = ids.len(),
@@ -120,7 +120,7 @@ pub(super) fn releases(store: Store) -> Grouped<Release, ()> {
                     "leases could not be given back; they end by themselves"
                 );
             }
-            crash_point!(LeasesReleased);
+            fail_point!(LeasesReleased);
             vec![(); releases.len()]
         }
         .boxed()

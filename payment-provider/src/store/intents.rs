@@ -111,7 +111,7 @@ impl Store {
                 self.lease.as_secs_f64(),
                 REJECTED_REQUEST,
             );
-            self.kept.fetch_all(query).await
+            self.warm.fetch_all(query).await
         })
         .await?;
         Ok(rows

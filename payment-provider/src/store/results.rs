@@ -114,7 +114,7 @@ impl Store {
                 &reasons as &[Option<String>],
                 &references as &[Option<String>],
             );
-            self.kept.fetch_all(query).await
+            self.warm.fetch_all(query).await
         })
         .await?;
         let endings = rows.into_iter().filter_map(|row| {

@@ -10,7 +10,7 @@ use jetstream::{
 };
 use local_stack::User;
 use payment_contract::messages::{OutcomeStatus, PayRequestV1};
-use payment_provider::{pay_requests::PayRequests, streams_guard};
+use payment_provider::{pay_requests::PayRequests, stream_provisioner};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -137,7 +137,7 @@ async fn unknown_result_is_looked_up_when_the_message_comes_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stop_waits_for_the_call_in_hand_and_its_outcome() {
     let world = World::start().await;
-    let provider = world.provider_with(|setup| setup.time_out = Duration::from_secs(10));
+    let provider = world.provider_with(|setup| setup.timeout = Duration::from_secs(10));
     let running = Running::start(&world, provider).await;
     let request = request("12.15", "EUR");
     world.bank.hold(request.payment_id);
@@ -159,7 +159,7 @@ async fn stop_waits_for_the_call_in_hand_and_its_outcome() {
 async fn stream_of_outcomes_is_made_again_when_nats_has_lost_it() {
     let world = World::start().await;
     let stop = CancellationToken::new();
-    let guard = tokio::spawn(streams_guard::run(
+    let guard = tokio::spawn(stream_provisioner::run(
         world.connection.clone(),
         OPTIONS,
         stop.clone(),

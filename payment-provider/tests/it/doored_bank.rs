@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Mutex};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use payment_contract::{PaymentId, messages::PayRequestV1};
 use payment_provider::gateway::{Answer, CallError, Gateway, IdempotencyKey, Order, simulated::Simulated};
-use service::database::Kept;
+use service::database::WarmPool;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -19,7 +19,7 @@ pub(crate) struct DooredBank {
 }
 
 impl DooredBank {
-    pub(crate) fn new(books: Kept) -> Self {
+    pub(crate) fn new(books: WarmPool) -> Self {
         Self {
             bank: Simulated::new(books),
             pays: Mutex::default(),

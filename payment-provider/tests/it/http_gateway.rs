@@ -21,7 +21,7 @@ use tokio::{
 /// The server's name for a payment.
 const REFERENCE: &str = "b-1";
 
-/// A bank at `address` with a time-out of 500 ms.
+/// A bank at `address` with a timeout of 500 ms.
 fn bank_at(address: SocketAddr) -> Bank {
     local_stack::install_crypto_provider();
     let url = Url::parse(&format!("http://{address}/api")).unwrap();

@@ -12,8 +12,8 @@ use crate::support::{World, decide, request, until};
 async fn while_one_provider_calls_the_other_keeps_away() {
     let world = World::start().await;
     let (one, other) = (
-        world.provider_with(|setup| setup.time_out = Duration::from_secs(10)),
-        world.provider_with(|setup| setup.time_out = Duration::from_secs(10)),
+        world.provider_with(|setup| setup.timeout = Duration::from_secs(10)),
+        world.provider_with(|setup| setup.timeout = Duration::from_secs(10)),
     );
     let request = request("12.15", "EUR");
     world.bank.hold(request.payment_id);
@@ -169,7 +169,7 @@ async fn grown_too_old(called_before: bool) -> (usize, usize) {
     let world = World::start().await;
     let provider = world.provider_with(|setup| {
         setup.policy.key_retention = Duration::from_secs(4);
-        setup.time_out = Duration::from_secs(10);
+        setup.timeout = Duration::from_secs(10);
         setup.lines = 1;
     });
     let (first, second) = (request("1.00", "EUR"), request("2.00", "EUR"));
@@ -221,7 +221,7 @@ async fn new_payment_that_grows_too_old_while_it_waits_for_the_bank_is_not_calle
 async fn waited_for_the_line(steal: bool) -> (World, Decision, usize) {
     let world = World::with_leases(Duration::from_secs(12)).await;
     let provider = world.provider_with(|setup| {
-        setup.time_out = Duration::from_secs(10);
+        setup.timeout = Duration::from_secs(10);
         setup.policy.lease_margin = Duration::from_secs(1);
         setup.lines = 1;
     });

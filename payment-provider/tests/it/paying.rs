@@ -86,7 +86,7 @@ async fn amounts_that_decline_are_declined_with_their_reason() {
 #[tokio::test]
 async fn slow_amount_succeeds_when_the_time_out_is_longer() {
     let world = World::start().await;
-    let provider = world.provider_with(|setup| setup.time_out = std::time::Duration::from_secs(10));
+    let provider = world.provider_with(|setup| setup.timeout = std::time::Duration::from_secs(10));
     let request = request("4000.03", "EUR");
     assert_eq!(decide(&provider, &request).await, Decision::Done);
     assert_eq!(world.bank.pays(request.payment_id), 1);
@@ -107,7 +107,7 @@ async fn amount_that_fails_once_is_paid_under_the_same_key() {
 }
 
 #[tokio::test]
-async fn time_out_before_the_charge_leads_to_a_look_up_and_the_same_key() {
+async fn timeout_before_the_charge_leads_to_a_look_up_and_the_same_key() {
     let world = World::start().await;
     let provider = world.provider();
     let request = request("4000.05", "EUR");
@@ -139,7 +139,7 @@ async fn time_out_before_the_charge_leads_to_a_look_up_and_the_same_key() {
 }
 
 #[tokio::test]
-async fn time_out_after_the_charge_is_looked_up_and_never_charged_again() {
+async fn timeout_after_the_charge_is_looked_up_and_never_charged_again() {
     let world = World::start().await;
     let provider = world.provider();
     let request = request("4000.06", "EUR");
@@ -210,7 +210,7 @@ async fn currency_the_bank_lacks_is_declined_without_asking_it() {
 #[tokio::test]
 async fn slow_call_holds_nobody_elses_result() {
     let world = World::start().await;
-    let provider = world.provider_with(|setup| setup.time_out = std::time::Duration::from_secs(10));
+    let provider = world.provider_with(|setup| setup.timeout = std::time::Duration::from_secs(10));
     let (slow, fast) = (request("1.00", "EUR"), request("2.00", "EUR"));
     world.bank.hold(slow.payment_id);
     let batch = [slow.clone(), fast.clone()];

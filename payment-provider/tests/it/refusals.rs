@@ -68,7 +68,7 @@ async fn two_different_requests_for_one_payment_in_a_batch_pay_the_first_only() 
 #[tokio::test]
 async fn result_that_contradicts_a_finished_row_changes_nothing_and_is_a_conflict() {
     let world = World::start().await;
-    let provider = world.provider_with(|setup| setup.time_out = Duration::from_secs(10));
+    let provider = world.provider_with(|setup| setup.timeout = Duration::from_secs(10));
     let request = request("12.15", "EUR");
     world.bank.hold(request.payment_id);
     let message = request.clone();
@@ -95,7 +95,7 @@ async fn result_that_contradicts_a_finished_row_changes_nothing_and_is_a_conflic
 #[tokio::test]
 async fn result_that_agrees_with_a_row_finished_meanwhile_is_simply_done() {
     let world = World::start().await;
-    let provider = world.provider_with(|setup| setup.time_out = Duration::from_secs(10));
+    let provider = world.provider_with(|setup| setup.timeout = Duration::from_secs(10));
     let request = request("12.15", "EUR");
     world.bank.hold(request.payment_id);
     let message = request.clone();

@@ -79,7 +79,7 @@ impl World {
         let heard = listen(&nats).await;
         let store = Store::new(pool.clone(), lease);
         Self {
-            bank: Arc::new(DooredBank::new(store.kept().clone())),
+            bank: Arc::new(DooredBank::new(store.warm().clone())),
             store,
             pool,
             nats,
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// A provider with a bank time-out of 1 s.
+    /// A provider with a bank timeout of 1 s.
     pub(crate) fn provider(&self) -> PayRequests {
         self.provider_with(|_| {})
     }
@@ -103,7 +103,7 @@ impl World {
     }
 
     pub(crate) fn guarded(&self, setup: &Setup) -> Bank {
-        Bank::new(self.bank.clone(), setup.time_out, setup.lines)
+        Bank::new(self.bank.clone(), setup.timeout, setup.lines)
     }
 
     /// Writes the row of a provider that dies right after: its lease lasts.
@@ -202,7 +202,7 @@ impl World {
 
 /// What a test changes about a provider.
 pub(crate) struct Setup {
-    pub(crate) time_out: Duration,
+    pub(crate) timeout: Duration,
     pub(crate) lines: usize,
     pub(crate) policy: Policy,
 }
@@ -210,7 +210,7 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            time_out: Duration::from_secs(1),
+            timeout: Duration::from_secs(1),
             lines: 64,
             policy: Policy {
                 key_retention: Duration::from_hours(23),

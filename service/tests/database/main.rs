@@ -22,7 +22,7 @@ use sqlx::{
     query_scalar,
 };
 
-mod kept;
+mod warm_pool;
 
 static MIGRATOR: Migrator = sqlx::migrate!("tests/migrations");
 

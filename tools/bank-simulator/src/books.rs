@@ -73,7 +73,7 @@ pub(super) struct Books {
 #[derive(Clone, Debug)]
 pub(super) enum Entered {
     /// It stands so now; the events say what is new.
-    Standing(State, Vec<Event>),
+    Status(State, Vec<Event>),
     /// The key was used for this other order.
     OtherOrder(Order),
 }
@@ -252,13 +252,13 @@ impl Books {
             due,
         };
         self.replay(&pending);
-        Entered::Standing(State::Pending { due }, vec![pending])
+        Entered::Status(State::Pending { due }, vec![pending])
     }
 
     /// Charges an order, or declines it. The first order under a key counts, and a pending one that is due is ended.
     pub(super) fn charge(&mut self, order: &Order, declined: Option<&str>) -> Entered {
         match self.repeated(order) {
-            Some(Entered::Standing(State::Pending { due }, _)) if due <= now_ms() => {}
+            Some(Entered::Status(State::Pending { due }, _)) if due <= now_ms() => {}
             Some(entered) => return entered,
             None => {}
         }
@@ -286,7 +286,7 @@ impl Books {
         };
         self.replay(&charge);
         match self.known.get(&key) {
-            Some(known) => Entered::Standing(known.state.clone(), vec![charge]),
+            Some(known) => Entered::Status(known.state.clone(), vec![charge]),
             None => Entered::OtherOrder(order.clone()),
         }
     }
@@ -294,7 +294,7 @@ impl Books {
     fn repeated(&self, order: &Order) -> Option<Entered> {
         let known = self.remembered(order.key, now_ms())?;
         Some(if known.order == *order {
-            Entered::Standing(known.state.clone(), Vec::new())
+            Entered::Status(known.state.clone(), Vec::new())
         } else {
             Entered::OtherOrder(known.order.clone())
         })

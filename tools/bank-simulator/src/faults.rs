@@ -27,9 +27,9 @@ pub enum Fault {
     /// Charges, and resets the connection.
     ResetAfter,
     /// Never answers, and charges nothing.
-    TimeOutBefore,
+    TimeoutBefore,
     /// Charges, and never answers.
-    TimeOutAfter,
+    TimeoutAfter,
     /// Answers `pending`, and charges later.
     Late,
     /// Charges, and sends its answer twice.
@@ -47,8 +47,8 @@ impl Fault {
         Self::ErrorAfter,
         Self::ResetBefore,
         Self::ResetAfter,
-        Self::TimeOutBefore,
-        Self::TimeOutAfter,
+        Self::TimeoutBefore,
+        Self::TimeoutAfter,
         Self::Late,
         Self::Twice,
         Self::TooMany,
@@ -64,8 +64,8 @@ impl Fault {
             Self::ErrorAfter => "error_after",
             Self::ResetBefore => "reset_before",
             Self::ResetAfter => "reset_after",
-            Self::TimeOutBefore => "time_out_before",
-            Self::TimeOutAfter => "time_out_after",
+            Self::TimeoutBefore => "timeout_before",
+            Self::TimeoutAfter => "timeout_after",
             Self::Late => "late",
             Self::Twice => "twice",
             Self::TooMany => "too_many",
@@ -101,12 +101,12 @@ impl Mix {
         Self::try_new(Fault::ALL.map(|fault| {
             let share = match fault {
                 Fault::Slow => 0.08,
-                Fault::Decline | Fault::Late | Fault::TimeOutAfter => 0.03,
+                Fault::Decline | Fault::Late | Fault::TimeoutAfter => 0.03,
                 Fault::ErrorBefore
                 | Fault::ErrorAfter
                 | Fault::ResetBefore
                 | Fault::ResetAfter
-                | Fault::TimeOutBefore
+                | Fault::TimeoutBefore
                 | Fault::Twice
                 | Fault::TooMany => 0.02,
             };

@@ -170,7 +170,7 @@ impl Simulator {
                 trick.reset();
                 Some(StatusCode::OK.into_response())
             }
-            Fault::TimeOutBefore => std::future::pending().await,
+            Fault::TimeoutBefore => std::future::pending().await,
             Fault::Slow => {
                 tokio::time::sleep(self.options.slowest.mul_f64(draw.degree)).await;
                 None
@@ -178,7 +178,7 @@ impl Simulator {
             Fault::Decline
             | Fault::ErrorAfter
             | Fault::ResetAfter
-            | Fault::TimeOutAfter
+            | Fault::TimeoutAfter
             | Fault::Late
             | Fault::Twice => None,
         }
@@ -201,7 +201,7 @@ impl Simulator {
         };
         match draw.fault {
             Some(Fault::ErrorAfter) => error(draw.degree),
-            Some(Fault::TimeOutAfter) => std::future::pending().await,
+            Some(Fault::TimeoutAfter) => std::future::pending().await,
             Some(Fault::ResetAfter) => {
                 trick.reset();
                 answer
@@ -244,7 +244,7 @@ impl Simulator {
     ) -> (Option<books::State>, oneshot::Receiver<()>) {
         let mut books = lock(&self.books);
         match enter(&mut books) {
-            Entered::Standing(state, events) => (Some(state), self.journal.append(&events)),
+            Entered::Status(state, events) => (Some(state), self.journal.append(&events)),
             Entered::OtherOrder(other) => {
                 let what = format!("key {} was used before, for {other:?}", other.key);
                 let misuse = Event::Misuse { at: now_ms(), what };

@@ -19,8 +19,8 @@ struct Arguments {
     /// Decides what goes wrong, together with an invoice's number and the count of its calls.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// How often what goes wrong, such as `decline=0.05,time_out_after=0.01`. One of: decline, slow, `error_before`,
-    /// `error_after`, `reset_before`, `reset_after`, `time_out_before`, `time_out_after`, late, twice, `too_many`.
+    /// How often what goes wrong, such as `decline=0.05,timeout_after=0.01`. One of: decline, slow, `error_before`,
+    /// `error_after`, `reset_before`, `reset_after`, `timeout_before`, `timeout_after`, late, twice, `too_many`.
     #[arg(long, default_value = "", value_parser = parse_mix)]
     faults: Mix,
     /// Forget idempotency keys after this long, and charge again under the same key.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{
-    ground::Ground,
     report::Report,
     statistics::{number, rate},
+    testbed::Testbed,
 };
 use acceptance::{
     Error, Result,
@@ -22,29 +22,29 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_mins(2);
 
 /// Imports and pays `invoices` by one call.
-pub async fn measure(ground: &Ground, invoices: u32, report: &mut Report) -> Result<()> {
-    ground.import("B", invoices).await?;
-    ground.settle_databases().await?;
-    let client = ground.client()?;
-    let meter = ground.meter().await?;
+pub async fn measure(testbed: &Testbed, invoices: u32, report: &mut Report) -> Result<()> {
+    testbed.import("B", invoices).await?;
+    testbed.settle_databases().await?;
+    let client = testbed.client()?;
+    let meter = testbed.meter().await?;
     let batch = client.pay_all(NO_WAIT).await?.expect(202)?;
     if count(&batch, "/requested") != u64::from(invoices) {
         return Err(Error::new(format!("not all invoices were asked for: {batch}")));
     }
-    let progress = watch(ground, u64::from(invoices)).await;
+    let progress = watch(testbed, u64::from(invoices)).await;
     let elapsed = meter.elapsed();
     report.note_usage("backlog", u64::from(invoices), meter.stop(elapsed).await?);
     let progress = progress?;
-    ground.wait_until_settled().await?;
+    testbed.wait_until_settled().await?;
     let settled = client.batch(text(&batch, "/batch_id")).await?;
     if count(&settled, "/paid") != u64::from(invoices) {
         return Err(Error::new(format!(
             "{invoices} invoices should be paid: {settled}"
         )));
     }
-    let invoice_database = ground.stack().invoice_database_url();
+    let invoice_database = testbed.stack().invoice_database_url();
     let twice = system::count(&invoice_database, "select count(*) from payments where sends > 1").await?;
-    ground.expect_succeeded(usize::try_from(invoices)?).await?;
+    testbed.expect_succeeded(usize::try_from(invoices)?).await?;
     report.note("backlog", "invoices/s", rate(u64::from(invoices), elapsed));
     report.note("backlog.sent_twice", "requests", number(twice));
     if let Some(evenness) = evenness(&progress) {
@@ -59,9 +59,9 @@ pub async fn measure(ground: &Ground, invoices: u32, report: &mut Report) -> Res
 }
 
 /// How many were settled by when, by invoice-app's own counter, until all are.
-async fn watch(ground: &Ground, invoices: u64) -> Result<Vec<(Duration, u64)>> {
+async fn watch(testbed: &Testbed, invoices: u64) -> Result<Vec<(Duration, u64)>> {
     let http = local_stack::http_client(STUCK)?;
-    let metrics = format!("{}/metrics", ground.stack().invoice_app().admin_url());
+    let metrics = format!("{}/metrics", testbed.stack().invoice_app().admin_url());
     let began = Instant::now();
     let mut progress = vec![(Duration::ZERO, 0)];
     let mut moved = began;

@@ -6,7 +6,6 @@ use acceptance::{Error, Result};
 use reconcile::BankBooks;
 
 pub mod backlog;
-pub mod ground;
 pub mod limit;
 pub mod lists;
 pub mod machine;
@@ -20,12 +19,13 @@ pub mod size;
 pub mod statistics;
 pub mod table;
 pub mod targets;
+pub mod testbed;
 pub mod usage;
 
-use ground::Ground;
 use pay_each::bank::RemoteBank;
 use report::Report;
 use table::mebibytes;
+use testbed::Testbed;
 
 /// A part of the benchmark that can be asked for alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -106,9 +106,9 @@ pub async fn run(options: &Options) -> Result<Report> {
     }
     if options.has(Part::Backlog) {
         say("backlog");
-        let ground = open(&mut report).await?;
-        backlog::measure(&ground, options.tables.1, &mut report).await?;
-        ground.close().await;
+        let testbed = open(&mut report).await?;
+        backlog::measure(&testbed, options.tables.1, &mut report).await?;
+        testbed.close().await;
     }
     for (process, figure) in [
         ("invoice-app", "peak.invoice-app"),
@@ -123,10 +123,10 @@ pub async fn run(options: &Options) -> Result<Report> {
     Ok(report)
 }
 
-async fn open(report: &mut Report) -> Result<Ground> {
-    let ground = Ground::open().await?;
-    report.settings = machine::settings(&ground).await?;
-    Ok(ground)
+async fn open(report: &mut Report) -> Result<Testbed> {
+    let testbed = Testbed::open().await?;
+    report.settings = machine::settings(&testbed).await?;
+    Ok(testbed)
 }
 
 /// The rates that are compared with each other, one straight after another.
@@ -144,66 +144,66 @@ async fn compared(options: &Options, report: &mut Report) -> Result<()> {
     {
         return Ok(());
     }
-    let ground = open(report).await?;
+    let testbed = open(report).await?;
     if options.has(Part::Limit) {
-        ground.stop_services().await;
+        testbed.stop_services().await;
         say("limit.postgres");
-        let postgres = limit::postgres::measure(&ground, options.invoices).await?;
+        let postgres = limit::postgres::measure(&testbed, options.invoices).await?;
         say("limit.nats");
-        let nats = limit::nats::measure(&ground, options.invoices).await?;
+        let nats = limit::nats::measure(&testbed, options.invoices).await?;
         report.note("limit.postgres", "invoices/s", postgres.rate);
         report.note("limit.nats", "invoices/s", nats.rate);
         report.note("limit", "invoices/s", limit::combined(postgres.rate, nats.rate));
         report.note_usage("limit.postgres", invoices, postgres.usage);
         report.note_usage("limit.nats", invoices, nats.usage);
-        ground.start_services().await?;
+        testbed.start_services().await?;
     }
     if options.has(Part::Size) {
         say("size");
-        size::measure(&ground, report).await?;
+        size::measure(&testbed, report).await?;
     }
     if options.has(Part::PayAll) {
-        pay_all(&ground, "pay_all", ("B", options.invoices, 0), report).await?;
+        pay_all(&testbed, "pay_all", ("B", options.invoices, 0), report).await?;
     }
-    ground.close().await;
+    testbed.close().await;
     Ok(())
 }
 
 /// Answers with how many invoices a second were imported.
 async fn pay_all(
-    ground: &Ground,
+    testbed: &Testbed,
     name: &str,
     (prefix, invoices, paid_before): (&str, u32, u64),
     report: &mut Report,
 ) -> Result<f64> {
     say(name);
-    let (run, imported) = pay_all::measure(ground, prefix, invoices, paid_before).await?;
+    let (run, imported) = pay_all::measure(testbed, prefix, invoices, paid_before).await?;
     report.note(name, "invoices/s", run.rate);
     report.note_usage(name, u64::from(invoices), run.usage);
     Ok(imported)
 }
 
 async fn replicas(options: &Options, report: &mut Report) -> Result<()> {
-    let mut ground = open(report).await?;
-    ground.add_replicas().await?;
-    pay_all(&ground, "replicas", ("B", options.invoices, 0), report).await?;
-    ground.close().await;
+    let mut testbed = open(report).await?;
+    testbed.add_replicas().await?;
+    pay_all(&testbed, "replicas", ("B", options.invoices, 0), report).await?;
+    testbed.close().await;
     Ok(())
 }
 
 /// A large table, with what importing into it and listing it takes.
-async fn large_table(options: &Options, report: &mut Report) -> Result<Ground> {
+async fn large_table(options: &Options, report: &mut Report) -> Result<Testbed> {
     let (_, rows) = options.tables;
     say(&format!("filling a table with {rows} paid invoices"));
-    let ground = open(report).await?;
-    seed::paid(&ground, rows).await?;
+    let testbed = open(report).await?;
+    seed::paid(&testbed, rows).await?;
     say("list");
-    lists::measure(&ground.client()?, rows, report).await?;
-    Ok(ground)
+    lists::measure(&testbed.client()?, rows, report).await?;
+    Ok(testbed)
 }
 
 /// A small and the large table in turn.
-async fn growth(options: &Options, large: &Ground, repetition: u32, report: &mut Report) -> Result<()> {
+async fn growth(options: &Options, large: &Testbed, repetition: u32, report: &mut Report) -> Result<()> {
     let (few, many) = options.tables;
     let small = open(report).await?;
     seed::paid(&small, few).await?;
@@ -231,11 +231,11 @@ async fn growth(options: &Options, large: &Ground, repetition: u32, report: &mut
 
 async fn pay_each(options: &Options, report: &mut Report) -> Result<()> {
     say("pay_each");
-    let ground = open(report).await?;
-    let (search, succeeded) = pay_each::measure(&ground, options.seconds).await?;
+    let testbed = open(report).await?;
+    let (search, succeeded) = pay_each::measure(&testbed, options.seconds).await?;
     note_search("pay_each", search, report)?;
-    expect_all(ground.check_against(BankBooks::Simulated).await?, succeeded)?;
-    ground.close().await;
+    expect_all(testbed.check_against(BankBooks::Simulated).await?, succeeded)?;
+    testbed.close().await;
     Ok(())
 }
 
@@ -243,23 +243,23 @@ async fn pay_each_bank(options: &Options, report: &mut Report) -> Result<()> {
     let seed = rand::random();
     say(&format!("pay_each.bank, seed {seed}"));
     let bank = RemoteBank::start(seed).await?;
-    let mut ground = Ground::open_with(|stack| {
+    let mut testbed = Testbed::open_with(|stack| {
         let settings = [("gateway.kind", "http"), ("gateway.url", bank.url())];
         stack
             .payment_provider
             .extend(settings.map(|(key, value)| (key.to_owned(), value.to_owned())));
     })
     .await?;
-    report.settings = machine::settings(&ground).await?;
-    ground.watch("bank", bank.pid());
-    let (search, succeeded) = pay_each::measure(&ground, options.seconds).await?;
+    report.settings = machine::settings(&testbed).await?;
+    testbed.watch("bank", bank.pid());
+    let (search, succeeded) = pay_each::measure(&testbed, options.seconds).await?;
     note_search("pay_each.bank", search, report)?;
     let kept = bank.books().await?;
     if let Some(complaint) = kept.complaints.first() {
         return Err(Error::new(format!("the bank complained: {complaint}")));
     }
-    expect_all(ground.check_against(kept.record()?).await?, succeeded)?;
-    ground.close().await;
+    expect_all(testbed.check_against(kept.record()?).await?, succeeded)?;
+    testbed.close().await;
     Ok(())
 }
 

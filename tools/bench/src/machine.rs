@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Duratio
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
-use super::ground::Ground;
+use super::testbed::Testbed;
 use acceptance::{Error, Result};
 
 /// What of Postgres decides how much a commit costs and what it is worth.
@@ -67,9 +67,9 @@ fn output(program: &str, args: &[&str]) -> String {
 }
 
 /// The settings of the running servers, by their own account. Fails where they would make everything look cheap.
-pub async fn settings(ground: &Ground) -> Result<BTreeMap<String, String>> {
+pub async fn settings(testbed: &Testbed) -> Result<BTreeMap<String, String>> {
     let mut settings = BTreeMap::new();
-    let mut postgres = PgConnection::connect(&ground.stack().invoice_database_url()).await?;
+    let mut postgres = PgConnection::connect(&testbed.stack().invoice_database_url()).await?;
     for name in POSTGRES {
         let value = sqlx::query_scalar("select current_setting($1)")
             .bind(name)
@@ -84,7 +84,7 @@ pub async fn settings(ground: &Ground) -> Result<BTreeMap<String, String>> {
             )));
         }
     }
-    let monitor = ground.stack().nats().monitor_url();
+    let monitor = testbed.stack().nats().monitor_url();
     let about = acceptance::Client::try_new(&monitor)?
         .get("/varz")
         .await?
@@ -103,7 +103,7 @@ pub async fn settings(ground: &Ground) -> Result<BTreeMap<String, String>> {
         "nats.version".to_owned(),
         told("/version").unwrap_or_default().replace('"', ""),
     );
-    let file_system = file_system(ground.stack().postgres().data())?;
+    let file_system = file_system(testbed.stack().postgres().data())?;
     if IN_MEMORY.contains(&file_system.as_str()) {
         return Err(Error::new(
             "Postgres's data is in memory, where fsync does nothing",

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ground::Ground, statistics::rate, usage::Run};
+use super::{statistics::rate, testbed::Testbed, usage::Run};
 use acceptance::{
     Client, Error, Result,
     client::{NO_WAIT, count, text},
@@ -14,17 +14,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(25);
 const LIMIT: Duration = Duration::from_mins(10);
 
 /// Imports `invoices`, pays them, and checks all books; tells also how many a second were imported. `paid_before` is how
-/// many payments had succeeded on this ground.
-pub async fn measure(ground: &Ground, prefix: &str, invoices: u32, paid_before: u64) -> Result<(Run, f64)> {
-    let import = ground.import(prefix, invoices).await?;
-    ground.settle_databases().await?;
-    let client = ground.client()?;
+/// many payments had succeeded on this testbed.
+pub async fn measure(testbed: &Testbed, prefix: &str, invoices: u32, paid_before: u64) -> Result<(Run, f64)> {
+    let import = testbed.import(prefix, invoices).await?;
+    testbed.settle_databases().await?;
+    let client = testbed.client()?;
     let last = format!("{prefix}{invoices}");
     let found = client.list(&format!("number={last}")).await?;
     let last = found.first().map(|invoice| text(invoice, "/id").to_owned());
     let last = last.ok_or_else(|| Error::new("the last invoice cannot be found"))?;
 
-    let meter = ground.meter().await?;
+    let meter = testbed.meter().await?;
     let batch = client.pay_all(NO_WAIT).await?.expect(202)?;
     let paid = wait_until_paid(&client, &last).await;
     let elapsed = meter.elapsed();
@@ -36,7 +36,7 @@ pub async fn measure(ground: &Ground, prefix: &str, invoices: u32, paid_before: 
             "{invoices} invoices should be paid: {settled}"
         )));
     }
-    ground
+    testbed
         .expect_succeeded(usize::try_from(paid_before + u64::from(invoices))?)
         .await?;
     let run = Run {

@@ -24,9 +24,9 @@ use self::{
     wire::Wires,
 };
 use super::{
-    ground::{self, Ground},
     statistics::{milliseconds, percentile},
     table::rounded,
+    testbed::{self, Testbed},
     usage::Usage,
 };
 use acceptance::{Error, Result};
@@ -78,9 +78,9 @@ pub struct Search {
     pub usage: (u64, Usage),
 }
 
-/// The load of one ground.
+/// The load of one testbed.
 struct Loader<'a> {
-    ground: &'a Ground,
+    testbed: &'a Testbed,
     wires: Arc<Wires>,
     /// Seconds of a whole run.
     whole: u32,
@@ -91,10 +91,10 @@ struct Loader<'a> {
 
 /// Searches the highest rate, then measures at a tenth of it. Tells also how many payments succeeded by the answers, for the
 /// check, which is the caller's: it knows the bank.
-pub async fn measure(ground: &Ground, seconds: u32) -> Result<(Search, u64)> {
-    let port = ground.stack().invoice_app().options().http_port;
+pub async fn measure(testbed: &Testbed, seconds: u32) -> Result<(Search, u64)> {
+    let port = testbed.stack().invoice_app().options().http_port;
     let mut loader = Loader {
-        ground,
+        testbed,
         wires: Arc::new(Wires::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))),
         whole: seconds,
         runs: 0,
@@ -111,7 +111,7 @@ pub async fn measure(ground: &Ground, seconds: u32) -> Result<(Search, u64)> {
         steps.push(step);
     }
     let (highest, usage) = best.ok_or_else(|| Error::new("no rate at all was kept up"))?;
-    let commit = commit(&ground.stack().invoice_database_url()).await?;
+    let commit = commit(&testbed.stack().invoice_database_url()).await?;
     let tenth = Trial {
         rate: highest.rate / 10.0,
         whole: true,
@@ -137,7 +137,7 @@ impl Loader<'_> {
         };
         let ids = self.import(trial.rate * f64::from(seconds)).await?;
         let invoices = u64::try_from(ids.len())?;
-        let meter = self.ground.meter().await?;
+        let meter = self.testbed.meter().await?;
         let load = open_loop::run(&self.wires, ids, trial.rate).await;
         let elapsed = meter.elapsed();
         let usage = meter.stop(elapsed).await?;
@@ -146,7 +146,7 @@ impl Loader<'_> {
         let step = Step::of(trial.rate, f64::from(seconds), load);
         eprintln!("bench:   {step}");
         // What was too much is worked off before the next begins.
-        self.ground.wait_until_settled().await?;
+        self.testbed.wait_until_settled().await?;
         Ok((step, (invoices, usage)))
     }
 
@@ -160,9 +160,9 @@ impl Loader<'_> {
             reason = "the ladder ends long before"
         )]
         let invoices = invoices.ceil() as u32;
-        self.ground.import(&prefix, invoices).await?;
-        self.ground.settle_databases().await?;
-        let mut database = PgConnection::connect(&self.ground.stack().invoice_database_url()).await?;
+        self.testbed.import(&prefix, invoices).await?;
+        self.testbed.settle_databases().await?;
+        let mut database = PgConnection::connect(&self.testbed.stack().invoice_database_url()).await?;
         let ids = sqlx::query_scalar(
             "select id::text from invoices where number ^@ $1 and status = 'unpaid' order by id",
         )
@@ -212,7 +212,7 @@ impl fmt::Display for Step {
 
 /// The median of one commit of one small row, one after another on one connection, at rest.
 async fn commit(url: &str) -> Result<f64> {
-    ground::execute(url, "create table bench_commits (n integer primary key)").await?;
+    testbed::execute(url, "create table bench_commits (n integer primary key)").await?;
     let mut database = PgConnection::connect(url).await?;
     let mut latencies = Vec::new();
     for n in 0..COMMITS {
@@ -223,7 +223,7 @@ async fn commit(url: &str) -> Result<f64> {
             .await?;
         latencies.push(began.elapsed());
     }
-    ground::execute(url, "drop table bench_commits").await?;
+    testbed::execute(url, "drop table bench_commits").await?;
     latencies.sort_unstable();
     percentile(&latencies, 500)
         .map(milliseconds)

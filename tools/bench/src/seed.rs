@@ -1,7 +1,7 @@
 //! Tables as they are after a long life: filled straight with paid invoices, their payments, ledger rows and charges, which
 //! agree with each other like those that were paid through the system.
 
-use super::ground::{self, Ground};
+use super::testbed::{self, Testbed};
 use acceptance::Result;
 
 /// UUIDs of version 7 from a number, alike in both databases: a millisecond each, from the beginning of 2026 on. `mark`
@@ -12,8 +12,8 @@ fn id(mark: &str) -> String {
     )
 }
 
-/// Fills a ground's tables with `invoices` paid ones.
-pub async fn paid(ground: &Ground, invoices: u32) -> Result<()> {
+/// Fills a testbed's tables with `invoices` paid ones.
+pub async fn paid(testbed: &Testbed, invoices: u32) -> Result<()> {
     let (invoice, payment) = (id("a"), id("b"));
     let value = "(1 + n % 99900 / 100) || '.' || lpad((n % 99900 % 100)::text, 2, '0')";
     let settled = "to_timestamp(1767225600 + n / 1000.0)";
@@ -40,7 +40,7 @@ pub async fn paid(ground: &Ground, invoices: u32) -> Result<()> {
                 'sim-' || {payment}, {settled}
          from generate_series(1, {invoices}) n;"
     );
-    ground::execute(&ground.stack().invoice_database_url(), &invoices_and_payments).await?;
-    ground::execute(&ground.stack().payment_database_url(), &ledger_and_charges).await?;
-    ground.settle_databases().await
+    testbed::execute(&testbed.stack().invoice_database_url(), &invoices_and_payments).await?;
+    testbed::execute(&testbed.stack().payment_database_url(), &ledger_and_charges).await?;
+    testbed.settle_databases().await
 }

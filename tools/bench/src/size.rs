@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use local_stack::Service;
 
-use super::{ground::Ground, proc, report::Report, table::mebibytes};
+use super::{proc, report::Report, table::mebibytes, testbed::Testbed};
 use acceptance::Result;
 
 /// A start leaves more behind than stays: this long after it a service is at rest.
 const REST: Duration = Duration::from_secs(5);
 
 /// Starts both services again, on a schema that is up to date, and looks at them at rest.
-pub async fn measure(ground: &Ground, report: &mut Report) -> Result<()> {
-    ground.stop_services().await;
-    let stack = ground.stack();
+pub async fn measure(testbed: &Testbed, report: &mut Report) -> Result<()> {
+    testbed.stop_services().await;
+    let stack = testbed.stack();
     for (service, start, idle) in [
         (stack.invoice_app(), "start.invoice-app", "idle.invoice-app"),
         (

@@ -228,7 +228,7 @@ fn links(chaos: &mut SeededRng) -> Vec<Fault> {
             Link::Bank(either(chaos)),
         ];
         for link in links {
-            // Little enough that a call to the bank still ends within its time-out.
+            // Little enough that a call to the bank still ends within its timeout.
             let late = Duration::from_millis(20 + chaos.below(100));
             let damages = [Damage::Cut, Damage::Delay(late), Damage::Silent, Damage::Deaf];
             let damage = usize::try_from(chaos.below(4)).unwrap_or_default();

@@ -11,7 +11,7 @@ use bank_simulator::Mix;
 
 /// A call to the bank takes at most this long.
 const BANK_TIME_OUT: Duration = Duration::from_millis(1_500);
-/// Calls still in flight after this have been given up by their callers, whatever the bank's line says: the time-out, less
+/// Calls still in flight after this have been given up by their callers, whatever the bank's line says: the timeout, less
 /// what a delayed link adds to their arrival.
 const PATIENCE: Duration = Duration::from_millis(1_200);
 /// Callers of the API turn to the other replica after this.

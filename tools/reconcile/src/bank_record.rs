@@ -10,7 +10,7 @@ use payment_contract::Money;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::{Charge, Error, Result, Standing};
+use crate::{Charge, Error, Result, Status};
 
 /// A line. Times are milliseconds since 1970; other events say nothing about money.
 #[derive(Deserialize)]
@@ -58,8 +58,8 @@ pub fn read(record: &Path) -> Result<Vec<Charge>> {
                 order,
                 status,
                 reference,
-            } => ended.push(order.charge(Standing::try_new(&status, "pending")?, reference, now_ms)?),
-            Line::Pending(order) => waiting.push(order.charge(Standing::Open, String::new(), now_ms)?),
+            } => ended.push(order.charge(Status::try_new(&status, "pending")?, reference, now_ms)?),
+            Line::Pending(order) => waiting.push(order.charge(Status::Open, String::new(), now_ms)?),
             Line::Other => {}
         }
     }
@@ -69,10 +69,10 @@ pub fn read(record: &Path) -> Result<Vec<Charge>> {
 }
 
 impl Order {
-    fn charge(self, standing: Standing, reference: String, now_ms: u64) -> Result<Charge> {
+    fn charge(self, status: Status, reference: String, now_ms: u64) -> Result<Charge> {
         Ok(Charge {
             key: self.key,
-            standing,
+            status,
             amount: Money::parse(&self.value, &self.currency)?,
             reference,
             age: Duration::from_millis(now_ms.saturating_sub(self.at)),

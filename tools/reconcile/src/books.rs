@@ -19,7 +19,7 @@ pub(super) fn in_memory<T: Send + 'static>(rows: Vec<T>) -> Rows<'static, T> {
 
 /// How a payment stands in one of the books.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Status {
     /// Requested, started or pending.
     Open,
     /// The money moved.
@@ -28,7 +28,7 @@ pub enum Standing {
     Declined,
 }
 
-impl Standing {
+impl Status {
     /// From the word in a book. `open` is that book's word for what has not ended.
     pub fn try_new(status: &str, open: &str) -> Result<Self> {
         match status {
@@ -63,7 +63,7 @@ pub struct Payment {
     /// The invoice it pays.
     pub invoice: Uuid,
     /// How it stands.
-    pub standing: Standing,
+    pub status: Status,
     /// The invoice's amount; `None` when there is no such invoice.
     pub amount: Option<Money>,
     /// Why it was declined.
@@ -82,7 +82,7 @@ pub struct Entry {
     /// The invoice it pays.
     pub invoice: Uuid,
     /// How it stands.
-    pub standing: Standing,
+    pub status: Status,
     /// What was ordered from the bank.
     pub amount: Money,
     /// Why it was declined.
@@ -101,7 +101,7 @@ pub struct Charge {
     /// The idempotency key.
     pub key: Uuid,
     /// How it stands.
-    pub standing: Standing,
+    pub status: Status,
     /// How much.
     pub amount: Money,
     /// The bank's reference.
@@ -219,7 +219,7 @@ pub(super) fn payments(database: &mut PgConnection) -> Rows<'_, Payment> {
         Ok(Payment {
             id: row.id,
             invoice: row.invoice_id,
-            standing: Standing::try_new(&row.status, "requested")?,
+            status: Status::try_new(&row.status, "requested")?,
             amount: amount
                 .map(|(minor, currency)| money(minor, &currency))
                 .transpose()?,
@@ -257,7 +257,7 @@ pub(super) fn ledger(database: &mut PgConnection) -> Rows<'_, Entry> {
         Ok(Entry {
             id: row.payment_id,
             invoice: row.invoice_id,
-            standing: Standing::try_new(&row.status, "started")?,
+            status: Status::try_new(&row.status, "started")?,
             amount: money(row.amount_minor, &row.currency)?,
             reason: row.reason,
             reference: row.reference,
@@ -295,7 +295,7 @@ pub(super) fn charges(database: &mut PgConnection, bank: BankBooks) -> Rows<'_, 
             convert(rows, |row: ChargeRow| {
                 Ok(Charge {
                     key: row.key,
-                    standing: Standing::try_new(&row.status, "pending")?,
+                    status: Status::try_new(&row.status, "pending")?,
                     amount: Money::parse(&row.value, &row.currency)?,
                     reference: row.reference,
                     age: seconds(row.age_s),

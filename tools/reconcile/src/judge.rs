@@ -5,7 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use uuid::Uuid;
 
 use super::{
-    books::{Charge, Entry, Invoice, Payment, Standing},
+    books::{Charge, Entry, Invoice, Payment, Status},
     report::Kind,
 };
 
@@ -47,7 +47,7 @@ fn once_at_most(charges: Option<&[Charge]>) -> Result<(), Wrong> {
     let references: Vec<&str> = charges
         .unwrap_or_default()
         .iter()
-        .filter(|charge| charge.standing == Standing::Succeeded)
+        .filter(|charge| charge.status == Status::Succeeded)
         .map(|charge| charge.reference.as_str())
         .collect();
     if references.len() > 1 {
@@ -67,7 +67,7 @@ fn provider_and_bank(entry: Option<&Entry>, charges: Option<&[Charge]>) -> Resul
     // More than one: a key may have been declined or left pending before it was charged; the last word counts.
     let Some(charge) = charges
         .iter()
-        .find(|charge| charge.standing == Standing::Succeeded)
+        .find(|charge| charge.status == Status::Succeeded)
         .or(charges.last())
     else {
         return never_heard_of(entry);
@@ -75,25 +75,25 @@ fn provider_and_bank(entry: Option<&Entry>, charges: Option<&[Charge]>) -> Resul
     if charge.amount != entry.amount {
         return differ("the amount", "ledger", &entry.amount, "bank", &charge.amount);
     }
-    match (entry.standing, charge.standing) {
-        (Standing::Succeeded, Standing::Succeeded) if entry.reference.as_ref() != Some(&charge.reference) => {
+    match (entry.status, charge.status) {
+        (Status::Succeeded, Status::Succeeded) if entry.reference.as_ref() != Some(&charge.reference) => {
             let ledger = &entry.reference;
             differ("the reference", "ledger", ledger, "bank", &charge.reference)
         }
-        (Standing::Open, _)
-        | (Standing::Succeeded, Standing::Succeeded)
-        | (Standing::Declined, Standing::Declined) => Ok(()),
+        (Status::Open, _) | (Status::Succeeded, Status::Succeeded) | (Status::Declined, Status::Declined) => {
+            Ok(())
+        }
         (ledger, bank) => differ("the status", "ledger", &ledger, "bank", &bank),
     }
 }
 
 fn never_heard_of(entry: &Entry) -> Result<(), Wrong> {
     let hand = if entry.by_hand { ", by hand" } else { "" };
-    match entry.standing {
-        Standing::Open => Ok(()),
-        Standing::Declined if entry.by_hand || entry.reason.as_deref() == Some(REJECTED_REQUEST) => Ok(()),
-        Standing::Declined => Err((Kind::Missing, "declined, but not by the bank".to_owned())),
-        Standing::Succeeded => Err((Kind::Missing, format!("succeeded{hand}, but never charged"))),
+    match entry.status {
+        Status::Open => Ok(()),
+        Status::Declined if entry.by_hand || entry.reason.as_deref() == Some(REJECTED_REQUEST) => Ok(()),
+        Status::Declined => Err((Kind::Missing, "declined, but not by the bank".to_owned())),
+        Status::Succeeded => Err((Kind::Missing, format!("succeeded{hand}, but never charged"))),
     }
 }
 
@@ -111,7 +111,7 @@ fn app_and_provider(
             // Written since the payments were read.
             let why = format!(
                 "in the ledger ({:?}), but no payment of invoice-app",
-                entry.standing
+                entry.status
             );
             return young(entry.age, older_than, Kind::Missing, &why);
         }
@@ -136,14 +136,14 @@ fn app_and_provider(
     if owed != entry.amount {
         return differ("the amount", "invoice-app", &owed, "ledger", &entry.amount);
     }
-    match (payment.standing, entry.standing) {
-        (Standing::Open, Standing::Open) => young(
+    match (payment.status, entry.status) {
+        (Status::Open, Status::Open) => young(
             payment.age,
             older_than,
             Kind::Stuck,
             "the provider does not know its result",
         ),
-        (Standing::Open, settled) => young(
+        (Status::Open, settled) => young(
             payment.age,
             older_than,
             Kind::Stuck,
@@ -168,14 +168,14 @@ fn not_in_the_ledger(payment: &Payment, charges: &[Charge], older_than: Duration
     } else {
         ", though charged"
     };
-    match payment.standing {
-        Standing::Open if though.is_empty() => young(
+    match payment.status {
+        Status::Open if though.is_empty() => young(
             payment.age,
             older_than,
             Kind::Stuck,
             "its request has not reached the provider",
         ),
-        Standing::Open => young(
+        Status::Open => young(
             payment.age,
             older_than,
             Kind::Missing,

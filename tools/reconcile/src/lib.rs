@@ -18,7 +18,7 @@ use std::{collections::HashMap, time::Duration};
 use uuid::Uuid;
 
 pub use self::{
-    books::{BankBooks, Charge, Entry, Invoice, Payment, Standing},
+    books::{BankBooks, Charge, Entry, Invoice, Payment, Status},
     error::{Error, Result},
     report::{Finding, Kind, Report},
     sums::Sums,
@@ -164,7 +164,7 @@ impl<'a> Check<'a> {
         let known_charges = self.bank_is_known.then_some(charges);
         let invoice = payment.map(|p| p.invoice).or(entry.map(|e| e.invoice));
         let verdict = judge(payment, entry, known_charges, self.older_than);
-        let succeeded = payment.is_some_and(|p| p.standing == Standing::Succeeded);
+        let succeeded = payment.is_some_and(|p| p.status == Status::Succeeded);
         self.report.charges += charges.len();
         match verdict {
             Verdict::Match => {
@@ -179,9 +179,7 @@ impl<'a> Check<'a> {
             Verdict::Wrong(kind, why) => {
                 if let Some(invoice) = invoice
                     && !succeeded
-                    && charges
-                        .iter()
-                        .any(|charge| charge.standing == Standing::Succeeded)
+                    && charges.iter().any(|charge| charge.status == Status::Succeeded)
                 {
                     self.charged_otherwise.entry(invoice).or_default().push(id);
                 }
@@ -197,10 +195,10 @@ impl<'a> Check<'a> {
         if let Some(amount) = payment.filter(|_| succeeded).and_then(|p| p.amount) {
             sums.of(amount.currency()).payments += i128::from(amount.minor_units());
         }
-        if let Some(entry) = entry.filter(|entry| entry.standing == Standing::Succeeded) {
+        if let Some(entry) = entry.filter(|entry| entry.status == Status::Succeeded) {
             sums.of(entry.amount.currency()).ledger += i128::from(entry.amount.minor_units());
         }
-        for charge in charges.iter().filter(|c| c.standing == Standing::Succeeded) {
+        for charge in charges.iter().filter(|c| c.status == Status::Succeeded) {
             sums.of(charge.amount.currency()).bank += i128::from(charge.amount.minor_units());
         }
     }

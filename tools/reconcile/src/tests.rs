@@ -25,13 +25,13 @@ fn money(value: &str) -> Money {
 const AGE: Duration = Duration::from_mins(20);
 
 /// One payment as every book should have it.
-fn add(books: &mut Books, (payment, invoice): (u128, u128), standing: Standing, amount: &str) {
-    let reason = (standing == Standing::Declined).then(|| "insufficient_funds".to_owned());
+fn add(books: &mut Books, (payment, invoice): (u128, u128), status: Status, amount: &str) {
+    let reason = (status == Status::Declined).then(|| "insufficient_funds".to_owned());
     let reference = format!("bank-{payment}");
     books.payments.push(Payment {
         id: id(payment),
         invoice: id(invoice),
-        standing,
+        status,
         amount: Some(money(amount)),
         reason: reason.clone(),
         reference: Some(reference.clone()),
@@ -40,7 +40,7 @@ fn add(books: &mut Books, (payment, invoice): (u128, u128), standing: Standing, 
     books.ledger.push(Entry {
         id: id(payment),
         invoice: id(invoice),
-        standing,
+        status,
         amount: money(amount),
         reason,
         reference: Some(reference.clone()),
@@ -49,7 +49,7 @@ fn add(books: &mut Books, (payment, invoice): (u128, u128), standing: Standing, 
     });
     books.charges.push(Charge {
         key: id(payment),
-        standing,
+        status,
         amount: money(amount),
         reference,
         age: AGE,
@@ -79,9 +79,9 @@ fn good() -> Books {
         charges: Vec::new(),
         bank_is_known: true,
     };
-    add(&mut books, (11, 1), Standing::Succeeded, "12.15");
-    add(&mut books, (21, 2), Standing::Declined, "0.85");
-    add(&mut books, (22, 2), Standing::Succeeded, "0.85");
+    add(&mut books, (11, 1), Status::Succeeded, "12.15");
+    add(&mut books, (21, 2), Status::Declined, "0.85");
+    add(&mut books, (22, 2), Status::Succeeded, "0.85");
     books
 }
 
@@ -160,7 +160,7 @@ fn a_second_success_is_a_duplicate() {
         books.invoices[1].paid_by = vec![id(21), id(22)];
     });
     finds(Kind::Duplicate, "charged under", |books| {
-        books.charges[1].standing = Standing::Succeeded;
+        books.charges[1].status = Status::Succeeded;
     });
 }
 
@@ -175,7 +175,7 @@ fn two_charges_under_one_key_are_a_duplicate_whatever_the_services_know_of_it() 
 
 #[test]
 fn different_stories_are_a_mismatch() {
-    use Standing::{Declined, Open, Succeeded};
+    use Status::{Declined, Open, Succeeded};
     finds(Kind::Mismatch, "the invoice", |books| {
         books.ledger[0].invoice = id(2);
     });
@@ -186,16 +186,16 @@ fn different_stories_are_a_mismatch() {
         books.charges[0].amount = money("1.15");
     });
     finds(Kind::Mismatch, "the status", |books| {
-        books.ledger[0].standing = Declined;
+        books.ledger[0].status = Declined;
     });
     finds(Kind::Mismatch, "the status", |books| {
-        books.ledger[0].standing = Open;
+        books.ledger[0].status = Open;
     });
     finds(Kind::Mismatch, "the status", |books| {
-        books.charges[0].standing = Declined;
+        books.charges[0].status = Declined;
     });
     finds(Kind::Mismatch, "the status", |books| {
-        books.charges[1].standing = Succeeded;
+        books.charges[1].status = Succeeded;
     });
     finds(Kind::Mismatch, "the reference", |books| {
         books.ledger[0].reference = None;
@@ -225,16 +225,16 @@ fn sums_that_differ_are_found_even_where_every_payment_matches() {
 }
 
 /// Invoice 4, asked to be paid, with nothing heard of it since.
-fn with_open(ledger: Option<Standing>) -> Books {
+fn with_open(ledger: Option<Status>) -> Books {
     let mut books = good();
     books.invoices.push(invoice(4, "pending", "3.00", &[], 1));
-    add(&mut books, (41, 4), ledger.unwrap_or(Standing::Open), "3.00");
+    add(&mut books, (41, 4), ledger.unwrap_or(Status::Open), "3.00");
     let payment = books.payments.last_mut().unwrap();
-    (payment.standing, payment.reference) = (Standing::Open, None);
+    (payment.status, payment.reference) = (Status::Open, None);
     if ledger.is_none() {
         books.ledger.pop();
     }
-    if ledger.is_none_or(|standing| standing == Standing::Open) {
+    if ledger.is_none_or(|standing| standing == Status::Open) {
         books.charges.pop();
     }
     books
@@ -245,8 +245,8 @@ fn what_has_not_ended_is_in_flight_while_young_and_stuck_when_old() {
     let older_than = AGE + Duration::from_secs(1);
     for (ledger, word) in [
         (None, "has not reached"),
-        (Some(Standing::Open), "does not know"),
-        (Some(Standing::Succeeded), "has not arrived"),
+        (Some(Status::Open), "does not know"),
+        (Some(Status::Succeeded), "has not arrived"),
     ] {
         let books = with_open(ledger);
         let young = compare(&books, older_than).unwrap().expect_clean().unwrap();
@@ -261,12 +261,12 @@ fn what_has_not_ended_is_in_flight_while_young_and_stuck_when_old() {
 
 #[test]
 fn youth_excuses_neither_a_duplicate_nor_a_mismatch() {
-    let mut books = with_open(Some(Standing::Succeeded));
-    books.charges.last_mut().unwrap().standing = Standing::Declined;
+    let mut books = with_open(Some(Status::Succeeded));
+    books.charges.last_mut().unwrap().status = Status::Declined;
     let report = compare(&books, Duration::MAX).unwrap();
     assert!(report.count(Kind::Mismatch) > 0, "{report}");
     let again = Charge {
-        standing: Standing::Succeeded,
+        status: Status::Succeeded,
         ..books.charges.last().unwrap().clone()
     };
     books.charges.extend([again.clone(), again]);
@@ -277,7 +277,7 @@ fn youth_excuses_neither_a_duplicate_nor_a_mismatch() {
 #[test]
 fn rows_that_were_written_after_the_payments_were_read_are_in_flight() {
     let mut books = good();
-    add(&mut books, (51, 5), Standing::Succeeded, "3.00");
+    add(&mut books, (51, 5), Status::Succeeded, "3.00");
     books.payments.pop();
     let report = compare(&books, Duration::MAX).unwrap().expect_clean().unwrap();
     assert_eq!(report.in_flight, 1);
@@ -320,7 +320,7 @@ fn rows_out_of_order_are_refused_rather_than_passed_over() {
 fn a_thousand_findings_are_all_counted_and_told_and_the_first_are_kept() {
     let mut books = good();
     for n in 0..1000 {
-        add(&mut books, (100 + n, 1), Standing::Declined, "12.15");
+        add(&mut books, (100 + n, 1), Status::Declined, "12.15");
         books.charges.pop();
     }
     let report = compare(&books, Duration::ZERO).unwrap();

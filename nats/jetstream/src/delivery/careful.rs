@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Handler,
-    hand::{Over, Route},
+    acks::nak,
+    consumer::{Consumer, GIVEN_BACK},
     headers,
-    lane::{Arrived, End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, free_slots, receive},
+    in_flight::{Over, Route},
+    puller::{Arrived, End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, free_slots, receive},
     raw::{Frame, Raw},
-    settle::nak,
-    work::{GIVEN_BACK, Work},
 };
 use crate::connection::PEER_API;
 
@@ -22,7 +22,11 @@ use crate::connection::PEER_API;
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Pulls until `until`, over a connection of its own.
-pub(super) async fn pull<H: Handler>(work: &Arc<Work<H>>, until: Instant, stop: &CancellationToken) -> End {
+pub(super) async fn pull<H: Handler>(
+    work: &Arc<Consumer<H>>,
+    until: Instant,
+    stop: &CancellationToken,
+) -> End {
     let connecting = timeout(CONNECT_LIMIT, Raw::init(work.connection.settings()));
     let mut raw = match stop.run_until_cancelled(connecting).await {
         None => return End::Stopped,
@@ -55,13 +59,13 @@ pub(super) async fn pull<H: Handler>(work: &Arc<Work<H>>, until: Instant, stop: 
 }
 
 /// In trouble itself: the client must do, until it is in trouble again.
-fn without<H: Handler>(work: &Work<H>, why: String) -> End {
+fn without<H: Handler>(work: &Consumer<H>, why: String) -> End {
     work.care_taken();
     End::Trouble(why)
 }
 
 /// Asks once for as many messages as there are free slots, and hands them over as they come.
-async fn ask<H: Handler>(work: &Arc<Work<H>>, raw: &mut Raw, until: Instant) -> Result<(), End> {
+async fn ask<H: Handler>(work: &Arc<Consumer<H>>, raw: &mut Raw, until: Instant) -> Result<(), End> {
     let mut slots = free_slots(work).await.ok_or(End::Stopped)?;
     let definition = work.definition;
     let subject = format!(
@@ -122,7 +126,7 @@ fn ended(status: &str) -> Result<(), End> {
 }
 
 fn arrived<H: Handler>(
-    work: &Work<H>,
+    work: &Consumer<H>,
     (subject, reply): (String, String),
     block: Option<bytes::Bytes>,
     payload: bytes::Bytes,

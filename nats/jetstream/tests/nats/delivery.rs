@@ -194,7 +194,7 @@ async fn what_cannot_be_decoded_is_buried_and_then_terminated() {
     publish(&pair, 0..10).await;
     let _running = start(&pair, SETTINGS, &handler);
     eventually("the good ones", || async { handler.done() == 10 }).await;
-    eventually("the burials", || async {
+    eventually("the dead letters", || async {
         handler.letters.lock().unwrap().len() == bodies.len()
     })
     .await;

@@ -126,7 +126,10 @@ impl Handler for Recorder {
         futures_util::future::join_all(handling).await;
     }
 
-    async fn bury(&self, letters: Vec<DeadLetter>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn dead_letter(
+        &self,
+        letters: Vec<DeadLetter>,
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let failing = |left: usize| left.checked_sub(1);
         if self
             .burials_to_fail

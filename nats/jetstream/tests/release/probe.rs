@@ -1,11 +1,11 @@
-//! A program that passes a crash point, compiled by the test beside it.
+//! A program that passes a fail point, compiled by the test beside it.
 
 #[path = "../../src"]
 mod src {
-    pub mod crash_points;
+    pub mod fail_points;
 }
-pub use src::crash_points;
+pub use src::fail_points;
 
 fn main() {
-    crate::crash_point!(PaymentCommitted);
+    crate::fail_point!(PaymentCommitted);
 }

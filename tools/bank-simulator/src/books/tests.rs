@@ -18,11 +18,11 @@ fn books() -> Books {
 #[test]
 fn a_key_charges_once_and_is_answered_alike_ever_after() {
     let mut books = books();
-    let Entered::Standing(first, events) = books.charge(&order("1.00"), None) else {
+    let Entered::Status(first, events) = books.charge(&order("1.00"), None) else {
         panic!("refused");
     };
     assert_eq!(events.len(), 1);
-    let Entered::Standing(second, events) = books.charge(&order("1.00"), Some("insufficient_funds")) else {
+    let Entered::Status(second, events) = books.charge(&order("1.00"), Some("insufficient_funds")) else {
         panic!("refused");
     };
     assert_eq!((second, events), (first, Vec::new()));
@@ -37,7 +37,7 @@ fn a_key_that_was_forgotten_charges_again_under_another_reference() {
     let mut books = Books::new(Duration::from_mins(1), Some(Duration::ZERO));
     let mut references = Vec::new();
     for _ in 0..2 {
-        let Entered::Standing(State::Succeeded { reference }, events) = books.charge(&order("1.00"), None)
+        let Entered::Status(State::Succeeded { reference }, events) = books.charge(&order("1.00"), None)
         else {
             panic!("refused");
         };
@@ -52,7 +52,7 @@ fn a_key_that_was_forgotten_charges_again_under_another_reference() {
 fn a_late_order_is_pending_until_it_is_due_also_after_a_restart() {
     let mut books = books();
     let later = now_ms() + 60_000;
-    let Entered::Standing(_, events) = books.postpone(&order("1.00"), later) else {
+    let Entered::Status(_, events) = books.postpone(&order("1.00"), later) else {
         panic!("refused");
     };
     let mut after_restart = self::books();
@@ -60,7 +60,7 @@ fn a_late_order_is_pending_until_it_is_due_also_after_a_restart() {
         after_restart.replay(event);
     }
     assert_eq!(after_restart.waiting(), [(order("1.00"), later)]);
-    let Entered::Standing(state, events) = after_restart.charge(&order("1.00"), None) else {
+    let Entered::Status(state, events) = after_restart.charge(&order("1.00"), None) else {
         panic!("refused");
     };
     assert_eq!((state, events.len()), (State::Pending { due: later }, 0));
@@ -76,7 +76,7 @@ fn a_late_order_is_pending_until_it_is_due_also_after_a_restart() {
     books.replay(&due);
     assert!(matches!(
         books.charge(&order("1.00"), None),
-        Entered::Standing(State::Succeeded { .. }, _)
+        Entered::Status(State::Succeeded { .. }, _)
     ));
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
-use reconcile::{Charge, Standing};
+use reconcile::{Charge, Status};
 
 use super::*;
 use crate::{Options, Record, serve};
@@ -88,7 +88,7 @@ impl Bank {
         let charges = self.charges();
         charges
             .iter()
-            .filter(|charge| charge.key == key && charge.standing == Standing::Succeeded)
+            .filter(|charge| charge.key == key && charge.status == Status::Succeeded)
             .count()
     }
 }
@@ -136,8 +136,8 @@ async fn resets_and_silence_come_before_or_after_the_charge_as_they_are_called()
     for (fault, charges, silent) in [
         (Fault::ResetBefore, false, false),
         (Fault::ResetAfter, true, false),
-        (Fault::TimeOutBefore, false, true),
-        (Fault::TimeOutAfter, true, true),
+        (Fault::TimeoutBefore, false, true),
+        (Fault::TimeoutAfter, true, true),
     ] {
         let (answer, charged) = first_call(fault).await;
         let error = answer.unwrap_err();
@@ -202,7 +202,7 @@ async fn a_late_success_is_pending_first_and_is_charged_by_itself() {
     let bank = Bank::open("late=1", |_| {}).await;
     let key = Uuid::now_v7();
     assert_eq!(bank.pay(key).await.unwrap().1["status"], json!("pending"));
-    assert_eq!(bank.charges()[0].standing, Standing::Open);
+    assert_eq!(bank.charges()[0].status, Status::Open);
     acceptance::eventually("the late charge is made", || async {
         Ok((bank.find(key).await.1["status"] == json!("succeeded")).then_some(()))
     })

@@ -25,7 +25,7 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{ground::Ground, statistics::rate, usage::Run};
+use crate::{statistics::rate, testbed::Testbed, usage::Run};
 use acceptance::{Error, Result};
 
 /// Requests published together, as invoice-app's sender does.
@@ -60,8 +60,8 @@ struct Counting {
 }
 
 /// Sends the messages of `invoices` through. The services must be stopped.
-pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
-    let nats = ground.stack().nats();
+pub async fn measure(testbed: &Testbed, invoices: u32) -> Result<Run> {
+    let nats = testbed.stack().nats();
     let (app, provider) = (
         connect(nats, User::InvoiceApp).await?,
         connect(nats, User::PaymentProvider).await?,
@@ -84,7 +84,7 @@ pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
     let publisher = Publisher::new(app.clone());
     let stop = CancellationToken::new();
 
-    let meter = ground.meter().await?;
+    let meter = testbed.meter().await?;
     let answers = tokio::spawn(delivery::run(
         provider.clone(),
         PAY_REQUESTS,
@@ -180,7 +180,7 @@ impl Handler for Answering {
         }
     }
 
-    async fn bury(
+    async fn dead_letter(
         &self,
         letters: Vec<DeadLetter>,
     ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -203,7 +203,7 @@ impl Handler for Counting {
         }
     }
 
-    async fn bury(
+    async fn dead_letter(
         &self,
         letters: Vec<DeadLetter>,
     ) -> std::result::Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -4,7 +4,9 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
-use invoice_app::store::paying::{Selection, Span, Terms, allow_time_in_tx, insert_batch_in_tx, pay_in_tx};
+use invoice_app::store::paying::{
+    PaymentParams, Selection, Span, allow_time_in_tx, insert_batch_in_tx, pay_in_tx,
+};
 use payment_contract::{
     BatchId, Currency, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
@@ -23,8 +25,8 @@ use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::{
-    ground::{self, Ground},
     statistics::rate,
+    testbed::{self, Testbed},
     usage::Run,
 };
 use acceptance::{Error, Result};
@@ -39,7 +41,7 @@ const WORKERS: usize = 4;
 /// As the services' own.
 const LEASE: Duration = Duration::from_secs(15);
 
-/// Both stores, in databases of their own on the ground's Postgres.
+/// Both stores, in databases of their own on the testbed's Postgres.
 #[derive(Clone)]
 struct Stores {
     invoices: invoice_app::store::Store,
@@ -48,8 +50,8 @@ struct Stores {
 }
 
 /// Writes everything that paying `invoices` writes. The services must be stopped.
-pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
-    let postgres = ground.stack().postgres();
+pub async fn measure(testbed: &Testbed, invoices: u32) -> Result<Run> {
+    let postgres = testbed.stack().postgres();
     let names = ["limit_invoices", "limit_payments"];
     for name in names {
         postgres.create_database(name).await?;
@@ -64,18 +66,18 @@ pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
          select uuidv7(), 'L' || n, 100 + n % 99900, (array['EUR', 'GBP', 'DKK'])[1 + n % 3]
          from generate_series(1, {invoices}) n"
     );
-    ground::execute(invoice_url, &insert).await?;
+    testbed::execute(invoice_url, &insert).await?;
     for url in &urls {
-        ground::settle_database(url).await?;
+        testbed::settle_database(url).await?;
     }
     let ledger = payment_provider::store::Store::new(ledger_pool.clone(), LEASE);
     let stores = Stores {
         invoices: invoice_app::store::Store::new(invoice_pool.clone()),
-        bank: Arc::new(Simulated::new(ledger.kept().clone())),
+        bank: Arc::new(Simulated::new(ledger.warm().clone())),
         ledger,
     };
 
-    let meter = ground.meter().await?;
+    let meter = testbed.meter().await?;
     stores.pay_all().await?;
     let elapsed = meter.elapsed();
     let usage = meter.stop(elapsed).await?;
@@ -91,7 +93,7 @@ pub async fn measure(ground: &Ground, invoices: u32) -> Result<Run> {
         "limit_invoices", "limit_payments"
     );
     for statement in drop.split("; ") {
-        ground::execute(&postgres.url("postgres"), statement).await?;
+        testbed::execute(&postgres.url("postgres"), statement).await?;
     }
     Ok(Run {
         rate: rate(u64::from(invoices), elapsed),
@@ -136,7 +138,7 @@ impl Stores {
     async fn ask(&self) -> Result<(BatchId, Span)> {
         let batch = BatchId::generate();
         let trace = TraceParent::generate();
-        let terms = Terms {
+        let terms = PaymentParams {
             batch_id: Some(batch),
             traceparent: Some(trace.as_str()),
             lease: LEASE,

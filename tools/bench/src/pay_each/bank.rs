@@ -20,7 +20,7 @@ use acceptance::{
     bank::{Bank, Behaviour},
     client::Client,
 };
-use reconcile::{BankBooks, Standing};
+use reconcile::{BankBooks, Status};
 
 /// Its usual time to answer.
 const LATENCY: Duration = Duration::from_millis(50);
@@ -64,7 +64,7 @@ impl Books {
         let charges = self.charges.into_iter().map(|charge| {
             Ok(reconcile::Charge {
                 key: charge.key,
-                standing: Standing::try_new(&charge.status, "pending")?,
+                status: Status::try_new(&charge.status, "pending")?,
                 amount: Money::parse(&charge.value, &charge.currency)?,
                 reference: format!("bank-{}", charge.key),
                 age: Duration::ZERO,

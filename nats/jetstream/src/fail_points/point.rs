@@ -1,4 +1,4 @@
-//! The list of all crash points, in the order in which a payment meets them.
+//! The list of all fail points, in the order in which a payment meets them.
 
 macro_rules! points {
     ($($(#[doc = $about:literal])+ $list:ident { $(#[doc = $doc:literal] $point:ident = $name:literal,)+ })+) => {
@@ -124,9 +124,9 @@ points! {
         /// It is acknowledged, if the acknowledgement still leaves the process.
         MessageAcked = "message.acked",
         /// Dead letters are about to be kept.
-        LettersBurying = "letters.burying",
+        DeadLettersStoring = "dead_letters.storing",
         /// They are kept; their messages are not terminated.
-        LettersBuried = "letters.buried",
+        DeadLettersStored = "dead_letters.stored",
         /// A kept message is about to be terminated.
         MessageTerminating = "message.terminating",
         /// It is terminated.

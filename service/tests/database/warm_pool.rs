@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use service::database::{Kept, Lent};
+use service::database::{WarmConnection, WarmPool};
 use sqlx::{Connection as _, PgPool, query, query_scalar};
 
 use super::new_database_for;
 
 const MOST: u32 = 8;
 
-async fn backend(connection: &mut Lent) -> i32 {
+async fn backend(connection: &mut WarmConnection) -> i32 {
     query_scalar("select pg_backend_pid()")
         .fetch_one(&mut **connection)
         .await
@@ -30,16 +30,16 @@ async fn until_idle(pool: &PgPool, idle: usize) {
 #[tokio::test]
 async fn the_one_used_last_is_lent_again_and_never_seen_by_the_pool() {
     let pool = new_database_for(MOST).await;
-    let kept = Kept::new(pool.clone());
-    let (mut one, mut other) = (kept.lend().await.unwrap(), kept.lend().await.unwrap());
+    let kept = WarmPool::new(pool.clone());
+    let (mut one, mut other) = (kept.acquire().await.unwrap(), kept.acquire().await.unwrap());
     let (first, last) = (backend(&mut one).await, backend(&mut other).await);
     assert_ne!(first, last);
-    one.keep();
-    other.keep();
+    one.release();
+    other.release();
     for _ in 0..5 {
-        let mut lent = kept.lend().await.unwrap();
-        assert_eq!(backend(&mut lent).await, last);
-        lent.keep();
+        let mut warm = kept.acquire().await.unwrap();
+        assert_eq!(backend(&mut warm).await, last);
+        warm.release();
     }
     assert_eq!((pool.size(), pool.num_idle()), (2, 0));
 }
@@ -47,15 +47,15 @@ async fn the_one_used_last_is_lent_again_and_never_seen_by_the_pool() {
 #[tokio::test]
 async fn what_is_not_kept_or_too_many_goes_back_to_the_pool() {
     let pool = new_database_for(MOST).await;
-    let kept = Kept::new(pool.clone());
-    drop(kept.lend().await.unwrap());
+    let kept = WarmPool::new(pool.clone());
+    drop(kept.acquire().await.unwrap());
     until_idle(&pool, 1).await;
 
-    let mut lent = Vec::new();
+    let mut warm = Vec::new();
     for _ in 0..MOST {
-        lent.push(kept.lend().await.unwrap());
+        warm.push(kept.acquire().await.unwrap());
     }
-    lent.into_iter().for_each(Lent::keep);
+    warm.into_iter().for_each(WarmConnection::release);
     // The other half is there for others.
     until_idle(&pool, 4).await;
     assert_eq!(pool.size(), MOST);
@@ -64,23 +64,23 @@ async fn what_is_not_kept_or_too_many_goes_back_to_the_pool() {
 #[tokio::test]
 async fn a_small_pool_keeps_none() {
     let pool = new_database_for(MOST - 1).await;
-    Kept::new(pool.clone()).lend().await.unwrap().keep();
+    WarmPool::new(pool.clone()).acquire().await.unwrap().release();
     until_idle(&pool, 1).await;
 }
 
 #[tokio::test]
 async fn what_was_left_open_is_undone_before_anybody_gets_it() {
     let pool = new_database_for(MOST).await;
-    let kept = Kept::new(pool.clone());
+    let kept = WarmPool::new(pool.clone());
     sqlx::raw_sql("create table left_open (n integer)")
         .execute(&pool)
         .await
         .unwrap();
     until_idle(&pool, 1).await;
     let first = {
-        let mut lent = kept.lend().await.unwrap();
-        let first = backend(&mut lent).await;
-        let mut tx = lent.begin().await.unwrap();
+        let mut warm = kept.acquire().await.unwrap();
+        let first = backend(&mut warm).await;
+        let mut tx = warm.begin().await.unwrap();
         sqlx::query("insert into left_open values (1)")
             .execute(&mut *tx)
             .await
@@ -104,13 +104,13 @@ async fn what_was_left_open_is_undone_before_anybody_gets_it() {
 #[tokio::test]
 async fn those_cut_by_the_server_are_replaced_without_an_error() {
     let pool = new_database_for(MOST).await;
-    let kept = Kept::new(pool.clone());
-    let mut lent = [kept.lend().await.unwrap(), kept.lend().await.unwrap()];
+    let kept = WarmPool::new(pool.clone());
+    let mut warm = [kept.acquire().await.unwrap(), kept.acquire().await.unwrap()];
     let mut backends = Vec::new();
-    for lent in &mut lent {
-        backends.push(backend(lent).await);
+    for warm in &mut warm {
+        backends.push(backend(warm).await);
     }
-    lent.into_iter().for_each(Lent::keep);
+    warm.into_iter().for_each(WarmConnection::release);
     let cut: Vec<bool> = query_scalar("select pg_terminate_backend(pid) from unnest($1::int[]) as b (pid)")
         .bind(&backends)
         .fetch_all(&pool)
@@ -119,6 +119,6 @@ async fn those_cut_by_the_server_are_replaced_without_an_error() {
     assert_eq!(cut, [true, true]);
     // Idle for long enough not to be trusted any more.
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    let mut new = kept.lend().await.unwrap();
+    let mut new = kept.acquire().await.unwrap();
     assert!(!backends.contains(&backend(&mut new).await));
 }

@@ -19,9 +19,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     Decisions, Handler, Received, Settings, Token, Verdict,
-    hand::{Hand, Over, Route},
+    in_flight::{InFlight, Over, Route},
 };
-use crate::{connection::Connection, crash_point, metrics, streams::Definition};
+use crate::{connection::Connection, fail_point, metrics, streams::Definition};
 
 /// Longest an ack may wait for room in the connection's queue. It is never worth more: the message just comes again.
 const ACK_LIMIT: Duration = Duration::from_secs(1);
@@ -33,15 +33,15 @@ pub(super) const GIVEN_BACK: Duration = Duration::from_millis(250);
 /// A message that fails again and again is tried this often in the end.
 const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
 
-pub(super) struct Work<H> {
+pub(super) struct Consumer<H> {
     pub(super) connection: Connection,
     pub(super) definition: Definition,
     pub(super) settings: Settings,
     pub(super) handler: Arc<H>,
     pub(super) slots: Arc<Semaphore>,
-    pub(super) hand: Hand,
+    pub(super) in_flight: InFlight,
     verdicts: UnboundedSender<(Token, Verdict)>,
-    /// Handlers and burials under way.
+    /// Handlers and dead letters under way.
     pub(super) under_way: TaskTracker,
     /// Cancelled when shutdown has waited long enough.
     pub(super) give_up: CancellationToken,
@@ -53,7 +53,7 @@ pub(super) struct Work<H> {
     trouble: Mutex<Option<String>>,
 }
 
-impl<H: Handler> Work<H> {
+impl<H: Handler> Consumer<H> {
     pub(super) fn new(
         connection: Connection,
         definition: Definition,
@@ -68,7 +68,7 @@ impl<H: Handler> Work<H> {
             settings,
             handler,
             slots: Arc::new(Semaphore::new(settings.slots.max(1))),
-            hand: Hand::new(definition.stream),
+            in_flight: InFlight::new(definition.stream),
             verdicts,
             under_way: TaskTracker::new(),
             give_up: CancellationToken::new(),
@@ -109,7 +109,7 @@ impl<H: Handler> Work<H> {
         };
         let work = Arc::clone(self);
         self.under_way.spawn(async move {
-            crash_point!(MessagesTaken);
+            fail_point!(MessagesTaken);
             let handling = work.handler.handle(batch, Decisions(work.verdicts.clone()));
             tokio::select! {
                 ended = AssertUnwindSafe(handling).catch_unwind() => if ended.is_err() {
@@ -129,12 +129,12 @@ impl<H: Handler> Work<H> {
 
     /// Sends an ack and takes the message out of hand. `decision` is its name in the metrics.
     pub(super) async fn acknowledge(&self, token: Token, ack: AckKind, decision: &'static str) {
-        let Some(held) = self.hand.remove(token) else {
+        let Some(held) = self.in_flight.remove(token) else {
             return;
         };
-        crash_point!(before_ack(decision));
+        fail_point!(before_ack(decision));
         let sent = self.send(held.reply, ack.into(), &held.route).await;
-        crash_point!(after_ack(decision));
+        fail_point!(after_ack(decision));
         metrics::decided(self.definition.stream, if sent { decision } else { "stale" });
         // Only now may another message be asked for.
         drop(held.slot);
@@ -174,7 +174,7 @@ impl<H: Handler> Work<H> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            for (reply, route) in self.hand.replies() {
+            for (reply, route) in self.in_flight.replies() {
                 self.send(reply, AckKind::Progress.into(), &route).await;
             }
         }
@@ -186,7 +186,7 @@ impl<H: Handler> Work<H> {
         if tokio::time::timeout(limit, self.under_way.wait()).await.is_err() {
             tracing::warn!(
                 nats.stream = self.definition.stream,
-                messages = self.hand.tokens().len(),
+                messages = self.in_flight.tokens().len(),
                 "not finished in time; giving messages back"
             );
             self.give_up.cancel();
@@ -196,7 +196,7 @@ impl<H: Handler> Work<H> {
 
     /// Gives back whatever is left and sees the last acks off.
     pub(super) async fn finish(&self) {
-        for token in self.hand.tokens() {
+        for token in self.in_flight.tokens() {
             self.acknowledge(token, AckKind::Nak(Some(GIVEN_BACK)), "undecided")
                 .await;
         }

@@ -6,7 +6,7 @@ use acceptance::{
     client::{NO_WAIT, text},
     eventually, stream_state,
 };
-use jetstream::crash_points::Point;
+use jetstream::fail_points::Point;
 use local_stack::{NatsServer, User};
 use reqwest::Method;
 use serde_json::json;
@@ -54,8 +54,8 @@ impl Needs {
                     needs.nats_away = true;
                     needs.nats_forgets = true;
                 }
-                Point::LettersBurying
-                | Point::LettersBuried
+                Point::DeadLettersStoring
+                | Point::DeadLettersStored
                 | Point::MessageTerminating
                 | Point::MessageTerminated => match crash.service {
                     local_stack::ServiceKind::InvoiceApp => needs.bad_outcome = true,

@@ -1,6 +1,6 @@
 //! When NATS made the stream and the durables it keeps for us: how we notice that it has forgotten.
 
-use jetstream::crash_point;
+use jetstream::fail_point;
 use time::OffsetDateTime;
 
 use super::Store;
@@ -67,9 +67,9 @@ impl Store {
                 _ => Remembered::Forgot(due.rows_affected()),
             }
         };
-        crash_point!(ForgottenCommitting);
+        fail_point!(ForgottenCommitting);
         tx.commit().await?;
-        crash_point!(ForgottenCommitted);
+        fail_point!(ForgottenCommitted);
         Ok(remembered)
     }
 }

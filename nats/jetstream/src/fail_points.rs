@@ -3,15 +3,15 @@
 /// Ends the process here, at once and without a word to anybody, if a test has armed this point. In release builds it is
 /// nothing at all.
 #[macro_export]
-macro_rules! crash_point {
+macro_rules! fail_point {
     ($point:ident) => {{
         #[cfg(debug_assertions)]
-        $crate::crash_points::pass($crate::crash_points::Point::$point);
+        $crate::fail_points::pass($crate::fail_points::Point::$point);
     }};
     // The point depends on something: a function of `Point` chooses.
     ($choose:ident($of:expr)) => {{
         #[cfg(debug_assertions)]
-        $crate::crash_points::pass($crate::crash_points::Point::$choose($of));
+        $crate::fail_points::pass($crate::fail_points::Point::$choose($of));
     }};
 }
 

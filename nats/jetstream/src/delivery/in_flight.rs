@@ -35,7 +35,7 @@ pub(super) enum Over {
 
 /// One message in hand.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct InFlightMessage {
     /// Where acks go.
     pub(super) reply: Subject,
     pub(super) origin: Arc<Origin>,
@@ -44,18 +44,18 @@ pub(super) struct Held {
     /// Freed when the message is out of hand.
     pub(super) slot: OwnedSemaphorePermit,
     /// On its way to the dead letters: no other decision counts any more.
-    pub(super) burying: bool,
+    pub(super) dead_lettering: bool,
 }
 
-pub(super) struct Hand {
+pub(super) struct InFlight {
     stream: &'static str,
-    held: Mutex<HashMap<Token, Held>>,
+    held: Mutex<HashMap<Token, InFlightMessage>>,
 }
 
 /// Tokens are unique within the process, so that two consumers' messages never take each other's decisions.
 static NEXT_TOKEN: AtomicU64 = AtomicU64::new(1);
 
-impl Hand {
+impl InFlight {
     pub(super) fn new(stream: &'static str) -> Self {
         Self {
             stream,
@@ -64,7 +64,7 @@ impl Hand {
     }
 
     /// Takes messages in hand; their tokens in the same order.
-    pub(super) fn take(&self, messages: impl IntoIterator<Item = Held>) -> Vec<Token> {
+    pub(super) fn take(&self, messages: impl IntoIterator<Item = InFlightMessage>) -> Vec<Token> {
         let mut all = self.lock();
         let mut tokens = Vec::new();
         for held in messages {
@@ -77,7 +77,7 @@ impl Hand {
     }
 
     /// Takes a message out of hand, if it still is; its slot is free when the answer is dropped.
-    pub(super) fn remove(&self, token: Token) -> Option<Held> {
+    pub(super) fn remove(&self, token: Token) -> Option<InFlightMessage> {
         let mut all = self.lock();
         let held = all.remove(&token);
         metrics::in_hand(self.stream, all.len());
@@ -86,7 +86,7 @@ impl Hand {
 
     /// Whether a decision about this message still counts.
     pub(super) fn is_open(&self, token: Token) -> bool {
-        self.lock().get(&token).is_some_and(|held| !held.burying)
+        self.lock().get(&token).is_some_and(|held| !held.dead_lettering)
     }
 
     /// How many times it was delivered.
@@ -94,11 +94,11 @@ impl Hand {
         self.lock().get(&token).map(|held| held.delivered)
     }
 
-    /// Marks a message as being buried; its origin, unless a decision was made before.
-    pub(super) fn begin_burial(&self, token: Token) -> Option<Arc<Origin>> {
+    /// Marks a message as being stored; its origin, unless a decision was made before.
+    pub(super) fn begin_dead_lettering(&self, token: Token) -> Option<Arc<Origin>> {
         let mut all = self.lock();
-        let held = all.get_mut(&token).filter(|held| !held.burying)?;
-        held.burying = true;
+        let held = all.get_mut(&token).filter(|held| !held.dead_lettering)?;
+        held.dead_lettering = true;
         Some(Arc::clone(&held.origin))
     }
 
@@ -120,7 +120,7 @@ impl Hand {
         self.lock().keys().copied().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Token, Held>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Token, InFlightMessage>> {
         // Nothing panics while it holds the lock, so the map is whole.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

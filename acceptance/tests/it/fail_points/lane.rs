@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use acceptance::{Client, Result, System, eventually, nats_admin::existing_stream, wait::eventually_within};
-use jetstream::crash_points::DIRECTORY;
+use jetstream::fail_points::DIRECTORY;
 use local_stack::{Service, ServiceKind};
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::{Crash, load::Made};
 
-/// Short leases and time-outs, so that what a crash has left behind goes on soon. Two lines to the bank, so that calls have
+/// Short leases and timeouts, so that what a crash has left behind goes on soon. Two lines to the bank, so that calls have
 /// to wait for one.
 const PAYMENT_PROVIDER: [(&str, &str); 4] = [
     ("gateway.timeout_ms", "600"),

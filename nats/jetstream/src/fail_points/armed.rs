@@ -11,7 +11,7 @@ use super::Point;
 
 /// Names the directory. A point of a service is armed as long as there is a file `<service>.<point>` in it; the number in
 /// the file, if any, is how many times more it is passed unharmed.
-pub const DIRECTORY: &str = "CRASH_POINTS";
+pub const DIRECTORY: &str = "FAIL_POINTS";
 
 static ARMED: LazyLock<Option<(PathBuf, String)>> = LazyLock::new(|| {
     let directory = std::env::var_os(DIRECTORY)?;
@@ -71,9 +71,9 @@ mod tests {
     #[test]
     fn no_two_points_have_one_name() {
         let all = [
-            crate::crash_points::IN_INVOICE_APP,
-            crate::crash_points::IN_PAYMENT_PROVIDER,
-            crate::crash_points::IN_BOTH,
+            crate::fail_points::IN_INVOICE_APP,
+            crate::fail_points::IN_PAYMENT_PROVIDER,
+            crate::fail_points::IN_BOTH,
         ]
         .concat();
         let names: std::collections::BTreeSet<_> = all.iter().map(|point| point.name()).collect();

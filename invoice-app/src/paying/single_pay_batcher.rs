@@ -9,11 +9,11 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use jetstream::crash_point;
+use jetstream::fail_point;
 use payment_contract::{InvoiceId, trace::TraceParent};
 use service::{
+    batcher::Batcher,
     database::{Fault, fault, in_time, retry_conflicts},
-    grouped::Grouped,
 };
 use sqlx::{Connection as _, PgConnection};
 use tracing::debug;
@@ -26,7 +26,7 @@ use crate::{
     store::{
         Store,
         idempotency::{claim_all_in_tx, keep_payments_in_tx},
-        paying::{just_made, pay_free_in_tx},
+        paying::{pay_free_in_tx, requested_payment},
     },
     waiters::{Waiter, Waiters},
 };
@@ -75,8 +75,8 @@ pub(super) struct Desk {
 }
 
 /// Does calls in groups.
-pub(super) fn grouped(desk: Desk) -> Grouped<SingleCall, Grouping> {
-    Grouped::new(LARGEST_GROUP, GROUPS, move |calls: Vec<SingleCall>| {
+pub(super) fn grouped(desk: Desk) -> Batcher<SingleCall, Grouping> {
+    Batcher::new(LARGEST_GROUP, GROUPS, move |calls: Vec<SingleCall>| {
         let desk = desk.clone();
         async move { desk.pay(calls).await }.boxed()
     })
@@ -107,7 +107,7 @@ impl Desk {
             groupings.push(match called {
                 None => Grouping::Alone,
                 Some(called) => Grouping::Done(called.map(|request| {
-                    let payment = just_made(&request);
+                    let payment = requested_payment(&request);
                     // Before the request goes out, so that its outcome cannot be missed.
                     let waiter = self.waiters.payment(payment.id);
                     requests.push(request);
@@ -119,20 +119,20 @@ impl Desk {
             metrics::requested(i64::try_from(requests.len()).unwrap_or(i64::MAX));
             // What it may have to do in the database is worth no longer wait: the rows' lease ends by itself.
             let _ = tokio::time::timeout(LIMIT, self.sender.hand_over(Job::Requests(requests))).await;
-            crash_point!(PaymentHandedOver);
+            fail_point!(PaymentHandedOver);
         }
         groupings
     }
 
     /// What became of each call, in order; nothing for those to be done alone. Commits.
     async fn pay_in_tx(&self, calls: &[SingleCall]) -> Result<Vec<Option<Called<Request>>>, sqlx::Error> {
-        let mut connection = self.store.kept().lend().await?;
+        let mut connection = self.store.warm().acquire().await?;
         if calls.iter().all(|single| single.call.is_none()) {
             let none = calls.iter().map(|_| None).collect();
-            crash_point!(PaymentCommitting);
+            fail_point!(PaymentCommitting);
             let paid = pay_free_in_tx(&mut connection, &wanted(calls, &none), self.lease).await?;
-            connection.keep();
-            crash_point!(PaymentCommitted);
+            connection.release();
+            fail_point!(PaymentCommitted);
             return Ok(assigned(calls, none, paid));
         }
         let mut tx = connection.begin().await?;
@@ -147,10 +147,10 @@ impl Desk {
                 _ => None,
             });
         keep_payments_in_tx(&mut tx, &kept.collect::<Vec<_>>()).await?;
-        crash_point!(PaymentCommitting);
+        fail_point!(PaymentCommitting);
         tx.commit().await?;
-        connection.keep();
-        crash_point!(PaymentCommitted);
+        connection.release();
+        fail_point!(PaymentCommitted);
         Ok(called)
     }
 }

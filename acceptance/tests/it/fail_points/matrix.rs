@@ -7,7 +7,7 @@ use std::{
 };
 
 use acceptance::{Error, Result};
-use jetstream::crash_points::Point;
+use jetstream::fail_points::Point;
 use local_stack::workspace_root;
 use tokio::task::JoinSet;
 
@@ -17,7 +17,7 @@ use super::{
     round::{self, Row},
 };
 
-/// Systems that run side by side. Rounds mostly wait: for leases, for time-outs, for messages to be delivered again.
+/// Systems that run side by side. Rounds mostly wait: for leases, for timeouts, for messages to be delivered again.
 const LANES: usize = 4;
 
 /// What came of all rounds.
@@ -125,8 +125,8 @@ fn is_long(crash: Crash) -> bool {
                 | Point::MessagesTaken
                 | Point::MessageAcking
                 | Point::MessageAcked
-                | Point::LettersBurying
-                | Point::LettersBuried
+                | Point::DeadLettersStoring
+                | Point::DeadLettersStored
                 | Point::MessageTerminating
         )
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use acceptance::Result;
-use jetstream::crash_points::{DIRECTORY, IN_BOTH, IN_INVOICE_APP, IN_PAYMENT_PROVIDER, Point};
+use jetstream::fail_points::{DIRECTORY, IN_BOTH, IN_INVOICE_APP, IN_PAYMENT_PROVIDER, Point};
 use local_stack::{ServiceKind, built_binary};
 
 use self::matrix::Matrix;

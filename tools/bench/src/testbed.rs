@@ -20,7 +20,7 @@ const IMPORTED_AT_ONCE: u32 = 100_000;
 
 /// A running stack.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Testbed {
     // Dropped in this order.
     replicas: Vec<(ServiceKind, Service)>,
     others: Vec<Watched>,
@@ -28,7 +28,7 @@ pub struct Ground {
     _directory: TempDir,
 }
 
-impl Ground {
+impl Testbed {
     /// Starts one as it is configured by default.
     pub async fn open() -> Result<Self> {
         Self::open_with(|_| {}).await
@@ -193,7 +193,7 @@ impl Ground {
     }
 }
 
-/// See [`Ground::settle_databases`].
+/// See [`Testbed::settle_databases`].
 pub async fn settle_database(url: &str) -> Result<()> {
     let mut database = PgConnection::connect(url).await?;
     database.execute("vacuum (analyze)").await?;

@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use crate::{
     metrics,
-    store::{Store, created::Remembered},
+    store::{Store, nats_incarnation::Remembered},
 };
 
 /// How often NATS is looked at while all is well.

@@ -17,14 +17,14 @@ use super::TRUSTED_IDLE;
 
 /// Kept at most: more than there are groups at work at a time.
 const MOST: usize = 8;
-/// Of a smaller pool none are kept: whoever waits for one of the pool's gets none of these.
+/// Of a smaller pool none are warm: whoever waits for one of the pool's gets none of these.
 const SMALL_POOL: u32 = 8;
 /// A connection that was taken out of the pool, or was used last, this long ago is not kept any longer.
 const KEPT_FOR: Duration = Duration::from_mins(1);
 
 /// Lends the connection used last. Cheap to clone. While any is kept, closing the pool waits: drop this first.
 #[derive(Clone, Debug)]
-pub struct Kept {
+pub struct WarmPool {
     pool: PgPool,
     idle: Arc<Mutex<Vec<Idle>>>,
     most: usize,
@@ -41,13 +41,13 @@ struct Idle {
 
 /// A connection in use. Dropped, it goes back to the pool, which finds out what has become of it.
 #[derive(Debug)]
-pub struct Lent {
+pub struct WarmConnection {
     connection: PoolConnection<Postgres>,
     taken: Instant,
-    of: Kept,
+    of: WarmPool,
 }
 
-impl Kept {
+impl WarmPool {
     /// Keeps connections of this pool: up to half of them, and none of a small one.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
@@ -77,29 +77,29 @@ impl Kept {
         F: FnMut(PgRow) -> Result<O, sqlx::Error> + Send,
         A: IntoArguments<Postgres> + Send,
     {
-        let mut connection = self.lend().await?;
+        let mut connection = self.acquire().await?;
         let rows = query.fetch_all(&mut *connection).await?;
-        connection.keep();
+        connection.release();
         Ok(rows)
     }
 
     /// One that is kept, or else one of the pool's. Fails, as that does, within the time to acquire one.
-    pub async fn lend(&self) -> Result<Lent, sqlx::Error> {
+    pub async fn acquire(&self) -> Result<WarmConnection, sqlx::Error> {
         let latest = self.idle().pop();
         if let Some(idle) = latest {
-            let mut lent = Lent {
+            let mut warm = WarmConnection {
                 connection: idle.connection,
                 taken: idle.taken,
                 of: self.clone(),
             };
-            if idle.used.elapsed() < TRUSTED_IDLE || lent.lives().await {
-                return Ok(lent);
+            if idle.used.elapsed() < TRUSTED_IDLE || warm.lives().await {
+                return Ok(warm);
             }
             // Not through the pool, which would ask once more, and without a limit. The others have been idle for longer.
-            lent.connection.close_on_drop();
+            warm.connection.close_on_drop();
             self.close_idle(Duration::ZERO);
         }
-        Ok(Lent {
+        Ok(WarmConnection {
             connection: self.pool.acquire().await?,
             taken: Instant::now(),
             of: self.clone(),
@@ -122,9 +122,9 @@ impl Kept {
     }
 }
 
-impl Lent {
+impl WarmConnection {
     /// Keeps it for the next use: for when all went well, and nothing was left open.
-    pub fn keep(self) {
+    pub fn release(self) {
         self.of.close_idle(KEPT_FOR);
         let mut idle = self.of.idle();
         if idle.len() < self.of.most && self.taken.elapsed() < KEPT_FOR && !self.of.pool.is_closed() {
@@ -145,7 +145,7 @@ impl Lent {
     }
 }
 
-impl Deref for Lent {
+impl Deref for WarmConnection {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
@@ -153,7 +153,7 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for WarmConnection {
     fn deref_mut(&mut self) -> &mut PgConnection {
         &mut self.connection
     }

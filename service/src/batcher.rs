@@ -14,7 +14,7 @@ type Work<I, O> = Box<dyn Fn(Vec<I>) -> BoxFuture<'static, Vec<O>> + Send + Sync
 
 /// Collects items and does them in groups. Cheap to clone. Needs no task of its own: the first to come starts one, and it
 /// ends when nobody waits any more.
-pub struct Grouped<I, O>(Arc<Inner<I, O>>);
+pub struct Batcher<I, O>(Arc<Inner<I, O>>);
 
 struct Inner<I, O> {
     waiting: Mutex<VecDeque<(I, oneshot::Sender<O>)>>,
@@ -26,21 +26,21 @@ struct Inner<I, O> {
 /// The group this item was in ended without an answer (a bug made it panic): whether it was done is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the group ended without an answer")]
-pub struct Lost;
+pub struct BatchPanicked;
 
-impl<I, O> fmt::Debug for Grouped<I, O> {
+impl<I, O> fmt::Debug for Batcher<I, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grouped").finish_non_exhaustive()
+        f.debug_struct("Batcher").finish_non_exhaustive()
     }
 }
 
-impl<I, O> Clone for Grouped<I, O> {
+impl<I, O> Clone for Batcher<I, O> {
     fn clone(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 }
 
-impl<I: Send + 'static, O: Send + 'static> Grouped<I, O> {
+impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
     /// At most `groups` groups of at most `largest` items at a time. `work` answers every item, in order.
     pub fn new<F>(largest: usize, groups: usize, work: F) -> Self
     where
@@ -56,11 +56,11 @@ impl<I: Send + 'static, O: Send + 'static> Grouped<I, O> {
     }
 
     /// Has one item done. Dropping the future does not undo it: it may be done all the same.
-    pub async fn submit(&self, item: I) -> Result<O, Lost> {
+    pub async fn submit(&self, item: I) -> Result<O, BatchPanicked> {
         let (answer, answered) = oneshot::channel();
         self.0.waiting().push_back((item, answer));
         self.0.start();
-        answered.await.map_err(|_| Lost)
+        answered.await.map_err(|_| BatchPanicked)
     }
 }
 
@@ -116,9 +116,9 @@ mod tests {
 
     use super::*;
 
-    fn doubling(groups: &Arc<AtomicUsize>) -> Grouped<u32, u32> {
+    fn doubling(groups: &Arc<AtomicUsize>) -> Batcher<u32, u32> {
         let groups = Arc::clone(groups);
-        Grouped::new(100, 1, move |items: Vec<u32>| {
+        Batcher::new(100, 1, move |items: Vec<u32>| {
             groups.fetch_add(1, Ordering::SeqCst);
             async move {
                 items
@@ -150,7 +150,7 @@ mod tests {
     #[tokio::test]
     async fn panic_costs_one_group_only() {
         let grouped = doubling(&Arc::default());
-        assert_eq!(grouped.submit(u32::MAX).await, Err(Lost));
+        assert_eq!(grouped.submit(u32::MAX).await, Err(BatchPanicked));
         assert_eq!(grouped.submit(4).await, Ok(8));
     }
 }

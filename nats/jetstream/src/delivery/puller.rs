@@ -13,10 +13,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Decision, Handler, Origin, Received, Verdict, careful, decode,
-    hand::{Held, Over, Route},
-    headers,
-    work::{GIVEN_BACK, Work},
+    Decision, Handler, Origin, Received, Verdict, careful,
+    consumer::{Consumer, GIVEN_BACK},
+    decode, headers,
+    in_flight::{InFlightMessage, Over, Route},
 };
 use crate::{connection::Link, metrics, publish::TRACEPARENT, streams};
 use payment_contract::trace::TraceParent;
@@ -51,7 +51,7 @@ pub(super) enum End {
 }
 
 /// Takes messages until `stop`, whatever happens in between.
-pub(super) async fn run<H: Handler>(work: &Arc<Work<H>>, stop: &CancellationToken) {
+pub(super) async fn run<H: Handler>(work: &Arc<Consumer<H>>, stop: &CancellationToken) {
     let (mut link, peer) = (work.connection.link(), work.connection.peer_jetstream());
     let mut pause = FIRST_PAUSE;
     loop {
@@ -100,7 +100,7 @@ pub(super) async fn run<H: Handler>(work: &Arc<Work<H>>, stop: &CancellationToke
     }
 }
 
-fn careful_until<H: Handler>(work: &Work<H>) -> Instant {
+fn careful_until<H: Handler>(work: &Consumer<H>) -> Instant {
     Instant::now() + work.settings.ack_wait + CARE
 }
 
@@ -124,7 +124,7 @@ fn with_source(error: &streams::Error) -> String {
 
 /// Pulls from one durable as long as that works.
 async fn pull<H: Handler>(
-    work: &Arc<Work<H>>,
+    work: &Arc<Consumer<H>>,
     durable: &PullConsumer,
     epoch: u64,
     stop: &CancellationToken,
@@ -136,7 +136,7 @@ async fn pull<H: Handler>(
     };
     loop {
         if work.care().is_some() || work.made() != route.made {
-            // The other lane has noticed something: look again.
+            // The other puller has noticed something: look again.
             return End::Checked;
         }
         let asking = async {
@@ -177,7 +177,7 @@ async fn pull<H: Handler>(
 }
 
 /// As many slots as are free, up to a batch; waits for at least one. `None` never happens while the loop runs.
-pub(super) async fn free_slots<H: Handler>(work: &Arc<Work<H>>) -> Option<OwnedSemaphorePermit> {
+pub(super) async fn free_slots<H: Handler>(work: &Arc<Consumer<H>>) -> Option<OwnedSemaphorePermit> {
     let mut slots = Arc::clone(&work.slots).acquire_owned().await.ok()?;
     let most = work.settings.max_batch.clamp(1, work.settings.slots.max(1));
     if work.slots.available_permits() < most / 8 {
@@ -276,7 +276,7 @@ impl Pull {
     }
 
     /// Shutdown: what arrives now is somebody else's.
-    async fn give_back<H: Handler>(mut self, work: &Arc<Work<H>>) {
+    async fn give_back<H: Handler>(mut self, work: &Arc<Consumer<H>>) {
         let deadline = Instant::now() + LAST_ARRIVALS;
         while matches!(timeout_at(deadline, self.arrive()).await, Ok(true)) {}
         drop(self.messages);
@@ -297,7 +297,7 @@ pub(super) struct Arrived {
 
 /// Takes messages in hand, decodes them, and hands them over; what cannot be decoded goes to the dead letters.
 pub(super) fn receive<H: Handler>(
-    work: &Arc<Work<H>>,
+    work: &Arc<Consumer<H>>,
     slots: &mut OwnedSemaphorePermit,
     messages: Vec<Arrived>,
     route: &Route,
@@ -318,7 +318,7 @@ pub(super) fn receive<H: Handler>(
         traces.push((Arc::clone(&held.origin), held.delivered, trace, malformed));
         taken.push(held);
     }
-    let tokens = work.hand.take(taken);
+    let tokens = work.in_flight.take(taken);
     metrics::taken(work.definition.stream, tokens.len(), redelivered);
     let mut batch = Vec::with_capacity(tokens.len());
     for (token, (origin, delivered, trace, malformed)) in tokens.into_iter().zip(traces) {
@@ -348,7 +348,7 @@ fn take(
     Arrived { message, malformed }: Arrived,
     slots: &mut OwnedSemaphorePermit,
     route: &Route,
-) -> Option<(Held, Option<TraceParent>)> {
+) -> Option<(InFlightMessage, Option<TraceParent>)> {
     let info = message.info().ok()?;
     let (stream_sequence, delivered) = (info.stream_sequence, info.delivered);
     let message = message.message;
@@ -365,13 +365,13 @@ fn take(
     // The server sends no more than was asked for, and that was one for each slot.
     let slot = slots.split(1)?;
     Some((
-        Held {
+        InFlightMessage {
             reply: message.reply?,
             origin,
             delivered,
             route: route.clone(),
             slot,
-            burying: false,
+            dead_lettering: false,
         },
         trace,
     ))

@@ -7,16 +7,16 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-use super::{DeadLetter, Decision, GATHER_ACKS, Handler, Token, Verdict, work::Work};
-use crate::crash_point;
+use super::{DeadLetter, Decision, GATHER_ACKS, Handler, Token, Verdict, consumer::Consumer};
+use crate::fail_point;
 
-/// Verdicts looked at together; dead letters among them are buried together.
+/// Verdicts looked at together; dead letters among them are stored together.
 const TOGETHER: usize = 256;
 /// On shutdown, dead letters found last have this long to be stored; otherwise they come again.
-const LAST_BURIALS: Duration = Duration::from_secs(2);
+const LAST_DEAD_LETTERS: Duration = Duration::from_secs(2);
 
-impl<H: Handler> Work<H> {
-    /// Settles verdicts until `finish` is cancelled and none is left, then waits for the last burials.
+impl<H: Handler> Consumer<H> {
+    /// Settles verdicts until `finish` is cancelled and none is left, then waits for the last dead letters.
     pub(super) async fn settle(
         self: &Arc<Self>,
         mut decided: UnboundedReceiver<(Token, Verdict)>,
@@ -38,12 +38,12 @@ impl<H: Handler> Work<H> {
                 () = finish.cancelled() => break,
             }
         }
-        self.drain(LAST_BURIALS).await;
+        self.drain(LAST_DEAD_LETTERS).await;
     }
 
     /// Whether so little is in hand that its slots are hardly missed.
     fn has_time(&self) -> bool {
-        self.hand.len() < self.settings.slots / 4
+        self.in_flight.len() < self.settings.slots / 4
     }
 
     async fn settle_all(self: &Arc<Self>, verdicts: &mut Vec<(Token, Verdict)>) {
@@ -53,29 +53,29 @@ impl<H: Handler> Work<H> {
                 Verdict::Decided(Decision::Done) => self.close(token, AckKind::Ack, "done").await,
                 Verdict::Decided(Decision::Retry(delay)) => self.close(token, nak(delay), "retry").await,
                 Verdict::Decided(Decision::Reject(reason)) => {
-                    if let Some(origin) = self.hand.begin_burial(token) {
+                    if let Some(origin) = self.in_flight.begin_dead_lettering(token) {
                         letters.push((token, DeadLetter { reason, origin }));
                     }
                 }
                 Verdict::Undecided => {
-                    let delay = self.retry_delay(self.hand.delivered(token).unwrap_or(1));
+                    let delay = self.retry_delay(self.in_flight.delivered(token).unwrap_or(1));
                     self.close(token, nak(delay), "undecided").await;
                 }
             }
         }
         if !letters.is_empty() {
-            self.bury(letters);
+            self.dead_letter(letters);
         }
     }
 
     async fn close(&self, token: Token, ack: AckKind, decision: &'static str) {
-        if self.hand.is_open(token) {
+        if self.in_flight.is_open(token) {
             self.acknowledge(token, ack, decision).await;
         }
     }
 
     /// Keeps dead letters and then terminates their messages; when they cannot be kept, the messages come again.
-    fn bury(self: &Arc<Self>, letters: Vec<(Token, DeadLetter)>) {
+    fn dead_letter(self: &Arc<Self>, letters: Vec<(Token, DeadLetter)>) {
         let work = Arc::clone(self);
         self.under_way.spawn(async move {
             let (tokens, letters): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
@@ -87,17 +87,17 @@ impl<H: Handler> Work<H> {
                     "a message cannot be handled; keeping it as a dead letter"
                 );
             }
-            crash_point!(LettersBurying);
-            let burying = AssertUnwindSafe(work.handler.bury(letters)).catch_unwind();
+            fail_point!(DeadLettersStoring);
+            let dead_lettering = AssertUnwindSafe(work.handler.dead_letter(letters)).catch_unwind();
             let failure = tokio::select! {
-                buried = burying => match buried {
+                stored = dead_lettering => match stored {
                     Ok(Ok(())) => None,
                     Ok(Err(error)) => Some(error.to_string()),
                     Err(_) => Some("panicked".to_owned()),
                 },
                 () = work.give_up.cancelled() => Some("given up".to_owned()),
             };
-            crash_point!(LettersBuried);
+            fail_point!(DeadLettersStored);
             if let Some(error) = &failure {
                 tracing::error!(
                     nats.stream = work.definition.stream,
@@ -107,12 +107,12 @@ impl<H: Handler> Work<H> {
                 );
             }
             for token in tokens {
-                let delivered = work.hand.delivered(token).unwrap_or(1);
+                let delivered = work.in_flight.delivered(token).unwrap_or(1);
                 if failure.is_none() {
                     work.acknowledge(token, AckKind::Term, "rejected").await;
                 } else {
                     let retry = nak(work.retry_delay(delivered));
-                    work.acknowledge(token, retry, "unburied").await;
+                    work.acknowledge(token, retry, "not_stored").await;
                 }
             }
         });
