@@ -176,6 +176,19 @@ impl Workload {
         }
     }
 
+    /// Whether a selector, of labels or of several values for one, means its pods.
+    #[must_use]
+    pub fn matches(&self, selector: &LabelSelector) -> bool {
+        let expressions = selector.match_expressions.as_deref().unwrap_or_default();
+        let labels = selector.match_labels.clone().unwrap_or_default();
+        self.is_selected_by(&labels)
+            && expressions.iter().all(|expression| {
+                let values = expression.values.as_deref().unwrap_or_default();
+                let own = self.labels.get(&expression.key);
+                expression.operator == "In" && own.is_some_and(|own| values.contains(own))
+            })
+    }
+
     /// Whether these labels, all of them, are on its pods.
     #[must_use]
     pub fn is_selected_by(&self, selector: &BTreeMap<String, String>) -> bool {

@@ -60,6 +60,10 @@ async fn manifests_run_as_containers_and_pay_an_invoice() {
     for pod in ["invoice-app", "payment-provider", "nats", "postgres"] {
         pods.assert_confined(pod);
     }
+    // The invoice's payment stands in the ledger that an operator sees.
+    let ledger = pods.run_to_its_end("payment-provider-operator");
+    assert!(ledger.contains("succeeded"), "{ledger}");
+    pods.run_to_its_end("invoice-app-operator");
     assert_no_way_to_payment_provider(&pods);
 
     // Services first, as their work in hand needs the others.

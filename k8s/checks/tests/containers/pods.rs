@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::{
     engine::Engine,
-    manifest::{allowed_pairs, confinement, environment, network, service_names, size_limit},
+    manifest::{allowed_pairs, arguments, confinement, environment, network, service_names, size_limit},
     secrets::Secrets,
 };
 
@@ -60,10 +60,15 @@ impl<'a> Pods<'a> {
         for workload in &pods.workloads {
             pods.create(workload, images, rendered, secrets, &pairs);
         }
-        for workload in &pods.workloads {
+        for workload in pods.workloads.iter().filter(|it| !it.runs_to_its_end) {
             engine.run(["start", &pods.named(&workload.name)]);
         }
         pods
+    }
+
+    /// Runs what an operator's template is for, and takes what it printed; it has to end well.
+    pub(crate) fn run_to_its_end(&self, name: &str) -> String {
+        self.engine.run(["start", "--attach", &self.named(name)])
     }
 
     fn named(&self, name: &str) -> String {
@@ -111,12 +116,11 @@ impl<'a> Pods<'a> {
         } else {
             args.extend(["--network".to_owned(), "none".to_owned()]);
         }
-        let mut command = container.command.iter().flatten();
-        if let Some(entry) = command.next() {
+        if let Some(entry) = container.command.iter().flatten().next() {
             args.extend(["--entrypoint".to_owned(), entry.clone()]);
         }
         args.push(image.clone());
-        args.extend(command.chain(container.args.iter().flatten()).cloned());
+        args.extend(arguments(workload, container));
         self.engine.run(args);
 
         if workload.name != "invoice-app" {
@@ -342,7 +346,7 @@ impl<'a> Pods<'a> {
 
     /// All that started still run.
     pub(crate) fn assert_running(&self) {
-        for workload in &self.workloads {
+        for workload in self.workloads.iter().filter(|it| !it.runs_to_its_end) {
             let state = self.engine.run([
                 "inspect",
                 "--format",
