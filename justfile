@@ -71,7 +71,7 @@ psql-payments:
     @. "${STACK_DIR:-.stack}/env" && exec psql "$PAYMENT_DATABASE_URL"
 
 # Run every test; arguments go to `cargo test` (TEST_THREADS, default 2, run at once)
-test *ARGS: _tools
+test *ARGS: (_tools "kubernetes")
     cargo build --workspace --bins
     @.ci/cargo-test "$@"
 
@@ -145,13 +145,11 @@ _operate SERVICE *ARGS:
     esac
     exec "target/release/$1" "${@:2}"
 
-# Check formatting, code, licences and sources of dependencies, shell and YAML files
-lint: _tools _cargo-deny && lint-manifests
+# Check formatting, code, licences and sources of dependencies, manifests, shell and YAML files
+lint: (_tools "kubernetes" "lint") _cargo-deny && lint-manifests
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo deny --all-features --log-level error check licenses bans sources
-    shellcheck bin/just .ci/run .ci/docker .ci/cargo-test
-    yamllint --strict .
     nats/check-config
 
 # Format the code
@@ -194,9 +192,9 @@ _release: _tools
     cargo build --release --package invoice-app --package payment-provider --package local-stack
     @! grep -l FAIL_POINTS target/release/invoice-app target/release/payment-provider
 
-# For those who run just itself instead of bin/just.
-_tools:
-    @bin/just --version >/dev/null
+# What a recipe needs beyond bin/requirements/run.txt it names here.
+_tools *SETS:
+    @bin/install-tools run "$@"
 
 _cargo-deny:
     #!/usr/bin/env bash

@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
 
-[ -z "${KUBE_CONTEXT:-}" ] || exit 0
+[ -z "${KUBE_CONTEXT:-}" ] || exec bin/install-tools kubernetes
 [ ! -f "${STACK_DIR:-.stack}/env" ] || exit 1
 context=$(kubectl config current-context 2>/dev/null) || exit 1
 is_local_context "$context" && is_ours invoices

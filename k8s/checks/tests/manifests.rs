@@ -73,7 +73,7 @@ fn versions_that_are_written_twice_agree() {
     );
 
     // What people run from the wheels is what a cluster pulls.
-    let wheels = read("bin/requirements.txt");
+    let wheels = read("bin/requirements/run.txt");
     let nats = read("nats/statefulset.yaml");
     let image = nats
         .split("docker.io/library/nats:")
