@@ -75,6 +75,11 @@ test *ARGS: (_tools "kubernetes")
     cargo build --workspace --bins
     @.ci/cargo-test "$@"
 
+# Run the tests that take too long for every change: an hour or so
+test-ignored *ARGS: (_tools "kubernetes" "lint")
+    cargo build --workspace --bins
+    @.ci/cargo-test "$@" -- --ignored
+
 # Measure the system, the original and the limits of its parts: a table, and target/bench.json (`--help` for more)
 bench *ARGS: _tools
     cargo build --release --package invoice-app --package payment-provider --package local-stack --package bench --package bank-simulator
@@ -151,6 +156,10 @@ lint: (_tools "kubernetes" "lint") _cargo-deny && lint-manifests
     cargo clippy --workspace --all-targets -- -D warnings
     cargo deny --all-features --log-level error check licenses bans sources
     nats/check-config
+
+# Look the dependencies up among known weaknesses, which needs the network
+advisories: _tools _cargo-deny
+    cargo deny --all-features --log-level error check advisories
 
 # Format the code
 fmt: _tools
