@@ -102,7 +102,7 @@ impl Parts {
 
 /// `serve`: runs until SIGTERM.
 pub async fn serve(config: Config) -> Result<ExitCode, Error> {
-    let recorder = telemetry::init_metrics();
+    let recorder = telemetry::init_metrics(NAME, env!("CARGO_PKG_VERSION"));
     metrics::describe();
     let mut process = Process::new(config.common.shutdown_grace);
     // Stopped in this order: no more calls, then what they started, then the port that tells about it.
@@ -237,7 +237,7 @@ fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, dra
     );
     group.spawn(
         "gauges",
-        after(schema.clone(), stop(), sample(store.clone(), connection, stop())),
+        after(schema.clone(), stop(), sample(store.clone(), stop())),
     );
     group.spawn("prune", after(schema.clone(), stop(), prune(store, stop())));
 }
@@ -275,9 +275,8 @@ fn access(auth: &Auth, group: &Group) -> Result<Access, Error> {
 }
 
 /// Keeps the gauges fresh.
-async fn sample(store: Store, connection: Connection, stop: CancellationToken) {
+async fn sample(store: Store, stop: CancellationToken) {
     loop {
-        metrics::connected(connection.is_connected());
         match store.open().await {
             Ok(open) => metrics::open(open),
             Err(error) => warn!(error = chain(&error), "open payments could not be counted"),

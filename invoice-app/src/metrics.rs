@@ -7,8 +7,7 @@ use payment_contract::messages::OutcomeStatus;
 
 use crate::{payment::Settlement, store::payments::Open};
 
-const REQUESTS: &str = "invoice_app_http_requests_total";
-const REQUEST_SECONDS: &str = "invoice_app_http_request_duration_seconds";
+const REQUEST_SECONDS: &str = "http_server_request_duration_seconds";
 const CREATED: &str = "invoice_app_invoices_created_total";
 const REQUESTED: &str = "invoice_app_payments_requested_total";
 const SENT: &str = "invoice_app_pay_requests_sent_total";
@@ -22,15 +21,13 @@ const DEAD_OPEN: &str = "invoice_app_dead_letters_open";
 const FORGOT: &str = "invoice_app_nats_forgot_total";
 const OPEN: &str = "invoice_app_payments_open";
 const OLDEST: &str = "invoice_app_payments_open_oldest_seconds";
-const CONNECTED: &str = "invoice_app_nats_connected";
 const RELOAD_FAILED: &str = "invoice_app_tokens_reload_failed";
 
 /// Tells the recorder what the metrics mean.
 pub fn describe() {
-    describe_counter!(REQUESTS, "HTTP requests answered, by method, route and status.");
     describe_histogram!(
         REQUEST_SECONDS,
-        "How long HTTP requests took, waiting for outcomes included."
+        "Seconds a request took, waiting for outcomes included, by method, route and status."
     );
     describe_counter!(CREATED, "Invoices created, imported ones included.");
     describe_counter!(REQUESTED, "Payments requested.");
@@ -57,7 +54,6 @@ pub fn describe() {
     );
     describe_gauge!(OPEN, "Payments without an outcome.");
     describe_gauge!(OLDEST, "Age of the oldest payment without an outcome.");
-    describe_gauge!(CONNECTED, "1 while connected to NATS.");
     describe_gauge!(
         RELOAD_FAILED,
         "1 while the tokens file cannot be used and the former tokens stay in force."
@@ -74,9 +70,9 @@ pub fn describe() {
 }
 
 pub(crate) fn request(method: &'static str, route: String, status: u16, took: Duration) {
-    counter!(REQUESTS, "method" => method, "route" => route.clone(), "status" => status.to_string())
-        .increment(1);
-    histogram!(REQUEST_SECONDS, "method" => method, "route" => route).record(took.as_secs_f64());
+    histogram!(REQUEST_SECONDS, "http_request_method" => method, "http_route" => route,
+        "http_response_status_code" => status.to_string())
+    .record(took.as_secs_f64());
 }
 
 pub(crate) fn created(invoices: i64) {
@@ -113,10 +109,6 @@ pub(crate) fn dead_letter() {
 
 pub(crate) fn nats_forgot() {
     counter!(FORGOT).increment(1);
-}
-
-pub(crate) fn connected(connected: bool) {
-    gauge!(CONNECTED).set(if connected { 1.0 } else { 0.0 });
 }
 
 pub(crate) fn tokens_reload_failed(failed: bool) {

@@ -92,9 +92,8 @@ pub async fn connect(config: &Config) -> Result<Connection, Error> {
 
 /// `serve`: runs until SIGTERM.
 pub async fn serve(config: Config) -> Result<ExitCode, Error> {
-    let recorder = telemetry::init_metrics();
+    let recorder = telemetry::init_metrics(NAME, env!("CARGO_PKG_VERSION"));
     metrics::describe();
-    jetstream::metrics::describe();
     let mut process = Process::new(config.common.shutdown_grace);
     let [requests, background, admin] = ["requests", "background", "admin"].map(|name| process.group(name));
 

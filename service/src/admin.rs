@@ -1,4 +1,4 @@
-//! The internal port: `/livez`, `/readyz`, `/metrics`. Nothing outside the process decides about them.
+//! The internal port: `/livez`, `/readyz`, `/metrics`, `PUT /log-filter`. Nothing outside the process decides about them.
 
 use std::{
     io,
@@ -10,12 +10,14 @@ use axum::{
     Router,
     extract::State,
     http::{StatusCode, header},
-    response::IntoResponse,
-    routing::get,
+    response::{IntoResponse as _, Response},
+    routing::{get, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::log_filter;
 
 /// Histograms collect samples until they are read; without a scraper this keeps them small.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -99,6 +101,27 @@ pub async fn serve_on(
     }
 }
 
+/// Changes which log lines are written, for a quarter of an hour: the body is a filter, such as `debug` or `info,sqlx=debug`.
+async fn change_log_filter(filter: String) -> Response {
+    let filter = filter.trim();
+    if filter.is_empty() {
+        return (
+            StatusCode::BAD_REQUEST,
+            "send the filter as the body, such as debug\n",
+        )
+            .into_response();
+    }
+    match log_filter::change(filter, log_filter::LASTS) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error @ log_filter::Error::Filter(_)) => {
+            (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response()
+        }
+        Err(error @ log_filter::Error::NoLogs) => {
+            (StatusCode::CONFLICT, format!("{error}\n")).into_response()
+        }
+    }
+}
+
 fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
     let readyz = async |State(readiness): State<Readiness>| {
         if readiness.is_ready() {
@@ -118,5 +141,6 @@ fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
         .route("/livez", get(async || "alive\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
+        .route("/log-filter", put(change_log_filter))
         .with_state(readiness)
 }

@@ -6,5 +6,6 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod dead_letters;
+pub mod log_filter;
 pub mod shutdown;
 pub mod telemetry;

@@ -3,11 +3,9 @@
 use std::io::IsTerminal as _;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{
-    EnvFilter, Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
-};
+use tracing_subscriber::{Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::config::LogFormat;
+use crate::{config::LogFormat, log_filter};
 
 /// Seconds. From a query on the same machine to the longest wait a caller may ask for.
 const DURATIONS: &[f64] = &[
@@ -19,25 +17,17 @@ const COUNTS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 /// Starts logging, to standard error: standard output belongs to the commands. `RUST_LOG` is not read: the filter is
 /// configuration like everything else. A second call changes nothing.
 pub fn init_logs(format: LogFormat, filter: &str) {
-    // A filter that cannot be parsed was refused with the configuration.
-    let filter = EnvFilter::try_new(complete(filter)).unwrap_or_else(|_| EnvFilter::new("info"));
     let layer = fmt::layer().with_writer(std::io::stderr);
     let layer = match format {
         LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     };
-    let started = tracing_subscriber::registry().with(filter).with(layer).try_init();
+    let started = tracing_subscriber::registry()
+        .with(log_filter::layer(filter))
+        .with(layer)
+        .try_init();
     if started.is_ok() {
         log_panics();
-    }
-}
-
-/// The NATS client logs each event and each failed attempt; our own connection says the same once a change.
-fn complete(filter: &str) -> String {
-    if filter.contains("async_nats") {
-        filter.to_owned()
-    } else {
-        format!("{filter},async_nats=off")
     }
 }
 
@@ -68,14 +58,18 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// Installs the metrics recorder; its handle renders `/metrics`. Histograms named `…_seconds` get buckets for durations,
-/// all others get buckets for counts.
-pub fn init_metrics() -> PrometheusHandle {
+/// all others get buckets for counts. `<name>_build_info` says which binary this is, from which revision of the sources (`GIT_REVISION`
+/// at build time) where that is known.
+pub fn init_metrics(name: &'static str, version: &'static str) -> PrometheusHandle {
     let recorder = builder().build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
         tracing::warn!("a metrics recorder is installed already; this one stays empty");
     }
     jetstream::metrics::describe();
+    let build_info = format!("{}_build_info", name.replace('-', "_"));
+    let revision = option_env!("GIT_REVISION").unwrap_or("unknown");
+    metrics::gauge!(build_info, "version" => version, "revision" => revision).set(1.0);
     handle
 }
 
@@ -124,11 +118,5 @@ mod tests {
         let text = recorder.handle().render();
         assert!(text.contains(r#"test_seconds_bucket{le="0.25"} 1"#), "{text}");
         assert!(text.contains(r#"test_messages_bucket{le="256"} 1"#), "{text}");
-    }
-
-    #[test]
-    fn the_nats_client_stays_quiet_unless_asked_for() {
-        assert_eq!(complete("info"), "info,async_nats=off");
-        assert_eq!(complete("info,async_nats=debug"), "info,async_nats=debug");
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use service::{
     admin::{Readiness, bind, serve, serve_on},
+    config::LogFormat,
     telemetry,
 };
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,7 @@ async fn health_readiness_and_metrics_are_told() {
     let serving = serve_on(
         listener,
         readiness.clone(),
-        telemetry::init_metrics(),
+        telemetry::init_metrics("admin-test", "0.1.0"),
         stop.clone(),
     );
     let serving = tokio::spawn(serving);
@@ -40,7 +41,15 @@ async fn health_readiness_and_metrics_are_told() {
     let (status, text) = get(&format!("{base}/metrics")).await;
     assert_eq!(status, 200);
     assert!(text.contains("test_total 3"), "{text}");
+    assert!(text.contains("admin_test_build_info{version=\"0.1.0\""), "{text}");
     assert_eq!(get(&format!("{base}/")).await.0, 404);
+    telemetry::init_logs(LogFormat::Text, "warn");
+    for (filter, expected) in [("info,sqlx=warn", 204), ("no such=filter=", 400), ("", 400)] {
+        let answer = reqwest::Client::new()
+            .put(format!("{base}/log-filter"))
+            .body(filter);
+        assert_eq!(answer.send().await.unwrap().status(), expected, "{filter}");
+    }
     stop.cancel();
     tokio::time::timeout(Duration::from_secs(5), serving)
         .await

@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_millis(400);
 
 /// The counters that tell how much was repeated, with the words for it.
 const WATCHED: [(&str, &str); 6] = [
-    ("nats_messages_redelivered_total", "redelivered"),
+    ("nats_client_redelivered_messages_total", "redelivered"),
     ("invoice_app_pay_requests_claimed_total", "sent again"),
     ("invoice_app_outcomes_repeated_total", "outcomes repeated"),
     ("invoice_app_nats_forgot_total", "NATS forgot"),
@@ -85,7 +85,7 @@ mod tests {
         let counters = Counters::default();
         for (process, value) in [("a", 3), ("b", 1), ("a", 5), ("a", 2), ("b", 1)] {
             let metrics = format!(
-                "# HELP x\nnats_messages_redelivered_total{{stream=\"PAY_REQUESTS\"}} {value}\nother_total 9\n"
+                "# HELP x\nnats_client_redelivered_messages_total{{stream=\"PAY_REQUESTS\"}} {value}\nother_total 9\n"
             );
             counters.note(process, &metrics);
         }

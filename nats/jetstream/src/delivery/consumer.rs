@@ -61,7 +61,7 @@ impl<H: Handler> Consumer<H> {
         handler: Arc<H>,
         verdicts: UnboundedSender<(Token, Verdict)>,
     ) -> Self {
-        metrics::taking(definition.stream, false);
+        metrics::consuming(definition.stream, false);
         Self {
             connection,
             definition,
@@ -135,7 +135,8 @@ impl<H: Handler> Consumer<H> {
         fail_point!(before_ack(decision));
         let sent = self.send(held.reply, ack.into(), &held.route).await;
         fail_point!(after_ack(decision));
-        metrics::decided(self.definition.stream, if sent { decision } else { "stale" });
+        let decision = if sent { decision } else { "stale" };
+        metrics::processed(self.definition.stream, decision, held.taken.elapsed());
         // Only now may another message be asked for.
         drop(held.slot);
     }
@@ -203,7 +204,7 @@ impl<H: Handler> Consumer<H> {
         if self.connection.is_connected() {
             let _ = tokio::time::timeout(FLUSH_LIMIT, self.connection.client().flush()).await;
         }
-        metrics::taking(self.definition.stream, false);
+        metrics::consuming(self.definition.stream, false);
     }
 
     /// How long a message waits after a failure: doubles with each delivery, and differs between messages.
@@ -226,7 +227,7 @@ impl<H: Handler> Consumer<H> {
     pub(super) fn in_trouble(&self, why: &str) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if trouble.as_deref() != Some(why) {
-            metrics::taking(self.definition.stream, false);
+            metrics::consuming(self.definition.stream, false);
             tracing::warn!(
                 nats.stream = self.definition.stream,
                 nats.durable = self.definition.durable,
@@ -241,7 +242,7 @@ impl<H: Handler> Consumer<H> {
     pub(super) fn well(&self) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if trouble.take().is_some() {
-            metrics::taking(self.definition.stream, true);
+            metrics::consuming(self.definition.stream, true);
             tracing::info!(
                 nats.stream = self.definition.stream,
                 nats.durable = self.definition.durable,

@@ -10,7 +10,7 @@ use std::{
 
 use async_nats::Subject;
 use time::OffsetDateTime;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{Origin, Token, raw::Writer};
 use crate::metrics;
@@ -41,6 +41,8 @@ pub(super) struct InFlightMessage {
     pub(super) origin: Arc<Origin>,
     pub(super) delivered: i64,
     pub(super) route: Route,
+    /// When it was taken.
+    pub(super) taken: Instant,
     /// Freed when the message is out of hand.
     pub(super) slot: OwnedSemaphorePermit,
     /// On its way to the dead letters: no other decision counts any more.
@@ -72,7 +74,7 @@ impl InFlight {
             all.insert(token, held);
             tokens.push(token);
         }
-        metrics::in_hand(self.stream, all.len());
+        metrics::in_flight(self.stream, all.len());
         tokens
     }
 
@@ -80,7 +82,7 @@ impl InFlight {
     pub(super) fn remove(&self, token: Token) -> Option<InFlightMessage> {
         let mut all = self.lock();
         let held = all.remove(&token);
-        metrics::in_hand(self.stream, all.len());
+        metrics::in_flight(self.stream, all.len());
         held
     }
 

@@ -319,7 +319,7 @@ pub(super) fn receive<H: Handler>(
         taken.push(held);
     }
     let tokens = work.in_flight.take(taken);
-    metrics::taken(work.definition.stream, tokens.len(), redelivered);
+    metrics::consumed(work.definition.stream, tokens.len(), redelivered);
     let mut batch = Vec::with_capacity(tokens.len());
     for (token, (origin, delivered, trace, malformed)) in tokens.into_iter().zip(traces) {
         let decoded = if malformed {
@@ -370,6 +370,7 @@ fn take(
             origin,
             delivered,
             route: route.clone(),
+            taken: Instant::now(),
             slot,
             dead_lettering: false,
         },
