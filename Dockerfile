@@ -20,14 +20,17 @@ RUN cargo chef prepare --recipe-path recipe.json
 FROM chef AS builder
 COPY --from=planner /build/recipe.json recipe.json
 RUN cargo chef cook --release --locked --recipe-path recipe.json \
-    --package invoice-app --package payment-provider --package probe
+    --package invoice-app --package payment-provider --package probe --package reconcile
 COPY . .
-RUN cargo build --release --locked --package invoice-app --package payment-provider --package probe \
+# Of the sources, for `*_build_info`. Here and not above, so that a commit costs no dependency.
+ARG GIT_REVISION=unknown
+RUN GIT_REVISION="$GIT_REVISION" cargo build --release --locked \
+        --package invoice-app --package payment-provider --package probe --package reconcile \
     && ! grep -l FAIL_POINTS target/release/invoice-app target/release/payment-provider \
     && mkdir /out \
-    && cp target/release/invoice-app target/release/payment-provider target/release/probe /out/
+    && cp target/release/invoice-app target/release/payment-provider target/release/probe target/release/reconcile /out/
 
-# What the three have in common: the public certificate authorities, for a bank or a database that shows such a certificate.
+# What they have in common: the public certificate authorities, for a bank or a database that shows such a certificate.
 FROM scratch AS runtime
 COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 USER 65532:65532
@@ -49,6 +52,13 @@ COPY --from=builder /out/payment-provider /usr/bin/payment-provider
 EXPOSE 9082
 ENTRYPOINT ["/usr/bin/payment-provider"]
 CMD ["serve"]
+
+FROM runtime AS reconcile
+LABEL org.opencontainers.image.title="reconcile" \
+      org.opencontainers.image.description="Compares invoices, payments, the ledger and the bank, payment by payment" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=builder /out/reconcile /usr/bin/reconcile
+ENTRYPOINT ["/usr/bin/reconcile"]
 
 # Tries connections from inside the cluster, for the tests of isolation. Never part of a deployment.
 FROM runtime AS probe

@@ -112,10 +112,13 @@ chaos *ARGS: _tools
     cargo build --release --package chaos --package bank-simulator
     exec target/release/chaos "$@"
 
-# Compare invoices, payments, ledger and bank, payment by payment, in the running stack (or `--invoices URL --payments URL`)
+# Compare invoices, payments, ledger and bank, payment by payment, where the system runs (or `--invoices URL --payments URL`)
 reconcile *ARGS: _tools
-    @cargo build --quiet --release --package reconcile
-    @target/release/reconcile "$@"
+    #!/usr/bin/env bash
+    set -euo pipefail
+    [ "$#" != 0 ] || ! k8s/scripts/is-deployment.sh || exec k8s/scripts/operate.sh reconcile
+    cargo build --quiet --release --package reconcile
+    exec target/release/reconcile "$@"
 
 # Look at payment-provider's ledger, and end payments that only an operator can end (`list --open`; `--help` for more)
 ledger *ARGS: _tools

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds the images of both services and of the probe, and prints the tag that all three got: a hash of what they are made
+# Builds the images of the services, of reconcile and of the probe, and prints the tag that all got: a hash of what they are made
 # from, so that the same sources keep their tag, no tag ever means two things, and what is there already is not built again.
 #
 #   ENGINE    docker or podman; by default the one that works here
-#   BINARIES  a directory with the three binaries, built elsewhere: only the Dockerfile's last stages are built then, which
+#   BINARIES  a directory with their binaries, built elsewhere: only the Dockerfile's last stages are built then, which
 #             needs no registry. Best static; libraries that they need come along as a base. Where the compiler's image can
 #             not be had, the machine's own compiler makes them.
 #   PREFIX    what image names start with (localhost/), such as registry.example.com/payments
@@ -49,7 +49,7 @@ if [ -z "${BINARIES:-}" ]; then
   fi
   if [ "$(uname -s)" = Linux ] && ! compiler_is_to_be_had; then
     say "The compiler's image cannot be had, so this machine's compiler is used."
-    cargo build --release --locked --package invoice-app --package payment-provider --package probe >&2
+    cargo build --release --locked "${images[@]/#/--package=}" >&2
     BINARIES=${CARGO_TARGET_DIR:-target}/release
   fi
 fi
@@ -88,10 +88,12 @@ if [ -n "${BINARIES:-}" ]; then
   dockerfile=$work/stages context=$work/base
 else
   dockerfile=Dockerfile context=.
+  arguments=(--build-arg "GIT_REVISION=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)")
 fi
 
 for image in "${images[@]}"; do
   say "building $prefix$image:$tag"
-  "$engine" build --file "$dockerfile" --target "$image" --tag "$prefix$image:$tag" "$context" >&2
+  "$engine" build --file "$dockerfile" --target "$image" --tag "$prefix$image:$tag" ${arguments[@]+"${arguments[@]}"} \
+    "$context" >&2
 done
 printf '%s\n' "$tag"

@@ -104,6 +104,7 @@ components: [$(IFS=, && printf '%s' "${components[*]-}")]
 images:
 $(image invoice-app "${prefix}invoice-app:$tag")
 $(image payment-provider "${prefix}payment-provider:$tag")
+$(image reconcile "${prefix}reconcile:$tag")
 $(image docker.io/library/nats "$nats_image")
 $(image docker.io/library/postgres "$postgres_image")
 YAML

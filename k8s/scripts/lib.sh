@@ -8,10 +8,10 @@ PATH=${TOOLS:-$root/.tools/bin}:$PATH
 
 # Every object of ours carries it, so that nobody else's is touched.
 readonly part_of=invoice-payments
-readonly namespaces=(invoices payments messaging data)
+readonly namespaces=(invoices payments reconciliation messaging data)
 readonly our_cluster=invoice-payments
 # What the Dockerfile makes, a target each.
-readonly images=(invoice-app payment-provider probe)
+readonly images=(invoice-app payment-provider reconcile probe)
 overlay=${OVERLAY:-k8s/overlays/local}
 
 say() { printf '%s\n' "$@" >&2; }

@@ -11,10 +11,18 @@ service=${1-}
 case $service in
   invoice-app) namespace=invoices ;;
   payment-provider) namespace=payments ;;
-  *) die "usage: operate.sh invoice-app|payment-provider COMMAND [ARGUMENTS…]" ;;
+  reconcile) namespace=reconciliation ;;
+  *) die "usage: operate.sh invoice-app|payment-provider COMMAND [ARGUMENTS…], or operate.sh reconcile" ;;
 esac
 shift
-[ "$#" != 0 ] || die "usage: operate.sh $service COMMAND [ARGUMENTS…]"
+# The check of the books has one command, which its template says.
+template=$service-operator
+if [ "$service" = reconcile ]; then
+  template=reconcile
+  [ "$#" = 0 ] || die "In a cluster the books are checked as its overlay says, without arguments: $*"
+elif [ "$#" = 0 ]; then
+  die "usage: operate.sh $service COMMAND [ARGUMENTS…]"
+fi
 need_deployment
 
 # A list in JSON of the arguments.
@@ -33,11 +41,11 @@ json_list() {
 }
 
 job=operator-$(date +%s)-$RANDOM
-command=$(json_list "$@")
+patch='[]'
+[ "$#" = 0 ] || patch="[{\"op\": \"add\", \"path\": \"/spec/template/spec/containers/0/args\", \"value\": $(json_list "$@")}]"
 words=$({
-  kube create job "$job" --namespace "$namespace" --from "cronjob/$service-operator" --dry-run=client --output json |
-    kubectl patch --local --filename - --type json --output json \
-      --patch "[{\"op\": \"add\", \"path\": \"/spec/template/spec/containers/0/args\", \"value\": $command}]" |
+  kube create job "$job" --namespace "$namespace" --from "cronjob/$template" --dry-run=client --output json |
+    kubectl patch --local --filename - --type json --output json --patch "$patch" |
     kube create --filename -
 } 2>&1 >/dev/null) || die "The command was not started; kubectl said:" "$words"
 trap 'kube delete job "$job" --namespace "$namespace" --wait=false >/dev/null 2>&1 || true' EXIT

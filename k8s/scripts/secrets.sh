@@ -59,11 +59,22 @@ if exists data; then
   if ! has secret data postgres-roles; then
     random_text >"$work/invoice_app"
     random_text >"$work/payment_provider"
-    put secret data postgres-roles --from-file "$work/invoice_app" --from-file "$work/payment_provider"
+    random_text >"$work/reconcile"
+    put secret data postgres-roles --from-file "$work/invoice_app" --from-file "$work/payment_provider" \
+      --from-file "$work/reconcile"
+    passwords=new
+  elif [ -z "$(in_secret data postgres-roles reconcile)" ]; then
+    # Made by a version that had two roles, whose passwords stay.
+    in_secret data postgres-roles invoice_app >"$work/invoice_app"
+    in_secret data postgres-roles payment_provider >"$work/payment_provider"
+    random_text >"$work/reconcile"
+    put secret data postgres-roles --from-file "$work/invoice_app" --from-file "$work/payment_provider" \
+      --from-file "$work/reconcile"
     passwords=new
   fi
   if [ -n "${passwords:-}" ] ||
-    ! { has secret data postgres-tls && has secret invoices database && has secret payments database; }; then
+    ! { has secret data postgres-tls && has secret invoices database && has secret payments database &&
+      has secret reconciliation databases; }; then
     keys "$work/postgres" --dns postgres.data.svc --dns postgres.data.svc.cluster.local
     put secret data postgres-tls --from-file tls.crt="$work/postgres/server.crt" \
       --from-file tls.key="$work/postgres/server.key"
@@ -71,6 +82,9 @@ if exists data; then
     in_secret data postgres-roles payment_provider >"$work/payment_provider"
     put secret invoices database --from-file password="$work/invoice_app" --from-file ca.crt="$work/postgres/ca.crt"
     put secret payments database --from-file password="$work/payment_provider" --from-file ca.crt="$work/postgres/ca.crt"
+    in_secret data postgres-roles reconcile >"$work/reconcile"
+    put secret reconciliation databases --from-file invoices-password="$work/reconcile" \
+      --from-file payments-password="$work/reconcile" --from-file ca.crt="$work/postgres/ca.crt"
     restart data/statefulset/postgres "${services[@]}"
   fi
 fi

@@ -42,5 +42,15 @@ SQL
 make_role invoice_app invoices
 make_role payment_provider payments
 
+# Reads everything, to compare the books, and writes nothing.
+psql --quiet --no-psqlrc --set ON_ERROR_STOP=1 --host /run/postgresql --username postgres --dbname postgres <<SQL
+\\set password \`cat $roles/reconcile\`
+SELECT 'CREATE ROLE reconcile LOGIN' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'reconcile') \\gexec
+ALTER ROLE reconcile PASSWORD :'password';
+ALTER ROLE reconcile SET default_transaction_read_only = on;
+GRANT pg_read_all_data TO reconcile;
+GRANT CONNECT ON DATABASE invoices, payments TO reconcile;
+SQL
+
 pg_ctl stop --silent --wait --mode fast --pgdata "$PGDATA"
 exec postgres -D "$PGDATA" "$@"

@@ -108,7 +108,7 @@ fn versions_that_are_written_twice_agree() {
                 .find(|container| container.name == workload.name);
             let tag = image.and_then(|container| container.image.as_deref()?.rsplit(':').next());
             let name = workload.name.trim_end_matches("-operator");
-            let ours = ["invoice-app", "payment-provider"].contains(&name);
+            let ours = ["invoice-app", "payment-provider", "reconcile"].contains(&name);
             let expected = if ours {
                 Some(env!("CARGO_PKG_VERSION"))
             } else {

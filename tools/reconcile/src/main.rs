@@ -1,10 +1,15 @@
 //! `reconcile`: the check for operators. Reads both databases, changes nothing, and tells which payments do not agree.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use local_stack::{StackOptions, read_env};
 use reconcile::{BankBooks, Error, Finding, Options, Report, Result};
+use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
 /// Compares invoices, payments, the provider's ledger and the bank's charges, payment by payment and in sums. Exits with
 /// 0 when all agree, 1 when anything does not, 2 when it could not look.
@@ -16,6 +21,12 @@ struct Arguments {
     /// payment-provider's database, likewise.
     #[arg(long, value_name = "URL")]
     payments: Option<String>,
+    /// A file with the password for the first, which then stands in no list of processes.
+    #[arg(long, value_name = "FILE", requires = "invoices")]
+    invoices_password_file: Option<PathBuf>,
+    /// Likewise for the second.
+    #[arg(long, value_name = "FILE", requires = "payments")]
+    payments_password_file: Option<PathBuf>,
     /// A payment that has not ended is stuck once it is older than this, and in flight before: 90s, 15m, 2h.
     #[arg(long, value_name = "AGE", default_value = "15m", value_parser = parse_age)]
     older_than: Duration,
@@ -46,6 +57,8 @@ fn run(arguments: Arguments) -> Result<Report> {
 
 async fn reconcile(arguments: Arguments) -> Result<Report> {
     let (invoices, payments) = database_urls(arguments.invoices, arguments.payments)?;
+    let invoices = with_password(invoices, arguments.invoices_password_file.as_deref())?;
+    let payments = with_password(payments, arguments.payments_password_file.as_deref())?;
     let bank = match arguments.bank_record {
         Some(journal) => BankBooks::Record(reconcile::bank_record::read(&journal)?),
         None if arguments.no_bank => BankBooks::Unknown,
@@ -84,6 +97,16 @@ fn database_urls(invoices: Option<String>, payments: Option<String>) -> Result<(
     ))
 }
 
+/// The password in the file wins over the URL's.
+fn with_password(url: String, file: Option<&Path>) -> Result<String> {
+    let Some(file) = file else { return Ok(url) };
+    let password = std::fs::read_to_string(file)
+        .map_err(|error| Error::new(format!("the password in {}: {error}", file.display())))?;
+    let options: PgConnectOptions = url.parse()?;
+    let options = options.password(password.trim_end_matches(['\r', '\n']));
+    Ok(options.to_url_lossy().into())
+}
+
 fn parse_age(text: &str) -> std::result::Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text.get(digits.len()..).unwrap_or_default();
@@ -104,6 +127,27 @@ fn parse_age(text: &str) -> std::result::Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_in_files_win_whatever_is_in_them() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "p@ss/w%20rd:\n").unwrap();
+        let url =
+            "postgres://reconcile:other@db.example.net:5433/invoices?sslmode=verify-full&sslrootcert=/ca.crt";
+        let with = with_password(url.to_owned(), Some(file.path())).unwrap();
+        let options: PgConnectOptions = with.parse().unwrap();
+        assert_eq!(options.get_host(), "db.example.net");
+        assert_eq!(options.get_database(), Some("invoices"));
+        assert!(
+            with.contains("sslmode=verify-full") && with.contains("ca.crt"),
+            "{with}"
+        );
+        let again = options.clone().password("p@ss/w%20rd:");
+        assert_eq!(options.to_url_lossy(), again.to_url_lossy());
+        assert_eq!(with_password(url.to_owned(), None).unwrap(), url);
+        let nowhere = with_password(url.to_owned(), Some(Path::new("/nowhere"))).unwrap_err();
+        assert!(nowhere.to_string().contains("/nowhere"));
+    }
 
     #[test]
     fn ages_have_units() {

@@ -136,6 +136,19 @@ fn operators_run_nothing_else() {
     }
 }
 
+#[test]
+fn a_template_without_commands_is_run_as_it_stands() {
+    let policy = Policy::named("operators-run-commands");
+    let template = document("CronJob", "reconcile");
+    let job = job_of(&template);
+    assert_eq!(policy.refuses_with(&job, &template), None);
+    let elsewhere = json!(["--invoices=postgres://reconcile@203.0.113.1/invoices"]);
+    for args in [elsewhere, json!([])] {
+        let changed = with(&job, CONTAINER, "args", args);
+        assert!(policy.refuses_with(&changed, &template).is_some());
+    }
+}
+
 /// The Job that `kubectl create job --from` makes.
 fn job_of(template: &Value) -> Value {
     json!({"kind": "Job", "metadata": {"name": "operator-1"}, "spec": at(template, "/spec/jobTemplate/spec")})

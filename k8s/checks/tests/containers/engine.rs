@@ -38,7 +38,7 @@ impl Engine {
     pub(crate) fn images(&self) -> BTreeMap<String, String> {
         let binaries = local_stack::built_binary("probe").expect("built binaries");
         let tag = self.script("build-images.sh", &[("BINARIES", binaries.parent().unwrap())]);
-        let mut images: BTreeMap<_, _> = ["invoice-app", "payment-provider", "probe"]
+        let mut images: BTreeMap<_, _> = ["invoice-app", "payment-provider", "reconcile", "probe"]
             .map(|name| (name.to_owned(), format!("localhost/{name}:{}", tag.trim())))
             .into();
         for image in self.script("wheel-images.sh", &[]).lines() {

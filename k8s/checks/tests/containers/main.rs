@@ -64,6 +64,8 @@ async fn manifests_run_as_containers_and_pay_an_invoice() {
     let ledger = pods.run_to_its_end("payment-provider-operator");
     assert!(ledger.contains("succeeded"), "{ledger}");
     pods.run_to_its_end("invoice-app-operator");
+    let books = pods.run_to_its_end("reconcile");
+    assert!(books.contains("1 payments match"), "{books}");
     assert_no_way_to_payment_provider(&pods);
 
     // Services first, as their work in hand needs the others.

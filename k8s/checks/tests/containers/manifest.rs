@@ -138,14 +138,26 @@ pub(crate) fn service_names(rendered: &Rendered, workload: &Workload) -> Vec<Str
 }
 
 /// What stands behind the program: what is written, or what an operator's template is tried with.
-pub(crate) fn arguments(workload: &Workload, container: &Container) -> Vec<String> {
+pub(crate) fn arguments(
+    workload: &Workload,
+    container: &Container,
+    variables: &BTreeMap<String, String>,
+) -> Vec<String> {
     let tried: &[&str] = match workload.name.as_str() {
         "invoice-app-operator" => &["dead-letters", "list"],
         "payment-provider-operator" => &["ledger", "list"],
         _ => {
             let command = container.command.iter().flatten().skip(1);
-            return command.chain(container.args.iter().flatten()).cloned().collect();
+            let written = command.chain(container.args.iter().flatten());
+            return written.map(|word| expanded(word, variables)).collect();
         }
     };
     tried.iter().map(ToString::to_string).collect()
+}
+
+/// With each `$(VARIABLE)` replaced, as a kubelet does.
+fn expanded(word: &str, variables: &BTreeMap<String, String>) -> String {
+    variables.iter().fold(word.to_owned(), |word, (name, value)| {
+        word.replace(&format!("$({name})"), value)
+    })
 }

@@ -99,7 +99,8 @@ impl<'a> Pods<'a> {
         let name = self.named(&workload.name);
         let mut args = vec!["create".to_owned(), "--name".to_owned(), name.clone()];
         args.extend(confinement(workload, container));
-        for (key, value) in environment(workload, container, rendered, secrets) {
+        let variables = environment(workload, container, rendered, secrets);
+        for (key, value) in &variables {
             args.extend(["--env".to_owned(), format!("{key}={value}")]);
         }
         for mount in container.volume_mounts.iter().flatten() {
@@ -120,7 +121,7 @@ impl<'a> Pods<'a> {
             args.extend(["--entrypoint".to_owned(), entry.clone()]);
         }
         args.push(image.clone());
-        args.extend(arguments(workload, container));
+        args.extend(arguments(workload, container, &variables));
         self.engine.run(args);
 
         if workload.name != "invoice-app" {

@@ -67,6 +67,16 @@ impl Secrets {
             &[
                 ("invoice_app", password("invoice_app")),
                 ("payment_provider", password("payment_provider")),
+                ("reconcile", password("reconcile")),
+            ],
+        );
+        put(
+            path,
+            "reconciliation-databases",
+            &[
+                ("invoices-password", password("reconcile")),
+                ("payments-password", password("reconcile")),
+                ("ca.crt", read(&postgres.ca_file())),
             ],
         );
         put(

@@ -229,6 +229,19 @@ fn an_operators_command_runs_inside_and_ends_as_it_ends() {
 }
 
 #[test]
+fn the_check_of_the_books_runs_as_its_template_says() {
+    let ran = run_with("operate.sh", &["reconcile"], &[("FAKE_EXIT", "1")]);
+    assert_eq!(ran.code, Some(1), "{}", ran.said);
+    assert!(
+        ran.asked.contains("logs job/operator-") && !ran.asked.contains("\"args\""),
+        "{}",
+        ran.asked
+    );
+    let ran = run_with("operate.sh", &["reconcile", "--no-bank"], &[]);
+    assert!(ran.said.contains("without arguments: --no-bank"), "{}", ran.said);
+}
+
+#[test]
 fn an_operators_command_that_cannot_run_says_why() {
     let list = ["payment-provider", "ledger", "list"];
     for (settings, sentence, words) in [
