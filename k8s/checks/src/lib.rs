@@ -28,7 +28,7 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 26] = [
+pub const CHECKS: [Check; 27] = [
     Check {
         name: "nothing-selects-payment-provider",
         find: reachability::nothing_selects_payment_provider,
@@ -132,5 +132,9 @@ pub const CHECKS: [Check; 26] = [
     Check {
         name: "alerts-name-real-metrics",
         find: monitoring::alerts_name_real_metrics,
+    },
+    Check {
+        name: "dashboards-show-real-metrics",
+        find: monitoring::dashboards_show_real_metrics,
     },
 ];

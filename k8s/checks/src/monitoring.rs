@@ -1,4 +1,4 @@
-//! Alerts watch something that exists.
+//! Alerts and dashboards watch something that exists.
 
 use serde_json::Value;
 
@@ -7,14 +7,25 @@ use crate::{Error, Findings, Rendered, Result, workspace_root};
 /// Whom an alert is for: wake somebody up, the same day, or whoever looks already.
 const SEVERITIES: [&str; 3] = ["critical", "warning", "info"];
 
+/// Where the metrics of ours are named, and how their names begin. Those of others are not for us to know.
+const SOURCES: [&str; 3] = [
+    "invoice-app/src/metrics.rs",
+    "payment-provider/src/metrics.rs",
+    "nats/jetstream/src/metrics.rs",
+];
+const OURS: [&str; 6] = [
+    "invoice_app_",
+    "payment_provider_",
+    "http_server_",
+    "messaging_client_",
+    "messaging_process_",
+    "nats_client_",
+];
+
 /// Every metric of ours that an alert names is one that the services have, and every alert says how bad it is, what it is, what it
 /// means, and where it is told what to do: a heading of the runbook, under an address that a pager can open.
 pub(crate) fn alerts_name_real_metrics(rendered: &Rendered) -> Result<Findings> {
-    let known = [
-        read("invoice-app/src/metrics.rs")?,
-        read("payment-provider/src/metrics.rs")?,
-    ]
-    .concat();
+    let known = known_metrics()?;
     let docs = read("docs/operations.md")?;
     let headings: Vec<String> = docs.lines().filter_map(anchor).collect();
     let mut findings = Findings::new();
@@ -27,14 +38,13 @@ pub(crate) fn alerts_name_real_metrics(rendered: &Rendered) -> Result<Findings> 
     {
         let text = |pointer: &str| rule.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let alert = text("/alert");
-        let words = text("/expr").split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-        for metric in words.filter(|it| it.starts_with("invoice_app_") || it.starts_with("payment_provider_"))
-        {
-            if !known.contains(&format!("\"{metric}\"")) {
-                findings.push(format!("alert {alert} watches {metric}, which is no metric"));
-            }
+        for metric in unknown_metrics(text("/expr"), &known) {
+            findings.push(format!(
+                "alert {alert}{} watches {metric}, which is no metric",
+                text("/record")
+            ));
         }
-        if rule.get("alert").is_none() {
+        if alert.is_empty() {
             continue;
         }
         if !SEVERITIES.contains(&text("/labels/severity"))
@@ -47,16 +57,15 @@ pub(crate) fn alerts_name_real_metrics(rendered: &Rendered) -> Result<Findings> 
             ));
         }
         let runbook = text("/annotations/runbook_url");
-        let found = runbook.split_once('#').is_some_and(|(page, wanted)| {
-            page.starts_with("https://")
-                && page.ends_with("/docs/operations.md")
-                && headings.iter().any(|it| it == wanted)
-        });
-        if !found {
+        let (page, wanted) = runbook.split_once('#').unwrap_or_default();
+        if !page.starts_with("https://")
+            || !page.ends_with("/docs/operations.md")
+            || !headings.iter().any(|it| it == wanted)
+        {
             findings.push(format!("alert {alert} has no runbook: {runbook:?}"));
         }
         let row = format!("| `{alert}` | {} |", text("/labels/severity"));
-        let link = format!("(#{})", runbook.rsplit('#').next().unwrap_or_default());
+        let link = format!("(#{wanted})");
         if !docs
             .lines()
             .any(|line| line.starts_with(&row) && line.contains(&link))
@@ -67,6 +76,40 @@ pub(crate) fn alerts_name_real_metrics(rendered: &Rendered) -> Result<Findings> 
         }
     }
     Ok(findings)
+}
+
+/// Likewise for what a dashboard draws.
+pub(crate) fn dashboards_show_real_metrics(rendered: &Rendered) -> Result<Findings> {
+    let known = known_metrics()?;
+    let mut findings = Findings::new();
+    for (panel, query) in rendered.dashboard_queries()? {
+        for metric in unknown_metrics(&query, &known) {
+            findings.push(format!("{panel:?} draws {metric}, which is no metric"));
+        }
+    }
+    Ok(findings)
+}
+
+fn known_metrics() -> Result<String> {
+    SOURCES.iter().map(|path| read(path)).collect()
+}
+
+fn unknown_metrics(query: &str, known: &str) -> Vec<String> {
+    let words = query.split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != ':');
+    words
+        .filter(|word| OURS.iter().any(|prefix| word.starts_with(prefix)))
+        .filter(|word| {
+            // A histogram is three series.
+            let histogram = ["_bucket", "_count", "_sum"]
+                .iter()
+                .find_map(|suffix| word.strip_suffix(suffix));
+            ![Some(*word), histogram]
+                .into_iter()
+                .flatten()
+                .any(|name| known.contains(&format!("\"{name}\"")))
+        })
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The name by which a heading is linked.

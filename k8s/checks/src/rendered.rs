@@ -124,6 +124,29 @@ impl Rendered {
         Ok(workloads)
     }
 
+    /// Every query of every Grafana dashboard, with the title of its panel.
+    pub fn dashboard_queries(&self) -> Result<Vec<(String, String)>> {
+        let mut queries = Vec::new();
+        for map in self.all::<ConfigMap>()? {
+            let labels = map.metadata.labels.unwrap_or_default();
+            if labels.get("grafana_dashboard").map(String::as_str) != Some("1") {
+                continue;
+            }
+            for text in map.data.unwrap_or_default().values() {
+                let dashboard: Value =
+                    serde_json::from_str(text).map_err(|error| Error(error.to_string()))?;
+                for panel in list(&dashboard, "panels") {
+                    let title = panel.get("title").and_then(Value::as_str).unwrap_or_default();
+                    let expressions = list(panel, "targets")
+                        .filter_map(|target| target.get("expr").and_then(Value::as_str))
+                        .map(|query| (title.to_owned(), query.to_owned()));
+                    queries.extend(expressions);
+                }
+            }
+        }
+        Ok(queries)
+    }
+
     /// The data of a `ConfigMap`.
     pub fn config_map(&self, namespace: &str, name: &str) -> Result<Option<BTreeMap<String, String>>> {
         Ok(self
@@ -135,6 +158,10 @@ impl Rendered {
             })
             .map(|map| map.data.unwrap_or_default()))
     }
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn name_of(document: &Value) -> &str {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use manifest_checks::{Rendered, workspace_root};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn alerts_fire_in_the_cases_they_are_for() {
@@ -45,6 +45,32 @@ fn alerts_fire_in_the_cases_they_are_for() {
         );
         let tested = tested.unwrap();
         assert!(tested.status.success(), "{name}: {}", said(&tested));
+    }
+}
+
+#[test]
+fn dashboards_ask_what_prometheus_understands() {
+    let rendered = Rendered::overlay("k8s/overlays/production").unwrap();
+    let queries = rendered.dashboard_queries().unwrap();
+    assert!(queries.len() > 30, "dashboards are missing: {queries:?}");
+    // As rules, since that is what promtool reads without a server. Grafana fills its variables in first.
+    let rules: Vec<Value> = queries
+        .iter()
+        .enumerate()
+        .map(|(number, (_, query))| json!({"record": format!("panel:{number}"), "expr": query.replace("$__rate_interval", "1m")}))
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("dashboards.json");
+    fs::write(
+        &file,
+        json!({"groups": [{"name": "dashboards", "rules": rules}]}).to_string(),
+    )
+    .unwrap();
+    if let Some(checked) = promtool(
+        directory.path(),
+        &["check".into(), "rules".into(), file.into_os_string()],
+    ) {
+        assert!(checked.status.success(), "{}", said(&checked));
     }
 }
 
