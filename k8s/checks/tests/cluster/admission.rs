@@ -73,7 +73,7 @@ fn services_elsewhere_are_nothing_special() {
 #[test]
 fn pods_that_violate_restricted_are_refused_everywhere() {
     let cluster = crate::cluster!();
-    for namespace in ["invoices", "payments", "messaging", "data"] {
+    for namespace in ["invoices", "payments", "reconciliation", "messaging", "data"] {
         let mut pod = json!({
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "violation", "namespace": namespace},

@@ -45,6 +45,10 @@ fn only_the_allowed_pairs_connect() {
         // The real ones.
         ("invoices", "invoice-app", &["nats", "postgres"] as &[_]),
         ("payments", "payment-provider", &["nats", "postgres"]),
+        // An operator's commands, and the check of the books.
+        ("invoices", "invoice-app-operator", &["nats", "postgres"]),
+        ("payments", "payment-provider-operator", &["nats", "postgres"]),
+        ("reconciliation", "reconcile", &["postgres"]),
         ("messaging", "nats", &[]),
         ("data", "postgres", &[]),
         // Other labels in the right namespace.
@@ -54,6 +58,8 @@ fn only_the_allowed_pairs_connect() {
         ("payments", "invoice-app", &[]),
         ("invoices", "payment-provider", &[]),
         ("messaging", "payment-provider", &[]),
+        ("invoices", "reconcile", &[]),
+        ("reconciliation", "payment-provider", &[]),
         (&elsewhere.name, "invoice-app", &["api", "stranger"]),
         (&elsewhere.name, "payment-provider", &["api", "stranger"]),
         (&elsewhere.name, "nats", &["api", "stranger"]),

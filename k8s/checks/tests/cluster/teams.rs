@@ -49,6 +49,8 @@ fn teams_read_no_secret_and_open_no_shell() {
             ("create", "pods/attach"),
             ("patch", "pods/ephemeralcontainers"),
             ("create", "serviceaccounts/token"),
+            ("create", "cronjobs.batch"),
+            ("patch", "cronjobs.batch"),
             ("create", "services"),
             ("create", "deployments.apps"),
             ("patch", "networkpolicies.networking.k8s.io"),
@@ -113,6 +115,53 @@ fn teams_roll_out_and_mount_no_secret() {
             assert!(!taken, "{team} may add {value} at {path}");
             assert!(
                 answer.contains("teams-run-what-is-theirs"),
+                "refused, but not for that: {answer}"
+            );
+        }
+    }
+}
+
+#[test]
+fn operators_run_the_commands_of_their_template_and_nothing_else() {
+    let cluster = crate::cluster!();
+    for (team, namespace, template, command) in [
+        ("invoice-team", "invoices", "invoice-app-operator", "dead-letters"),
+        ("payment-team", "payments", "payment-provider-operator", "ledger"),
+    ] {
+        let template = cluster.run(&["get", "cronjob", template, "--namespace", namespace, "-o", "json"]);
+        let template: Value = serde_json::from_str(&template).unwrap();
+        let mut job = json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"name": "operator-test", "namespace": namespace},
+            "spec": template["spec"]["jobTemplate"]["spec"]
+        });
+        let offer = |job: &Value| {
+            let arguments = [
+                "create",
+                "--dry-run=server",
+                "--as",
+                "somebody",
+                "--as-group",
+                team,
+            ];
+            let output = cluster.offer(&arguments, job);
+            (output.status.success(), String::from_utf8(output.stderr).unwrap())
+        };
+        let container = "/spec/template/spec/containers/0";
+        job.pointer_mut(container).unwrap()["args"] = json!([command, "list"]);
+        let (taken, answer) = offer(&job);
+        assert!(taken, "{team} cannot run {command}: {answer}");
+        for (key, value) in [
+            ("args", json!(["serve"])),
+            ("command", json!(["/usr/bin/env"])),
+            ("image", json!("docker.io/library/busybox:1")),
+        ] {
+            let mut other = job.clone();
+            other.pointer_mut(container).unwrap()[key] = value;
+            let (taken, answer) = offer(&other);
+            assert!(!taken, "{team} may run another {key}");
+            assert!(
+                answer.contains("operators-run-commands"),
                 "refused, but not for that: {answer}"
             );
         }
