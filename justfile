@@ -12,6 +12,7 @@ export CARGO_TARGET_DIR := justfile_directory() / "target"
 export SQLX_OFFLINE := "true"
 
 cargo_deny := "0.20.2"
+cargo_fuzz := "0.13.2"
 
 import "k8s/k8s.just"
 
@@ -79,6 +80,14 @@ test *ARGS: (_tools "kubernetes")
 test-ignored *ARGS: (_tools "kubernetes" "lint")
     cargo build --workspace --bins
     @.ci/cargo-test "$@" -- --ignored
+
+# Look for input that breaks a promise: `money`, `messages`; then what libFuzzer takes (`-max_total_time=60`)
+fuzz TARGET *ARGS: _tools (_cargo-tool "cargo-fuzz" cargo_fuzz)
+    #!/usr/bin/env bash
+    set -euo pipefail
+    mkdir -p "fuzz/corpus/$1"
+    # The sanitizers need a nightly compiler, and look for what safe Rust does not do.
+    CARGO_TARGET_DIR=fuzz/target exec cargo fuzz run --sanitizer none "$1" "fuzz/corpus/$1" "fuzz/seeds/$1" -- "${@:2}"
 
 # Measure the system, the original and the limits of its parts: a table, and target/bench.json (`--help` for more)
 bench *ARGS: _tools
@@ -154,14 +163,14 @@ _operate SERVICE *ARGS:
     exec "target/release/$1" "${@:2}"
 
 # Check formatting, code, licences and sources of dependencies, manifests, shell and YAML files
-lint: (_tools "kubernetes" "lint") _cargo-deny && lint-manifests
+lint: (_tools "kubernetes" "lint") (_cargo-tool "cargo-deny" cargo_deny) && lint-manifests
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     cargo deny --all-features --log-level error check licenses bans sources
     nats/check-config
 
 # Look the dependencies up among known weaknesses, which needs the network
-advisories: _tools _cargo-deny
+advisories: _tools (_cargo-tool "cargo-deny" cargo_deny)
     cargo deny --all-features --log-level error check advisories
 
 # Format the code
@@ -208,10 +217,10 @@ _release: _tools
 _tools *SETS:
     @bin/install-tools run "$@"
 
-_cargo-deny:
+# Unoptimised: such a tool runs for a second, and optimising it would take minutes.
+_cargo-tool NAME VERSION:
     #!/usr/bin/env bash
     set -euo pipefail
-    [ "$(.tools/bin/cargo-deny --version 2>/dev/null)" = "cargo-deny {{ cargo_deny }}" ] && exit
-    echo "installing cargo-deny {{ cargo_deny }} into .tools/, which takes a minute or two ..." >&2
-    # Unoptimised: it runs for a second, and optimising it would take minutes.
-    cargo install cargo-deny --version '{{ cargo_deny }}' --locked --debug --root .tools --quiet
+    [ "$(".tools/bin/$1" --version 2>/dev/null)" = "$1 $2" ] && exit
+    echo "installing $1 $2 into .tools/, which takes a minute or two ..." >&2
+    cargo install "$1" --version "$2" --locked --debug --root .tools --quiet
