@@ -4,9 +4,12 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
+    net::TcpListener,
     path::PathBuf,
     process::Command,
     sync::{Mutex, PoisonError},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -80,6 +83,56 @@ fn what_can_be_known_in_a_second_is_said_before_anything_is_built() {
             assert!(!ran.asked.contains(done), "{settings:?}: {}", ran.asked);
         }
     }
+}
+
+#[test]
+fn a_deployment_is_rolled_out_and_pays_an_invoice() {
+    let api = paid_invoices();
+    let settings = [
+        ("TAG", "1"),
+        (
+            "FAKE_ROLLOUT",
+            "deployment \"invoice-app\" successfully rolled out",
+        ),
+        ("INVOICE_APP_URL", api.as_str()),
+    ];
+    let ran = run("deploy.sh", &settings);
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+    assert!(ran.said.contains("paid invoice 0198c0de-0000"), "{}", ran.said);
+    let applied = ran.asked.find("apply --server-side").unwrap_or(usize::MAX);
+    let waited = ran.asked.find("rollout status").unwrap_or_default();
+    assert!(applied < waited, "{}", ran.asked);
+    for workload in [
+        "statefulset/postgres",
+        "statefulset/nats",
+        "deployment/invoice-app",
+        "deployment/payment-provider",
+    ] {
+        assert!(
+            ran.asked.contains(&format!("rollout status {workload}")),
+            "{workload}: {}",
+            ran.asked
+        );
+    }
+}
+
+/// An API in which every invoice is paid; where it is.
+fn paid_invoices() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let body = r#"{"id":"0198c0de-0000","number":"I1","status":"paid","paid_at":"2026-01-01T00:00:00Z"}"#;
+        for mut call in listener.incoming().flatten() {
+            // The request is not of interest, but closing before it is read would reset the connection.
+            let _ = call.read(&mut [0; 4096]);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close",
+                body.len()
+            );
+            let _ = call.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
+        }
+    });
+    url
 }
 
 #[test]
