@@ -70,7 +70,8 @@ struct Row {
 
 /// The one statement. Whoever takes an invoice off the list of the unpaid pays it; overlapping calls wait for each other
 /// there, and whoever comes second finds it gone. Several ids are locked in order; two calls for everything read the list
-/// in the same order. A macro, since "all" and "these" find invoices in different ways.
+/// in the same order. A payment's id is made of the row as it is updated (see `PaymentId::of`). A macro, since "all" and
+/// "these" find invoices in different ways.
 macro_rules! pay {
     ($found:tt, $terms:expr $(, $ids:expr)?) => {
         sqlx::query_as!(
@@ -80,13 +81,15 @@ macro_rules! pay {
                    select clock_timestamp() as now,
                           make_interval(secs => least($3::float8 + count(*) / 1000, greatest($3, 600))) as length
                    from found
-               ), named as materialized (
-                   select uuidv7() as payment_id, id from (select id from found order by id) f
+               ), ordered as materialized (
+                   select id from found order by id
                ), moved as (
                    update invoices i
-                   set status = 'pending', attempts = i.attempts + 1, last_payment_id = n.payment_id, updated_at = l.now
-                   from named n, lease l where i.id = n.id and i.status = 'unpaid'
-                   returning n.payment_id, i.id, i.number, i.amount_minor, i.currency, i.attempts as attempt
+                   set status = 'pending', attempts = i.attempts + 1, last_payment_id = payment_id(i.id, i.attempts + 1),
+                       updated_at = l.now
+                   from ordered o, lease l where i.id = o.id and i.status = 'unpaid' and i.attempts < 65535
+                   returning i.last_payment_id as payment_id, i.id, i.number, i.amount_minor, i.currency,
+                             i.attempts as attempt
                ), asked as (
                    insert into payments (id, invoice_id, batch_id, attempt, traceparent, created_at,
                                          sends, last_sent_at, next_send_at)
@@ -166,38 +169,36 @@ pub async fn pay_free_in_tx(
         .iter()
         .map(|(id, trace)| (id.as_uuid(), trace.as_str().to_owned()))
         .unzip();
-    let payments: Vec<Uuid> = ids.iter().map(|_| PaymentId::generate().as_uuid()).collect();
     sqlx::query_as!(
         outbox::Row,
         // `(select $1)` hides from the planner how many there are. It would else prefer a plan made for just these, each
         // time, and making it takes longer than the rest.
         r#"with free as (
-               select u.invoice_id, c.payment_id, c.traceparent
-               from unnest((select $1::uuid[]), (select $2::uuid[]), (select $3::text[])) c (id, payment_id, traceparent)
+               select u.invoice_id, c.traceparent
+               from unnest((select $1::uuid[]), (select $2::text[])) c (id, traceparent)
                join unpaid_invoices u on u.invoice_id = c.id
                join invoices i on i.id = u.invoice_id
                order by u.invoice_id for update of u, i skip locked
            ), taken as (
                delete from unpaid_invoices u using free f where u.invoice_id = f.invoice_id
-               returning u.invoice_id, f.payment_id, f.traceparent
+               returning u.invoice_id, f.traceparent
            ), moved as (
                update invoices i
-               set status = 'pending', attempts = i.attempts + 1, last_payment_id = t.payment_id,
+               set status = 'pending', attempts = i.attempts + 1, last_payment_id = payment_id(i.id, i.attempts + 1),
                    updated_at = clock_timestamp()
-               from taken t where i.id = t.invoice_id and i.status = 'unpaid'
-               returning t.payment_id, i.id, i.number, i.amount_minor, i.currency,
+               from taken t where i.id = t.invoice_id and i.status = 'unpaid' and i.attempts < 65535
+               returning i.last_payment_id as payment_id, i.id, i.number, i.amount_minor, i.currency,
                          i.attempts as attempt, i.updated_at as now, t.traceparent
            ), asked as (
                insert into payments (id, invoice_id, attempt, traceparent, created_at,
                                      sends, last_sent_at, next_send_at)
-               select payment_id, id, attempt, traceparent, now, 1, now, now + make_interval(secs => $4) from moved
+               select payment_id, id, attempt, traceparent, now, 1, now, now + make_interval(secs => $3) from moved
            )
            select payment_id as "payment_id!", id as "invoice_id!", number as "number!",
                   amount_minor as "amount_minor!", currency as "currency!", attempt as "attempt!", 1 as "sends!",
                   traceparent, now as "created_at!"
            from moved"#,
         &ids,
-        &payments,
         &traces,
         lease.as_secs_f64()
     )

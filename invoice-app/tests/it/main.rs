@@ -18,6 +18,7 @@ mod idempotency;
 mod importing;
 mod nats;
 mod paging;
+mod payment_ids;
 mod problems;
 mod provider;
 mod settling;
