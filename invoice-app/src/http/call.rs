@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     body::{Body, HttpBody as _},
     extract::{FromRequest, Path, Request, rejection::PathRejection},
-    http::{HeaderMap, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use payment_contract::trace::TraceParent;
 use sha2::Digest as _;
@@ -15,6 +15,7 @@ use super::{
     body::{Incoming, check_type},
     fields::Fields,
     prefer::Prefer,
+    problem::FieldError,
 };
 use crate::{
     idempotency::{self, Call, Key},
@@ -42,11 +43,15 @@ pub struct Read {
 }
 
 impl FromRequest<Arc<Api>> for Post {
-    type Rejection = std::convert::Infallible;
+    type Rejection = Error;
 
     async fn from_request(request: Request, _: &Arc<Api>) -> Result<Self, Self::Rejection> {
         let (parts, body) = request.into_parts();
-        Ok(Self { parts, body })
+        // What is not understood is refused, in queries as in bodies: ignored, `?currency=EUR` would pay everything.
+        match parts.uri.query().filter(|query| !query.is_empty()) {
+            None => Ok(Self { parts, body }),
+            Some(query) => Err(Error::Invalid(vec![unknown_query(query)])),
+        }
     }
 }
 
@@ -54,6 +59,12 @@ impl Post {
     /// Its headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.parts.headers
+    }
+
+    /// Whether it says that its body is JSON, which zero bytes are not (RFC 8259, 2).
+    pub fn claims_json(&self) -> bool {
+        let claims = self.parts.headers.get(header::CONTENT_TYPE);
+        claims.is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
     }
 
     /// Whether it has no body.
@@ -106,6 +117,14 @@ impl Post {
             slot,
         })
     }
+}
+
+fn unknown_query(query: &str) -> FieldError {
+    let name = query.split(['=', '&']).next().unwrap_or_default();
+    FieldError::new(
+        name.chars().take(64).collect::<String>(),
+        "is not known: this call takes no query string, only a body",
+    )
 }
 
 /// The id in a path, as it was written.

@@ -29,6 +29,7 @@ pub async fn pay_invoices(
     Payer(caller): Payer,
     post: Post,
 ) -> Result<Response, Error> {
+    let claims_json = post.claims_json();
     let Read {
         body,
         call,
@@ -36,6 +37,11 @@ pub async fn pay_invoices(
         prefer,
         slot,
     } = post.read(&caller, body::MANY_IDS, &api).await?;
+    if claims_json && body.is_empty() {
+        // As from a client whose file was missing: it did not mean to pay everything.
+        let problem = "the body says it is JSON and is empty; to pay every unpaid invoice, send {}, or neither body nor type";
+        return Err(Error::Malformed(problem.to_owned()));
+    }
     let ids = ids(&body)?;
     drop(body);
     let (batch, waiter, repeated) = match api.paying.pay_many(ids, call, trace).await? {

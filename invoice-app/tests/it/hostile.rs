@@ -166,3 +166,28 @@ async fn hostile_paths_and_queries_are_refused() {
         assert_eq!(status.as_u16(), expected, "{path}: {answer}");
     }
 }
+
+#[tokio::test]
+async fn what_a_pay_call_does_not_understand_pays_nothing() {
+    let app = App::start().await;
+    app.invoice("E", "1.00").await;
+    app.invoice("D", "2.00").await;
+    let pay = |path: &str| app.request(Method::POST, path);
+    for query in [
+        "currency=DKK",
+        "ids=019a0000-0000-7000-8000-000000000000",
+        "x",
+        "%00=1",
+    ] {
+        let (status, problem) = answer(pay(&format!("/invoices/pay?{query}"))).await;
+        assert_eq!(status, 422, "{query}: {problem}");
+    }
+    let empty = pay("/invoices/pay").header("content-type", "application/json");
+    assert_eq!(answer(empty).await.0, 400);
+    assert_eq!(app.count("select count(*) from payments").await, 0);
+    assert_eq!(
+        app.post_async("/invoices/pay").await.1["requested"],
+        2,
+        "no body and no type mean all"
+    );
+}
