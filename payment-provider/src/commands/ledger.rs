@@ -49,9 +49,9 @@ pub enum Command {
         /// Who decides; kept. Without it $USER, or else the database user.
         #[arg(long)]
         by: Option<String>,
-        /// It succeeded although the bank, which should remember it, does not know it.
+        /// The bank says nothing that proves it, and yet it is so. Kept with the decision.
         #[arg(long)]
-        even_if_not_found: bool,
+        force: bool,
     },
 }
 
@@ -75,7 +75,7 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
             status,
             reason,
             by,
-            even_if_not_found,
+            force,
         } => {
             let status = match status {
                 Status::Succeeded => OutcomeStatus::Succeeded,
@@ -89,7 +89,7 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
                 status,
                 reason,
                 resolved_by,
-                even_if_not_found,
+                force,
             };
             resolve_and_publish(config, &parts, decision).await?;
         }

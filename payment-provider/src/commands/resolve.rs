@@ -1,5 +1,7 @@
 //! Ending an open payment by hand. The bank is asked first, while nobody else can call it, and what it contradicts is refused.
 
+use std::time::Duration;
+
 use payment_contract::{
     PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
@@ -14,6 +16,9 @@ use crate::{
     store::{self, Resolution},
 };
 
+/// A call that a stopped process makes late, after the last moment at which it may begin one, is over by then.
+const LATEST_CALL: Duration = Duration::from_hours(1);
+
 /// What an operator decided.
 #[derive(Clone, Debug)]
 pub struct Decision {
@@ -25,8 +30,8 @@ pub struct Decision {
     pub reason: String,
     /// Who says so; the database user when unknown.
     pub resolved_by: Option<String>,
-    /// The bank has no such payment, and yet it succeeded: the operator knows better.
-    pub even_if_not_found: bool,
+    /// The bank says nothing that proves it: the operator knows better, and that is kept.
+    pub force: bool,
 }
 
 /// A payment that was ended.
@@ -65,11 +70,25 @@ pub enum Refusal {
         /// Its words.
         bank_said: String,
     },
-    /// The bank should know it and does not.
+    /// The bank said nothing that proves it.
+    #[error("the bank says of payment {payment_id}: {bank_said}; if you know better: --force")]
+    Unproven {
+        /// The payment.
+        payment_id: PaymentId,
+        /// Its words.
+        bank_said: String,
+    },
+    /// A call that nobody has heard the end of may still be carried out.
     #[error(
-        "the bank does not know payment {0}, and would if it had charged it; if you know better: --even-if-not-found"
+        "payment {payment_id} may still be charged, since the bank says: {bank_said}; it can be declined by hand once it is \
+         older than gateway.key_retention_s and an hour"
     )]
-    NotFound(PaymentId),
+    TooYoung {
+        /// The payment.
+        payment_id: PaymentId,
+        /// The bank's words.
+        bank_said: String,
+    },
     /// The database failed.
     #[error(transparent)]
     Store(#[from] store::Error),
@@ -110,24 +129,35 @@ async fn end(parts: &Parts, decision: Decision, entry: Entry, token: Uuid) -> Re
         status,
         reason,
         resolved_by,
-        even_if_not_found,
+        force,
     } = decision;
     let found = match parts.bank.line().await {
         Ok(line) => line.find(IdempotencyKey::from(payment_id)).await,
         Err(error) => Err(error),
     };
-    let bank_said = in_words(&found);
-    let surely_remembered = entry.age < parts.policy.key_retention;
-    let contradicted = match &found {
-        Ok(Some(Answer::Succeeded { .. })) => status != OutcomeStatus::Succeeded,
-        Ok(Some(Answer::Declined { .. })) => status != OutcomeStatus::Declined,
-        Ok(None) if status == OutcomeStatus::Succeeded && surely_remembered && !even_if_not_found => {
-            return Err(Refusal::NotFound(payment_id));
+    let mut bank_said = in_words(&found);
+    let late_call_over = entry.age >= parts.policy.key_retention + LATEST_CALL;
+    match &found {
+        Ok(Some(Answer::Succeeded { .. })) if status == OutcomeStatus::Succeeded => {}
+        Ok(Some(Answer::Declined { .. })) if status == OutcomeStatus::Declined => {}
+        Ok(Some(Answer::Succeeded { .. } | Answer::Declined { .. })) => {
+            return Err(Refusal::Contradicted { bank_said });
         }
-        Ok(None | Some(Answer::Pending)) | Err(_) => false,
-    };
-    if contradicted {
-        return Err(Refusal::Contradicted { bank_said });
+        Ok(None | Some(Answer::Pending)) | Err(_) => {
+            if status == OutcomeStatus::Declined && !late_call_over {
+                return Err(Refusal::TooYoung {
+                    payment_id,
+                    bank_said,
+                });
+            }
+            if !force {
+                return Err(Refusal::Unproven {
+                    payment_id,
+                    bank_said,
+                });
+            }
+            bank_said.push_str(" (forced)");
+        }
     }
     let reference = match found {
         Ok(Some(Answer::Succeeded { reference } | Answer::Declined { reference, .. })) => reference,

@@ -24,14 +24,34 @@ async fn try_resolve(
     request: &PayRequestV1,
     status: OutcomeStatus,
 ) -> Result<Resolved, Refusal> {
+    resolve_with(world, request, status, false).await
+}
+
+/// Against what the bank does not say.
+async fn force(world: &World, request: &PayRequestV1, status: OutcomeStatus) -> Result<Resolved, Refusal> {
+    resolve_with(world, request, status, true).await
+}
+
+async fn resolve_with(
+    world: &World,
+    request: &PayRequestV1,
+    status: OutcomeStatus,
+    force: bool,
+) -> Result<Resolved, Refusal> {
     let decision = Decision {
         payment_id: request.payment_id,
         status,
         reason: "the bank's desk said so".to_owned(),
         resolved_by: Some("an operator".to_owned()),
-        even_if_not_found: false,
+        force,
     };
     resolve(&parts(world), decision).await
+}
+
+/// Older than the bank remembers keys, and an hour.
+async fn age(world: &World, request: &PayRequestV1) {
+    let old = "update ledger set created_at = created_at - interval '2 d' where payment_id = $1";
+    world.execute(old, request.payment_id).await;
 }
 
 async fn open_payment(world: &World) -> PayRequestV1 {
@@ -51,9 +71,8 @@ async fn open_payment_is_listed_and_ended_with_a_record_of_who_decided() {
         [request.payment_id.as_uuid()]
     );
 
-    let resolved = try_resolve(&world, &request, OutcomeStatus::Declined)
-        .await
-        .unwrap();
+    age(&world, &request).await;
+    let resolved = force(&world, &request, OutcomeStatus::Declined).await.unwrap();
     assert_eq!(resolved.outcome.status, OutcomeStatus::Declined);
     assert_eq!(
         resolved.outcome.reason.as_deref(),
@@ -70,7 +89,7 @@ async fn open_payment_is_listed_and_ended_with_a_record_of_who_decided() {
         (record.status.as_str(), record.resolved_by.as_str()),
         ("declined", "an operator")
     );
-    assert_eq!(record.bank_said, "it does not know the payment");
+    assert_eq!(record.bank_said, "it does not know the payment (forced)");
 
     assert_eq!(decide(&world.provider(), &request).await, Delivered::Done);
     assert_eq!(world.heard(request.payment_id, 1).await, resolved.outcome);
@@ -78,12 +97,20 @@ async fn open_payment_is_listed_and_ended_with_a_record_of_who_decided() {
 }
 
 #[tokio::test]
-async fn payment_whose_bank_answers_nothing_can_be_ended_either_way() {
+async fn payment_whose_bank_answers_nothing_is_ended_by_force_and_declined_only_when_no_call_can_come_late() {
     let world = World::start().await;
     world.bank.answer_no_look_ups(true);
     for status in [OutcomeStatus::Succeeded, OutcomeStatus::Declined] {
         let request = open_payment(&world).await;
-        let resolved = try_resolve(&world, &request, status).await.unwrap();
+        if status == OutcomeStatus::Declined {
+            let refused = force(&world, &request, status).await;
+            assert!(matches!(refused, Err(Refusal::TooYoung { .. })), "{refused:?}");
+            age(&world, &request).await;
+        }
+        let refused = try_resolve(&world, &request, status).await;
+        assert!(matches!(refused, Err(Refusal::Unproven { .. })), "{refused:?}");
+        assert_eq!(world.status(request.payment_id).await, "started");
+        let resolved = force(&world, &request, status).await.unwrap();
         assert_eq!(resolved.outcome.status, status);
         assert!(
             resolved.bank_said.starts_with("nothing"),
@@ -139,11 +166,10 @@ async fn success_of_a_payment_the_bank_should_know_and_does_not_is_refused() {
     let world = World::start().await;
     let request = open_payment(&world).await;
     let refused = try_resolve(&world, &request, OutcomeStatus::Succeeded).await;
-    assert!(matches!(refused, Err(Refusal::NotFound(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Refusal::Unproven { .. })), "{refused:?}");
 
-    let old = "update ledger set created_at = created_at - interval '2 d' where payment_id = $1";
-    world.execute(old, request.payment_id).await;
-    try_resolve(&world, &request, OutcomeStatus::Succeeded)
+    age(&world, &request).await;
+    force(&world, &request, OutcomeStatus::Succeeded)
         .await
         .expect("a bank that forgets contradicts nothing");
 }
