@@ -88,11 +88,11 @@ pub const WAIT: Headers<'static> = &[("prefer", "wait=30")];
 impl Client {
     /// Calls the replica at this URL.
     pub fn try_new(url: &str) -> Result<Self> {
-        Self::with_time_out(url, Duration::from_secs(150))
+        Self::with_timeout(url, Duration::from_secs(150))
     }
 
     /// The same, and gives up after this long.
-    pub fn with_time_out(url: &str, timeout: Duration) -> Result<Self> {
+    pub fn with_timeout(url: &str, timeout: Duration) -> Result<Self> {
         let http = local_stack::http_client(timeout)?;
         Ok(Self {
             http,

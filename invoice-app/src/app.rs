@@ -27,7 +27,7 @@ use crate::{
     payment_outcomes::PaymentOutcomes,
     sender::{self, Sender},
     store::{MIGRATOR, Store},
-    stream_provisioner::StreamsGuard,
+    stream_provisioner::StreamProvisioner,
     sweep::Sweep,
     tokens::TokensFile,
     waiters::Waiters,
@@ -68,7 +68,7 @@ pub struct Parts {
     /// Settles.
     pub outcomes: Arc<PaymentOutcomes>,
     /// Keeps our stream in NATS.
-    pub guard: StreamsGuard,
+    pub guard: StreamProvisioner,
 }
 
 impl Parts {
@@ -92,7 +92,7 @@ impl Parts {
                 waiters.clone(),
                 Some(connection.clone()),
             )),
-            guard: StreamsGuard::new(store.clone(), connection.clone(), options, wake),
+            guard: StreamProvisioner::new(store.clone(), connection.clone(), options, wake),
             store,
             connection,
             waiters,

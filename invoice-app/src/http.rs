@@ -116,7 +116,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), limits::in_flight))
         .layer(from_fn_with_state(Arc::clone(&api), limits::when_open))
-        .layer(from_fn(drain_body::linger))
+        .layer(from_fn(drain_body::drain_body))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(observe::observe))
         .with_state(api)

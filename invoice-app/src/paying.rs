@@ -32,7 +32,7 @@ mod asked_ids;
 mod single_pay_batcher;
 
 use asked_ids::AskedIds;
-use single_pay_batcher::{Desk, Grouping, SingleCall};
+use single_pay_batcher::{Grouping, SingleCall, SinglePayBatcher};
 
 /// Calls for more invoices than this take turns: each holds a connection for seconds.
 const LARGE: usize = 500;
@@ -87,7 +87,7 @@ impl Paying {
     /// Leases what it asks for to this process for `lease`.
     #[must_use]
     pub fn new(store: Store, sender: sender::Handle, waiters: Waiters, lease: Duration) -> Self {
-        let desk = Desk {
+        let single_pays = SinglePayBatcher {
             store: store.clone(),
             sender: sender.clone(),
             waiters: waiters.clone(),
@@ -99,7 +99,7 @@ impl Paying {
             waiters,
             lease,
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
-            single_pay_batcher: single_pay_batcher::grouped(desk),
+            single_pay_batcher: single_pay_batcher::batcher(single_pays),
         }
     }
 

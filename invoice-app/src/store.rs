@@ -1,4 +1,4 @@
-//! Everything that is warm, in Postgres: one struct over the pool, the statements by topic in the files below.
+//! Everything that is kept, in Postgres: one struct over the pool, the statements by topic in the files below.
 
 use service::database::WarmPool;
 use sqlx::{PgPool, Postgres, Transaction};

@@ -20,7 +20,7 @@ const EVERY: Duration = Duration::from_secs(2);
 const SLOWEST: Duration = Duration::from_secs(10);
 
 /// The task's state.
-pub struct StreamsGuard {
+pub struct StreamProvisioner {
     store: Store,
     connection: Connection,
     options: streams::Options,
@@ -51,7 +51,7 @@ pub enum Looked {
     Compared(Remembered),
 }
 
-impl StreamsGuard {
+impl StreamProvisioner {
     /// A guard that wakes `sweep` when rows became due.
     #[must_use]
     pub const fn new(

@@ -24,7 +24,7 @@ use crate::{bank::Bank, transition::Luck};
 /// As in `config.default.toml`.
 const LEASE: Duration = Duration::from_secs(15);
 const LEASE_MARGIN: Duration = Duration::from_secs(1);
-const TIME_OUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const KEY_RETENTION: Duration = Duration::from_hours(23);
 
 /// A row of the ledger.
@@ -152,7 +152,7 @@ impl PaymentProvider {
                 None => At::PutOff,
             },
             At::LookingUp(lease, age, began) => {
-                let luck = if now > began + TIME_OUT {
+                let luck = if now > began + TIMEOUT {
                     Luck::LostBefore
                 } else {
                     luck
@@ -170,7 +170,7 @@ impl PaymentProvider {
             At::ToPay(lease, age) => match self.outlast_a_call(id, lease, now) {
                 Some(lease) if !may_call(age.at(self.instant(now)), KEY_RETENTION) => At::ToRelease(lease),
                 Some(lease) => {
-                    bank.call(key(id), &self.row(id).unwrap().order, luck, now + TIME_OUT);
+                    bank.call(key(id), &self.row(id).unwrap().order, luck, now + TIMEOUT);
                     At::Paying(lease)
                 }
                 None => At::PutOff,
@@ -281,7 +281,7 @@ impl PaymentProvider {
 
     /// SQL: `store::leases::renew_leases`: of a started row that is still this token's.
     fn outlast_a_call(&mut self, id: PaymentId, lease: Lease, now: Duration) -> Option<Lease> {
-        if outlasts(lease.until.saturating_sub(now), TIME_OUT, LEASE_MARGIN) {
+        if outlasts(lease.until.saturating_sub(now), TIMEOUT, LEASE_MARGIN) {
             return Some(lease);
         }
         let row = self.row_mut(id)?;

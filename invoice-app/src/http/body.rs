@@ -67,10 +67,6 @@ impl Incoming {
 
 /// Refuses a body that says it is of another type, or compressed. One that says nothing is taken for what it should be.
 pub fn check_type(headers: &HeaderMap, types: &[&str], wanted: &'static str) -> Result<(), Error> {
-    let essence = |value: &HeaderValue| {
-        let text = value.to_str().unwrap_or_default();
-        text.split(';').next().unwrap_or_default().trim().to_lowercase()
-    };
     let all = |name, fit: &[&str]| {
         let mut values = headers.get_all(name).iter();
         values.all(|value| fit.contains(&essence(value).as_str()))
@@ -83,4 +79,10 @@ pub fn check_type(headers: &HeaderMap, types: &[&str], wanted: &'static str) -> 
     } else {
         Err(Error::UnsupportedMediaType(wanted))
     }
+}
+
+/// A header's value without its parameters.
+pub fn essence(value: &HeaderValue) -> String {
+    let text = value.to_str().unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim().to_lowercase()
 }

@@ -12,7 +12,7 @@ use sha2::Digest as _;
 
 use super::{
     Api, Error,
-    body::{Incoming, check_type},
+    body::{Incoming, check_type, essence},
     fields::Fields,
     prefer::Prefer,
     problem::FieldError,
@@ -64,7 +64,7 @@ impl Post {
     /// Whether it says that its body is JSON, which zero bytes are not (RFC 8259, 2).
     pub fn claims_json(&self) -> bool {
         let claims = self.parts.headers.get(header::CONTENT_TYPE);
-        claims.is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
+        claims.is_some_and(|value| essence(value) == "application/json")
     }
 
     /// Whether it has no body.

@@ -25,7 +25,7 @@ const BYTES: usize = 64 * 1024 * 1024;
 
 /// A connection that is closed with bytes unread is reset, and a client that is still sending loses the answer. So what
 /// a handler leaves unread is read in the background, beside the answer.
-pub async fn linger(request: Request, next: Next) -> Response {
+pub async fn drain_body(request: Request, next: Next) -> Response {
     // Whoever asked first whether to send has not begun.
     let asked = request.headers().contains_key(header::EXPECT);
     if asked || request.body().is_end_stream() {

@@ -67,7 +67,7 @@ impl Grouping {
 
 /// What a group needs.
 #[derive(Clone, Debug)]
-pub(super) struct Desk {
+pub(super) struct SinglePayBatcher {
     pub(super) store: Store,
     pub(super) sender: sender::Handle,
     pub(super) waiters: Waiters,
@@ -75,14 +75,14 @@ pub(super) struct Desk {
 }
 
 /// Does calls in groups.
-pub(super) fn grouped(desk: Desk) -> Batcher<SingleCall, Grouping> {
+pub(super) fn batcher(single_pays: SinglePayBatcher) -> Batcher<SingleCall, Grouping> {
     Batcher::new(LARGEST_GROUP, GROUPS, move |calls: Vec<SingleCall>| {
-        let desk = desk.clone();
-        async move { desk.pay(calls).await }.boxed()
+        let single_pays = single_pays.clone();
+        async move { single_pays.pay(calls).await }.boxed()
     })
 }
 
-impl Desk {
+impl SinglePayBatcher {
     async fn pay(&self, calls: Vec<SingleCall>) -> Vec<Grouping> {
         let paying = in_time(LIMIT, retry_conflicts(|| self.pay_in_tx(&calls)));
         let paid = match Box::pin(paying).await {

@@ -41,10 +41,10 @@ impl Store {
             let former: HashMap<PaymentId, &Former> =
                 others.iter().map(|found| (found.id, &found.former)).collect();
             // Committed by its call only after we looked for it the first time.
-            let requested_payment = |outcome: &&PaymentOutcomeV1| {
+            let applies_by_now = |outcome: &&PaymentOutcomeV1| {
                 settle(outcome, former.get(&outcome.payment_id).copied()) == Settlement::Applied
             };
-            if !left.iter().any(requested_payment) {
+            if !left.iter().any(applies_by_now) {
                 found.extend(others);
                 return Ok(found);
             }

@@ -49,7 +49,7 @@ pub enum Command {
         /// Who decides; kept. Without it $USER, or else the database user.
         #[arg(long)]
         by: Option<String>,
-        /// The bank says nothing that proves it, and yet it is so. Kept with the decision.
+        /// The bank says nothing that proves it, and yet it is so. Recorded with the decision.
         #[arg(long)]
         force: bool,
     },

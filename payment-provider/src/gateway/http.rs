@@ -44,11 +44,11 @@ struct Payment {
 }
 
 impl Http {
-    /// A client of the bank at `url`. Connecting may take `connect_time_out`, which must be below the timeout of a whole
+    /// A client of the bank at `url`. Connecting may take `connect_timeout`, which must be below the timeout of a whole
     /// call: only a connection that was surely never made is known not to have charged.
-    pub fn try_new(url: &Url, connect_time_out: Duration) -> Result<Self, Error> {
+    pub fn try_new(url: &Url, connect_timeout: Duration) -> Result<Self, Error> {
         let client = Client::builder()
-            .connect_timeout(connect_time_out)
+            .connect_timeout(connect_timeout)
             // A redirected payment would be a second one somewhere else.
             .redirect(redirect::Policy::none())
             // The configuration alone says where the bank is; an inherited HTTP_PROXY does not.

@@ -84,7 +84,7 @@ async fn amounts_that_decline_are_declined_with_their_reason() {
 }
 
 #[tokio::test]
-async fn slow_amount_succeeds_when_the_time_out_is_longer() {
+async fn slow_amount_succeeds_when_the_timeout_is_longer() {
     let world = World::start().await;
     let provider = world.provider_with(|setup| setup.timeout = std::time::Duration::from_secs(10));
     let request = request("4000.03", "EUR");

@@ -15,9 +15,9 @@ use sqlx::{
 
 use super::TRUSTED_IDLE;
 
-/// Kept at most: more than there are groups at work at a time.
+/// The most that are kept: more than there are groups at work at a time.
 const MOST: usize = 8;
-/// Of a smaller pool none are warm: whoever waits for one of the pool's gets none of these.
+/// Of a smaller pool none are kept: whoever waits for one of the pool's gets none of these.
 const SMALL_POOL: u32 = 8;
 /// A connection that was taken out of the pool, or was used last, this long ago is not kept any longer.
 const KEPT_FOR: Duration = Duration::from_mins(1);

@@ -219,7 +219,7 @@ impl Caller {
             429 | 503 => Ok(None),
             409 if answer.text("/type").ends_with("idempotency-key-in-use") => Ok(None),
             200 | 201 | 202 | 409 => Ok(Some(answer)),
-            // Kept among the complaints; repeating would only add to them.
+            // It stays among the complaints; repeating would only add to them.
             other => Err(Error::new(format!(
                 "{path} was answered {other}: {}",
                 answer.body

@@ -10,12 +10,12 @@ use acceptance::{BankProcess, Client, CutProxy, Error, NatsAdmin, Result, System
 use bank_simulator::Mix;
 
 /// A call to the bank takes at most this long.
-const BANK_TIME_OUT: Duration = Duration::from_millis(1_500);
+const BANK_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Calls still in flight after this have been given up by their callers, whatever the bank's line says: the timeout, less
 /// what a delayed link adds to their arrival.
 const PATIENCE: Duration = Duration::from_millis(1_200);
 /// Callers of the API turn to the other replica after this.
-const CALL_TIME_OUT: Duration = Duration::from_secs(5);
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One replica and its links.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl World {
     /// Callers of both replicas of the API.
     pub(super) fn clients(&self) -> Result<[Client; 2]> {
         let [first, second] = &self.apps;
-        let client = |node: &Node| Client::with_time_out(&node.service.url(), CALL_TIME_OUT);
+        let client = |node: &Node| Client::with_timeout(&node.service.url(), CALL_TIMEOUT);
         Ok([client(first)?, client(second)?])
     }
 
@@ -147,7 +147,7 @@ impl Node {
                     set(
                         options,
                         "gateway.timeout_ms",
-                        BANK_TIME_OUT.as_millis().to_string(),
+                        BANK_TIMEOUT.as_millis().to_string(),
                     );
                     set(options, "ledger.lease_ms", "5000");
                     set(options, "ledger.lease_margin_ms", "1000");

@@ -27,7 +27,7 @@ const LATENCY: Duration = Duration::from_millis(50);
 /// That, give or take this part of it.
 const JITTER: f64 = 0.3;
 /// Of a thousand payments these many are charged and never answered.
-const TIME_OUTS: u64 = 10;
+const TIMEOUTS: u64 = 10;
 /// And these many are declined.
 const DECLINES: u64 = 20;
 /// Starting takes milliseconds.
@@ -157,8 +157,8 @@ fn mood(seed: u64, invoice: &str, call: u32) -> Behaviour {
     (seed, invoice).hash(&mut hasher);
     let random = hasher.finish();
     match random % 1000 {
-        n if n < TIME_OUTS && call == 1 => Behaviour::ChargeAndHang,
-        n if (TIME_OUTS..TIME_OUTS + DECLINES).contains(&n) => Behaviour::Decline("insufficient_funds"),
+        n if n < TIMEOUTS && call == 1 => Behaviour::ChargeAndHang,
+        n if (TIMEOUTS..TIMEOUTS + DECLINES).contains(&n) => Behaviour::Decline("insufficient_funds"),
         _ => {
             let place = f64::from(u32::try_from(random >> 40).unwrap_or_default()) / f64::from(1 << 24);
             Behaviour::SucceedAfter(LATENCY.mul_f64(1.0 + JITTER * (2.0 * place - 1.0)))
