@@ -261,12 +261,12 @@ impl Paying {
     async fn hand_over_many(&self, asked: RequestedPayments, batch: Batch) -> PaidMany {
         metrics::requested(asked.total);
         let waiter = self.waiters.batch(batch.id);
-        if let Some(span) = asked.span {
+        if asked.total > 0 {
             let few = usize::try_from(asked.total).is_ok_and(|total| total <= ROWS_HANDED_OVER);
             let job = if few {
                 Job::Requests(asked.requests)
             } else {
-                Job::Batch(batch.id, span)
+                Job::Batch(batch.id)
             };
             self.sender.hand_over(job).await;
             fail_point!(BatchHandedOver);

@@ -9,11 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::{
-    metrics,
-    payment::Request,
-    store::{Store, paying::Span},
-};
+use crate::{metrics, payment::Request, store::Store};
 
 /// Calls whose requests wait to be sent, at most; more fall to the sweep.
 const QUEUE: usize = 1024;
@@ -28,7 +24,7 @@ pub enum Job {
     /// These.
     Requests(Vec<Request>),
     /// Every open payment of a batch, read back in pages.
-    Batch(BatchId, Span),
+    Batch(BatchId),
 }
 
 /// Hands jobs to the sender. Cheap to clone.
@@ -51,7 +47,6 @@ pub struct Sender {
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     batch: BatchId,
-    span: Span,
     after: Option<PaymentId>,
 }
 
@@ -87,7 +82,7 @@ impl Handle {
                 let ids: Vec<PaymentId> = requests.iter().map(|request| request.payment_id).collect();
                 self.store.release(&ids).await
             }
-            Job::Batch(batch, span) => self.store.release_batch(batch, span, None).await,
+            Job::Batch(batch) => self.store.release_batch(batch, None).await,
         };
         if let Err(error) = released {
             // The lease ends by itself.
@@ -128,11 +123,7 @@ impl Sender {
         while let Some(job) = next.take() {
             match job {
                 Job::Requests(requests) => group.extend(requests),
-                Job::Batch(batch, span) => self.batches.push_back(Progress {
-                    batch,
-                    span,
-                    after: None,
-                }),
+                Job::Batch(batch) => self.batches.push_back(Progress { batch, after: None }),
             }
             if group.len() < GROUP {
                 next = self.jobs.try_recv().ok();
@@ -159,7 +150,6 @@ impl Sender {
             .store
             .batch_page(
                 progress.batch,
-                progress.span,
                 progress.after,
                 GROUP.try_into().unwrap_or(i64::MAX),
             )
@@ -195,8 +185,8 @@ impl Sender {
         }
     }
 
-    async fn release(&self, Progress { batch, span, after }: Progress) {
-        self.released(self.store.release_batch(batch, span, after).await);
+    async fn release(&self, Progress { batch, after }: Progress) {
+        self.released(self.store.release_batch(batch, after).await);
     }
 
     fn released(&self, released: Result<u64, sqlx::Error>) {

@@ -8,7 +8,7 @@ use payment_contract::{BatchId, PaymentId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, paying::Span};
+use super::Store;
 use crate::payment::Request;
 
 /// No request waits longer than this to be sent again, in seconds.
@@ -114,7 +114,6 @@ impl Store {
     pub async fn batch_page(
         &self,
         batch: BatchId,
-        span: Span,
         after: Option<PaymentId>,
         limit: i64,
     ) -> Result<Vec<Request>, sqlx::Error> {
@@ -124,11 +123,9 @@ impl Store {
                     b.traceparent, p.created_at
              from payment_batches b, payments p, invoices i
              where b.id = $1 and p.batch_id = $1 and p.settled_at is null and i.id = p.invoice_id
-               and p.id between $2 and $3 and p.id > $4
-             order by p.id limit $5",
+               and p.id > $2
+             order by p.id limit $3",
             batch.as_uuid(),
-            span.first.as_uuid(),
-            span.last.as_uuid(),
             after.map_or(Uuid::nil(), PaymentId::as_uuid),
             limit
         )
@@ -156,23 +153,16 @@ impl Store {
     }
 
     /// Makes what is left of a batch's first send due at once.
-    pub async fn release_batch(
-        &self,
-        batch: BatchId,
-        span: Span,
-        after: Option<PaymentId>,
-    ) -> Result<u64, sqlx::Error> {
+    pub async fn release_batch(&self, batch: BatchId, after: Option<PaymentId>) -> Result<u64, sqlx::Error> {
         sqlx::query!(
             "with locked as (
                  select id from payments
-                 where batch_id = $1 and settled_at is null and id between $2 and $3 and id > $4
+                 where batch_id = $1 and settled_at is null and id > $2
                  order by id for no key update
              )
              update payments p set next_send_at = clock_timestamp(), last_sent_at = null
              from locked l where p.id = l.id",
             batch.as_uuid(),
-            span.first.as_uuid(),
-            span.last.as_uuid(),
             after.map_or(Uuid::nil(), PaymentId::as_uuid)
         )
         .execute(&self.pool)

@@ -40,19 +40,8 @@ pub struct PaymentParams<'a> {
 pub struct RequestedPayments {
     /// How many payments were made.
     pub total: i64,
-    /// Where they are, if there are any.
-    pub span: Option<Span>,
     /// The first of them.
     pub requests: Vec<Request>,
-}
-
-/// From the first to the last payment of a call, in id order. Others' may lie between them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// The first.
-    pub first: PaymentId,
-    /// The last.
-    pub last: PaymentId,
 }
 
 struct Row {
@@ -64,8 +53,6 @@ struct Row {
     attempt: i32,
     requested_at: OffsetDateTime,
     total: i64,
-    first: Uuid,
-    last: Uuid,
 }
 
 /// The one statement. Whoever takes an invoice off the list of the unpaid pays it; overlapping calls wait for each other
@@ -99,9 +86,7 @@ macro_rules! pay {
                )
                select m.payment_id as "payment_id!", m.id as "id!", m.number as "number!",
                       m.amount_minor as "amount_minor!", m.currency as "currency!", m.attempt as "attempt!",
-                      l.now as "requested_at!", (select count(*) from moved) as "total!",
-                      (select payment_id from moved order by payment_id limit 1) as "first!",
-                      (select payment_id from moved order by payment_id desc limit 1) as "last!"
+                      l.now as "requested_at!", (select count(*) from moved) as "total!"
                from moved m, lease l order by m.payment_id limit $4"#,
             $terms.batch_id.map(BatchId::as_uuid) as Option<Uuid>,
             $terms.traceparent,
@@ -135,10 +120,6 @@ pub async fn pay_in_tx(
         }
     };
     let total = rows.first().map_or(0, |row| row.total);
-    let span = rows.first().map(|row| Span {
-        first: row.first.into(),
-        last: row.last.into(),
-    });
     let request = |row: Row| Request {
         payment_id: row.payment_id.into(),
         invoice_id: row.id.into(),
@@ -152,7 +133,6 @@ pub async fn pay_in_tx(
     };
     Ok(RequestedPayments {
         total,
-        span,
         requests: rows.into_iter().map(request).collect(),
     })
 }
@@ -251,12 +231,9 @@ pub async fn insert_batch_in_tx(
     skipped: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into payment_batches (id, requested, first_payment_id, last_payment_id, traceparent, skipped)
-         values ($1, $2, $3, $4, $5, $6)",
+        "insert into payment_batches (id, requested, traceparent, skipped) values ($1, $2, $3, $4)",
         batch.as_uuid(),
         asked.total,
-        asked.span.map(|span| span.first.as_uuid()),
-        asked.span.map(|span| span.last.as_uuid()),
         traceparent,
         skipped
     )

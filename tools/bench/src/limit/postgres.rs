@@ -4,9 +4,7 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
-use invoice_app::store::paying::{
-    PaymentParams, Selection, Span, allow_time_in_tx, insert_batch_in_tx, pay_in_tx,
-};
+use invoice_app::store::paying::{PaymentParams, Selection, allow_time_in_tx, insert_batch_in_tx, pay_in_tx};
 use payment_contract::{
     BatchId, Currency, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
@@ -112,7 +110,7 @@ fn pool(url: &str) -> Result<PgPool> {
 
 impl Stores {
     async fn pay_all(&self) -> Result<()> {
-        let (batch, span) = self.ask().await?;
+        let batch = self.ask().await?;
         let (pages, inbox) = mpsc::channel::<Vec<PayRequestV1>>(WORKERS);
         let inbox = Arc::new(tokio::sync::Mutex::new(inbox));
         let workers = (0..WORKERS).map(|_| {
@@ -127,7 +125,7 @@ impl Stores {
             })
         });
         let workers: Vec<_> = workers.collect();
-        self.read_back(batch, span, pages).await?;
+        self.read_back(batch, pages).await?;
         for worked in try_join_all(workers).await? {
             worked?;
         }
@@ -135,7 +133,7 @@ impl Stores {
     }
 
     /// `POST /invoices/pay`: one transaction, however many invoices.
-    async fn ask(&self) -> Result<(BatchId, Span)> {
+    async fn ask(&self) -> Result<BatchId> {
         let batch = BatchId::generate();
         let trace = TraceParent::generate();
         let terms = PaymentParams {
@@ -149,20 +147,17 @@ impl Stores {
         let asked = pay_in_tx(&mut tx, &Selection::AllUnpaid, &terms).await?;
         insert_batch_in_tx(&mut tx, batch, &asked, Some(trace.as_str()), "[]").await?;
         tx.commit().await?;
-        let span = asked.span.ok_or_else(|| Error::new("nothing was unpaid"))?;
-        Ok((batch, span))
+        if asked.total == 0 {
+            return Err(Error::new("nothing was unpaid"));
+        }
+        Ok(batch)
     }
 
     /// What the sender reads to publish it.
-    async fn read_back(
-        &self,
-        batch: BatchId,
-        span: Span,
-        pages: mpsc::Sender<Vec<PayRequestV1>>,
-    ) -> Result<()> {
+    async fn read_back(&self, batch: BatchId, pages: mpsc::Sender<Vec<PayRequestV1>>) -> Result<()> {
         let mut after = None;
         loop {
-            let page = self.invoices.batch_page(batch, span, after, PAGE).await?;
+            let page = self.invoices.batch_page(batch, after, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.payment_id);
             for requests in page.chunks(BATCH) {
