@@ -24,6 +24,7 @@ pub mod get_invoice;
 pub mod get_payment_batch;
 pub mod import_invoices;
 pub mod limits;
+pub mod list_invoice_events;
 pub mod list_invoices;
 pub mod ndjson;
 pub mod observe;
@@ -102,6 +103,10 @@ pub fn router(api: Arc<Api>) -> Router {
         .route(
             "/invoices/{id}",
             get(get_invoice::get_invoice).layer(plain.clone()),
+        )
+        .route(
+            "/invoices/{id}/events",
+            get(list_invoice_events::list_invoice_events).layer(plain.clone()),
         )
         .route("/invoices/{id}/pay", post(pay_invoice::pay_invoice).layer(pay))
         .route(

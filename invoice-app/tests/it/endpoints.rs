@@ -263,3 +263,56 @@ async fn head_is_answered_like_get_without_a_body_and_other_methods_name_those_a
         assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
     }
 }
+
+#[tokio::test]
+async fn history_tells_what_happened_to_an_invoice_oldest_first() {
+    let app = App::start().await;
+    let events = async |invoice: &str| {
+        let (status, history) = app.get(&format!("/invoices/{invoice}/events")).await;
+        assert_eq!(status, StatusCode::OK, "{history}");
+        history["events"].as_array().unwrap().clone()
+    };
+    let types = |events: &[Value]| -> Vec<String> {
+        events
+            .iter()
+            .map(|event| event["type"].as_str().unwrap().to_owned())
+            .collect()
+    };
+
+    let invoice = app.invoice("H1", "1.00").await;
+    let first = app.pay(&invoice).await;
+    app.settle(&[declined(&first, &invoice)]).await;
+    let second = app.pay(&invoice).await;
+    app.settle(&[succeeded(&second, &invoice)]).await;
+    let told = events(&invoice).await;
+    assert_eq!(
+        types(&told),
+        [
+            "invoice.created",
+            "invoice.pending",
+            "invoice.declined",
+            "invoice.pending",
+            "invoice.paid"
+        ]
+    );
+    let payments: Vec<&Value> = told.iter().map(|event| &event["payment_id"]).collect();
+    assert_eq!(
+        payments,
+        [
+            &Value::Null,
+            &json!(first),
+            &json!(first),
+            &json!(second),
+            &json!(second)
+        ]
+    );
+    assert_eq!(told[2]["reason"], "insufficient_funds");
+    assert_eq!(told[4]["reason"], Value::Null);
+
+    let void = app.invoice("H2", "1.00").await;
+    app.post(&format!("/invoices/{void}/void"), json!({})).await;
+    assert_eq!(types(&events(&void).await), ["invoice.created", "invoice.voided"]);
+
+    let (status, _) = app.get("/invoices/unknown/events").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+}
