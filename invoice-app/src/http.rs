@@ -1,11 +1,10 @@
-//! The API: one file per endpoint, and what all of them share.
+//! The API: one file per endpoint in `routes`, and what all of them share.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Router,
     middleware::{from_fn, from_fn_with_state},
-    routing::{get, post},
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -17,24 +16,16 @@ pub mod access;
 pub mod answer;
 pub mod body;
 pub mod call;
-pub mod create_invoice;
 pub mod drain_body;
 pub mod fields;
-pub mod get_invoice;
-pub mod get_payment_batch;
-pub mod import_invoices;
 pub mod limits;
-pub mod list_invoice_events;
-pub mod list_invoices;
 pub mod ndjson;
 pub mod observe;
-pub mod pay_invoice;
-pub mod pay_invoices;
 pub mod prefer;
 pub mod problem;
 pub mod representation;
+pub mod routes;
 pub mod server;
-pub mod void_invoice;
 
 pub use problem::Error;
 
@@ -79,44 +70,9 @@ impl Api {
     }
 }
 
-/// Every route. The outermost layer stands last.
+/// Every route, within what all share. The outermost layer stands last.
 pub fn router(api: Arc<Api>) -> Router {
-    let limits = &api.limits;
-    let within = |limit: Duration| from_fn_with_state(limit, limits::within);
-    let (plain, import) = (within(limits.request), within(limits.import));
-    let pay = within(limits.request + prefer::LONGEST_WAIT);
-    Router::new()
-        .route(
-            "/invoices",
-            get(list_invoices::list_invoices)
-                .post(create_invoice::create_invoice)
-                .layer(plain.clone()),
-        )
-        .route(
-            "/invoices/import",
-            post(import_invoices::import_invoices).layer(import),
-        )
-        .route(
-            "/invoices/pay",
-            post(pay_invoices::pay_invoices).layer(pay.clone()),
-        )
-        .route(
-            "/invoices/{id}",
-            get(get_invoice::get_invoice).layer(plain.clone()),
-        )
-        .route(
-            "/invoices/{id}/events",
-            get(list_invoice_events::list_invoice_events).layer(plain.clone()),
-        )
-        .route("/invoices/{id}/pay", post(pay_invoice::pay_invoice).layer(pay))
-        .route(
-            "/invoices/{id}/void",
-            post(void_invoice::void_invoice).layer(plain.clone()),
-        )
-        .route(
-            "/payment-batches/{id}",
-            get(get_payment_batch::get_payment_batch).layer(plain),
-        )
+    routes::routes(&api)
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), limits::in_flight))

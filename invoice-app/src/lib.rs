@@ -1,4 +1,4 @@
-//! invoice-app owns invoices: HTTP in, pay requests out, outcomes settled. To follow one payment: `http/pay_invoice`,
+//! invoice-app owns invoices: HTTP in, pay requests out, outcomes settled. To follow one payment: `http/routes/pay_invoice`,
 //! `paying`, `store/paying`, `sender`, `payment_outcomes`, `store/settling`.
 
 pub mod app;

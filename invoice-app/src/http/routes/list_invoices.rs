@@ -11,7 +11,7 @@ use payment_contract::{Currency, InvoiceId};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{
+use crate::http::{
     Api, Error, access::Reader, fields::without_name, problem::FieldError, representation::InvoiceView,
 };
 use crate::{invoice::Status, store::invoices::Filter};

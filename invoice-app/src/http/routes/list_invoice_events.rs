@@ -10,7 +10,7 @@ use payment_contract::{InvoiceId, PaymentId};
 use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
-use super::{Api, Error, access::Reader, call::path_id};
+use crate::http::{Api, Error, access::Reader, call::path_id};
 use crate::{
     invoice::{Invoice, Status},
     payment::{self, Payment},

@@ -6,7 +6,7 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use super::{
+use crate::http::{
     Api, Error,
     access::Writer,
     answer::stored,

@@ -8,7 +8,7 @@ use axum::{
 };
 use payment_contract::BatchId;
 
-use super::{Api, Error, access::Reader, call::path_id, representation::BatchView};
+use crate::http::{Api, Error, access::Reader, call::path_id, representation::BatchView};
 
 /// Gets the counts of one batch.
 pub async fn get_payment_batch(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, http::StatusCode, response::Response};
 
-use super::{
+use crate::http::{
     Api, Error, access::Writer, answer::stored, body, call::Post, fields::Fields, representation::InvoiceView,
 };
 use crate::{

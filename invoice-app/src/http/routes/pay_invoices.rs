@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
 
-use super::{
+use crate::http::{
     Api, Error,
     access::Payer,
     answer::settled_or_not,

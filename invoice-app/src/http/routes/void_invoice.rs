@@ -8,7 +8,7 @@ use axum::{
 };
 use payment_contract::InvoiceId;
 
-use super::{
+use crate::http::{
     Api, Error,
     access::Writer,
     body,
