@@ -5,8 +5,8 @@ use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 use jetstream::{
     connection::Connection,
     delivery::{self, Decision, Origin},
+    provisioning,
     publish::Publisher,
-    streams::{ACK_WAIT, Options, PAY_OUTCOMES},
 };
 use service::{
     admin::{self, Readiness},
@@ -23,11 +23,12 @@ use crate::{
     config::{Auth, Config},
     http::{self, Api, access::Access},
     metrics,
+    nats_incarnation::NatsIncarnation,
     paying::Paying,
     payment_outcomes::PaymentOutcomes,
     sender::{self, Sender},
     store::{MIGRATOR, Store},
-    stream_provisioner::StreamProvisioner,
+    streams::{self, OUTCOMES},
     sweep::Sweep,
     tokens::TokensFile,
     waiters::Waiters,
@@ -67,8 +68,8 @@ pub struct Parts {
     pub sweep: Sweep,
     /// Settles.
     pub outcomes: Arc<PaymentOutcomes>,
-    /// Keeps our stream in NATS.
-    pub guard: StreamProvisioner,
+    /// Keeps our stream in NATS, and notices when NATS has forgotten.
+    pub incarnation: NatsIncarnation,
 }
 
 impl Parts {
@@ -79,10 +80,7 @@ impl Parts {
         let waiters = Waiters::default();
         let publisher = Publisher::new(connection.clone());
         let (handle, sender) = sender::channel(store.clone(), publisher, Arc::clone(&wake));
-        let options = Options {
-            replicas,
-            ack_wait: ACK_WAIT,
-        };
+        let provisioner = streams::provisioner(connection.clone(), replicas);
         Self {
             paying: Paying::new(store.clone(), handle, waiters.clone(), resend_after),
             sender,
@@ -92,7 +90,7 @@ impl Parts {
                 waiters.clone(),
                 Some(connection.clone()),
             )),
-            guard: StreamProvisioner::new(store.clone(), connection.clone(), options, wake),
+            incarnation: NatsIncarnation::new(store.clone(), provisioner, wake),
             store,
             connection,
             waiters,
@@ -202,20 +200,19 @@ fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, dra
         sender,
         sweep,
         outcomes,
-        guard,
+        incarnation,
         ..
     } = parts;
     let settings = delivery::Settings {
         slots: SLOTS,
         max_batch: BATCH,
-        ack_wait: ACK_WAIT,
         retry_delay: RETRY_DELAY,
         drain,
     };
     let stop = || group.stop();
     let consumer = Box::pin(delivery::run(
         connection.clone(),
-        PAY_OUTCOMES,
+        OUTCOMES,
         settings,
         outcomes,
         stop(),
@@ -225,7 +222,11 @@ fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, dra
     group.spawn("payment_outcomes", after(schema.clone(), stop(), consumer));
     group.spawn(
         "stream_provisioner",
-        after(schema.clone(), stop(), guard.run(stop())),
+        after(
+            schema.clone(),
+            stop(),
+            provisioning::run(incarnation, connection.clone(), stop()),
+        ),
     );
     group.spawn(
         "change_events",

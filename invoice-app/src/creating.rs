@@ -1,8 +1,7 @@
 //! Creating invoices: one at a time, or all lines of an import at once or none.
 
-use jetstream::fail_point;
 use payment_contract::InvoiceId;
-use service::database::retry_conflicts;
+use service::{database::retry_conflicts, fail_point};
 use sqlx::{Postgres, Transaction};
 use tracing::warn;
 use uuid::Uuid;

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jetstream::fail_point;
 use payment_contract::{BatchId, InvoiceId, PaymentId, trace::TraceParent};
 use service::{
     batcher::{BatchPanicked, Batcher},
     database::retry_conflicts,
+    fail_point,
 };
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::sync::CancellationToken;

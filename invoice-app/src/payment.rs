@@ -163,7 +163,12 @@ impl Request {
             attempt: self.attempt.unsigned_abs(),
             requested_at: self.requested_at,
         };
-        Ok(Outgoing::pay_request(&message, self.send.unsigned_abs(), trace))
+        Ok(Outgoing {
+            subject: message.subject(),
+            message_id: message.message_id(self.send.unsigned_abs()),
+            traceparent: trace.map(|trace| trace.to_string()),
+            body: message.encode(),
+        })
     }
 }
 

@@ -10,7 +10,6 @@ use futures_util::FutureExt as _;
 use jetstream::{
     connection::Connection,
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Token},
-    fail_point,
 };
 use payment_contract::{
     PaymentId,
@@ -19,6 +18,7 @@ use payment_contract::{
 use service::{
     batcher::Batcher,
     database::{Fault, GROUP_LIMIT, fault, in_time, retry_conflicts},
+    fail_point,
 };
 use tracing::{debug, error, warn};
 

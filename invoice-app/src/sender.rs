@@ -3,8 +3,9 @@
 
 use std::collections::VecDeque;
 
-use jetstream::{fail_point, publish::Publisher};
+use jetstream::publish::Publisher;
 use payment_contract::{BatchId, PaymentId};
+use service::fail_point;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};

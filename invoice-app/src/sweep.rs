@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jetstream::{connection::Connection, fail_point, publish::Publisher};
+use jetstream::{connection::Connection, publish::Publisher};
+use service::fail_point;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};

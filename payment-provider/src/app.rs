@@ -2,12 +2,7 @@
 
 use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 
-use jetstream::{
-    connection::Connection,
-    delivery,
-    publish::Publisher,
-    streams::{ACK_WAIT, Options, PAY_REQUESTS},
-};
+use jetstream::{connection::Connection, delivery, provisioning, publish::Publisher};
 use service::{
     admin::{self, Readiness},
     database::{self, WarmPool},
@@ -24,7 +19,7 @@ use crate::{
     outcomes::Outcomes,
     pay_requests::{PayRequests, Policy},
     store::{MIGRATIONS, Store},
-    stream_provisioner,
+    streams::{self, REQUESTS},
 };
 
 /// This service's name: to Postgres, and to NATS, where it decides the inbox.
@@ -110,15 +105,11 @@ pub async fn serve(config: Config) -> Result<ExitCode, Error> {
     let connection = connect(&config).await?;
     let parts = Parts::try_new(&config)?;
 
-    let options = Options {
-        replicas: config.nats.replicas,
-        ack_wait: ACK_WAIT,
-    };
     background.spawn(
         "stream_provisioner",
-        endless(stream_provisioner::run(
+        endless(provisioning::run(
+            streams::provisioner(connection.clone(), config.nats.replicas),
             connection.clone(),
-            options,
             background.stop(),
         )),
     );
@@ -158,12 +149,11 @@ async fn take_requests(
     let settings = delivery::Settings {
         slots: config.requests.slots,
         max_batch: config.requests.max_batch,
-        ack_wait: ACK_WAIT,
         retry_delay: RETRY_DELAY,
         drain: config.common.shutdown_grace.saturating_sub(AFTER_DRAIN),
     };
     let handler = Arc::new(parts.pay_requests(connection.clone()));
-    Box::pin(delivery::run(connection, PAY_REQUESTS, settings, handler, stop)).await;
+    Box::pin(delivery::run(connection, REQUESTS, settings, handler, stop)).await;
     Ok(())
 }
 

@@ -6,10 +6,12 @@
 pub mod app;
 pub mod commands;
 pub mod config;
+#[cfg(debug_assertions)]
+pub mod fail_points;
 pub mod gateway;
 pub mod ledger;
 pub mod metrics;
 pub mod outcomes;
 pub mod pay_requests;
 pub mod store;
-pub mod stream_provisioner;
+pub mod streams;

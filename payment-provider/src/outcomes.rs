@@ -1,12 +1,9 @@
 //! Telling invoice-app how payments ended: published together, each confirmed by the stream before its request is done.
 
 use futures_util::FutureExt as _;
-use jetstream::{
-    fail_point,
-    publish::{Outgoing, Publisher},
-};
+use jetstream::publish::{Outgoing, Publisher};
 use payment_contract::{messages::PaymentOutcomeV1, trace::TraceParent};
-use service::{batcher::Batcher, telemetry::chain};
+use service::{batcher::Batcher, fail_point, telemetry::chain};
 use tracing::warn;
 
 use crate::metrics;
@@ -41,7 +38,12 @@ impl Outcomes {
         outcome: &PaymentOutcomeV1,
         trace: Option<&TraceParent>,
     ) -> Result<(), Unconfirmed> {
-        let outgoing = Outgoing::payment_outcome(outcome, trace.map(TraceParent::child));
+        let outgoing = Outgoing {
+            subject: outcome.subject(),
+            message_id: outcome.message_id(),
+            traceparent: trace.map(|trace| trace.child().to_string()),
+            body: outcome.encode(),
+        };
         match self.0.submit(outgoing).await {
             Ok(true) => Ok(()),
             Ok(false) | Err(_) => Err(Unconfirmed),

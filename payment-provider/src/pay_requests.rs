@@ -4,14 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
-use jetstream::{
-    delivery::{DeadLetter, Decision, Decisions, Handler, Received},
-    fail_point,
-};
+use jetstream::delivery::{DeadLetter, Decision, Decisions, Handler, Received};
 use payment_contract::{Currency, messages::PayRequestV1, trace::TraceParent};
 use service::{
     batcher::Batcher,
     database::{GROUP_LIMIT, in_time},
+    fail_point,
     telemetry::chain,
 };
 use tracing::{error, warn};
@@ -134,7 +132,7 @@ impl Handler for PayRequests {
             tokens.push(received.token);
             requests.push(Request {
                 message: received.message,
-                trace: received.trace,
+                trace: received.traceparent.as_deref().and_then(TraceParent::parse),
             });
         }
         self.process(requests, |position, decision| {

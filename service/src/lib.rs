@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod database;
 pub mod dead_letters;
+pub mod fail_points;
 pub mod log_filter;
 pub mod shutdown;
 pub mod telemetry;

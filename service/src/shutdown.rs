@@ -48,6 +48,8 @@ impl Process {
     /// tokio runtime.
     #[must_use]
     pub fn new(grace: Duration) -> Self {
+        #[cfg(debug_assertions)]
+        jetstream::steps::hook(crate::fail_points::pass);
         Self {
             grace,
             groups: Vec::new(),

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 
+pub use jetstream::error_chain::chain;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -38,23 +39,6 @@ fn log_panics() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(panic.location = place, "panicked: {text}");
     }));
-}
-
-/// An error with its whole chain of sources, for one log line at the boundary.
-#[must_use]
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Some libraries repeat their source's text in their own.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        source = error.source();
-    }
-    text
 }
 
 /// Installs the metrics recorder; its handle renders `/metrics`. Histograms named `…_seconds` get buckets for durations,

@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use acceptance::Result;
-use jetstream::fail_points::{DIRECTORY, IN_BOTH, IN_INVOICE_APP, IN_PAYMENT_PROVIDER, Point};
+use jetstream::steps::Step;
 use local_stack::{ServiceKind, built_binary};
+use service::fail_points::DIRECTORY;
 
 use self::matrix::Matrix;
 
@@ -23,28 +24,53 @@ const GRACE: Duration = Duration::from_secs(10);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Crash {
     service: ServiceKind,
-    point: Point,
+    point: &'static str,
 }
 
 impl Crash {
     /// As the service looks for it, and as reports name it.
     fn name(self) -> String {
-        format!("{}.{}", self.service.as_str(), self.point.name())
+        format!("{}.{}", self.service.as_str(), self.point)
     }
 
     /// Every step of a service.
     fn all_of(service: ServiceKind) -> Vec<Self> {
-        let own = match service {
-            ServiceKind::InvoiceApp => IN_INVOICE_APP,
-            ServiceKind::PaymentProvider => IN_PAYMENT_PROVIDER,
+        let own: Vec<&str> = match service {
+            ServiceKind::InvoiceApp => {
+                use invoice_app::fail_points::FailPoint;
+                FailPoint::ALL.iter().map(|point| point.name()).collect()
+            }
+            ServiceKind::PaymentProvider => {
+                use payment_provider::fail_points::FailPoint;
+                FailPoint::ALL.iter().map(|point| point.name()).collect()
+            }
         };
-        let points = own.iter().chain(IN_BOTH);
-        points
-            .map(|point| Self {
-                service,
-                point: *point,
-            })
-            .collect()
+        let steps = Step::ALL.iter().filter(|step| passes(service, **step));
+        let points = own.into_iter().chain(steps.map(|step| step.name()));
+        points.map(|point| Self { service, point }).collect()
+    }
+}
+
+/// invoice-app gives messages back only while its database is away, and waits for the stream at one message in a thousand.
+fn passes(service: ServiceKind, step: Step) -> bool {
+    let rare = matches!(
+        step,
+        Step::MessagePuttingOff | Step::MessagePutOff | Step::MessagesUnconfirmed
+    );
+    service == ServiceKind::PaymentProvider || !rare
+}
+
+#[test]
+fn no_two_points_of_a_service_have_one_name() {
+    for service in [ServiceKind::InvoiceApp, ServiceKind::PaymentProvider] {
+        let mut points: Vec<&str> = Crash::all_of(service)
+            .into_iter()
+            .map(|crash| crash.point)
+            .collect();
+        let count = points.len();
+        points.sort_unstable();
+        points.dedup();
+        assert_eq!(points.len(), count);
     }
 }
 

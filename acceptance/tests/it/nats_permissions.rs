@@ -4,10 +4,9 @@
 
 mod side;
 
-use ::jetstream::streams::{self, ACK_WAIT, Definition, PAY_OUTCOMES, PAY_REQUESTS};
 use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream};
-use async_nats::jetstream;
 use local_stack::{Keys, NatsOptions, NatsServer, Ports, User};
+use payment_contract::streams::{PAY_OUTCOMES, PAY_REQUESTS};
 use tempfile::TempDir;
 
 use self::side::{INVOICE_APP, PAYMENT_PROVIDER, SIDES, forbidden_to};
@@ -33,17 +32,7 @@ impl Server {
         .await
         .unwrap();
         for side in SIDES {
-            let owner = jetstream::new(nats.connect(side.user).await.unwrap());
-            streams::ensure(
-                &owner,
-                side.own,
-                streams::Options {
-                    replicas: 1,
-                    ack_wait: ACK_WAIT,
-                },
-            )
-            .await
-            .unwrap();
+            let owner = side.provision(&nats).await;
             for _ in 0..3 {
                 owner
                     .publish(side.subject, "{}".into())
@@ -67,8 +56,8 @@ impl Server {
         [self.state(PAY_REQUESTS).await, self.state(PAY_OUTCOMES).await]
     }
 
-    async fn state(&self, stream: Definition) -> StreamState {
-        existing_stream(&self.nats, stream.stream).await.unwrap()
+    async fn state(&self, stream: &str) -> StreamState {
+        existing_stream(&self.nats, stream).await.unwrap()
     }
 }
 
@@ -92,13 +81,13 @@ async fn each_service_may_do_what_its_work_takes() {
         let mut me = server.connect(side.user);
         let inbox = format!("{}.1", side.inbox);
         assert_granted("its inbox", &me.subscribe(&format!("{}.>", side.inbox)).unwrap());
-        let before = server.state(side.own).await;
+        let before = server.state(side.own.stream).await;
         assert!(
             me.request(side.subject, &inbox, b"{}").unwrap().is_some(),
             "a publish is confirmed"
         );
         assert_eq!(
-            server.state(side.own).await.last_sequence,
+            server.state(side.own.stream).await.last_sequence,
             before.last_sequence + 1
         );
 
@@ -123,7 +112,7 @@ async fn each_service_may_do_what_its_work_takes() {
         );
         let message = me.request(&pull, &inbox, b"").unwrap().unwrap();
         assert_eq!(message.subject, side.peer_subject);
-        assert_eq!(server.state(side.peer).await.ack_pending, 1);
+        assert_eq!(server.state(side.peer.stream).await.ack_pending, 1);
         assert_granted(
             "the ack",
             &me.publish(&message.reply.unwrap(), "", b"+ACK").unwrap(),
@@ -204,7 +193,7 @@ async fn a_crafted_reply_changes_nothing_anywhere() {
             format!("PEER.API.CONSUMER.INFO.{}.{}", peer.stream, peer.durable),
         ];
         // The control: the server does write an answer into the own stream, where nothing forbids it.
-        let before = server.state(own).await.last_sequence;
+        let before = server.state(own.stream).await.last_sequence;
         me.publish(&requests[0], side.subject, b"").unwrap();
         eventually("the answer is stored as a message", || async {
             Ok((existing_stream(&server.nats, own.stream).await?.last_sequence > before).then_some(()))
@@ -224,10 +213,10 @@ async fn a_crafted_reply_changes_nothing_anywhere() {
         }
         // A publish is confirmed, and a pull answered, to any reply too. They move their own counts and nothing else's.
         for target in &targets {
-            let before = server.state(own).await;
+            let before = server.state(own.stream).await;
             let refusals = me.publish(side.subject, target, b"{}").unwrap();
             assert!(me.request(side.subject, &inbox, b"{}").unwrap().is_some());
-            let now = server.state(own).await;
+            let now = server.state(own.stream).await;
             let stored = if refusals.is_empty() { 2 } else { 1 };
             assert_eq!(now.last_sequence, before.last_sequence + stored, "{target}");
             assert_eq!(now.messages, before.messages + stored, "{target}");

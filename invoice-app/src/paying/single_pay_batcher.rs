@@ -9,11 +9,11 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use jetstream::fail_point;
 use payment_contract::{InvoiceId, trace::TraceParent};
 use service::{
     batcher::Batcher,
     database::{Fault, fault, in_time, retry_conflicts},
+    fail_point,
 };
 use sqlx::{Connection as _, PgConnection};
 use tracing::debug;

@@ -1,7 +1,7 @@
 //! Statements about invoices: create, get, list, void.
 
-use jetstream::fail_point;
 use payment_contract::{Currency, InvoiceId, Money};
+use service::fail_point;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;

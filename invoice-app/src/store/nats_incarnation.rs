@@ -1,6 +1,6 @@
 //! When NATS made the stream and the durables it keeps for us: how we notice that it has forgotten.
 
-use jetstream::fail_point;
+use service::fail_point;
 use time::OffsetDateTime;
 
 use super::Store;
@@ -20,11 +20,11 @@ pub enum Remembered {
 impl Store {
     /// Compares creation times with those last seen. Whoever changes one makes everything requested due, in the same
     /// transaction: so it happens once, whoever else looks.
-    pub async fn remember_created(&self, seen: &[(&str, OffsetDateTime)]) -> Result<Remembered, sqlx::Error> {
-        let (names, times): (Vec<String>, Vec<OffsetDateTime>) = seen
-            .iter()
-            .map(|(name, time)| ((*name).to_owned(), *time))
-            .unzip();
+    pub async fn remember_created(
+        &self,
+        seen: &[(String, OffsetDateTime)],
+    ) -> Result<Remembered, sqlx::Error> {
+        let (names, times): (Vec<String>, Vec<OffsetDateTime>) = seen.iter().cloned().unzip();
         let mut tx = self.pool.begin().await?;
         let first = sqlx::query!(
             "insert into nats_created (name, created)

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use jetstream::fail_point;
 use payment_contract::{BatchId, PaymentId};
+use service::fail_point;
 use time::OffsetDateTime;
 use uuid::Uuid;
 

@@ -230,21 +230,21 @@ impl App {
 
 /// Runs what runs beside the API.
 pub(crate) fn run(parts: Parts, stop: &CancellationToken) {
-    use jetstream::{
-        delivery,
-        streams::{ACK_WAIT, PAY_OUTCOMES},
-    };
+    use jetstream::{delivery, provisioning};
     let settings = delivery::Settings {
         slots: 2000,
         max_batch: 500,
-        ack_wait: ACK_WAIT,
         retry_delay: Duration::from_millis(200),
         drain: Duration::from_secs(2),
     };
     let connection = parts.connection.clone();
     tokio::spawn(parts.sender.run(stop.clone()));
     tokio::spawn(parts.sweep.run(stop.clone()));
-    tokio::spawn(parts.guard.run(stop.clone()));
+    tokio::spawn(provisioning::run(
+        parts.incarnation,
+        connection.clone(),
+        stop.clone(),
+    ));
     tokio::spawn(invoice_app::change_events::listen(
         parts.waiters,
         connection.clone(),
@@ -252,7 +252,7 @@ pub(crate) fn run(parts: Parts, stop: &CancellationToken) {
     ));
     tokio::spawn(delivery::run(
         connection,
-        PAY_OUTCOMES,
+        invoice_app::streams::OUTCOMES,
         settings,
         parts.outcomes,
         stop.clone(),

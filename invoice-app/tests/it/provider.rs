@@ -2,14 +2,17 @@
 
 use std::sync::{Arc, Mutex};
 
+use invoice_app::streams::{OUTCOMES, PAYMENT_PROVIDER};
 use jetstream::{
     connection::Connection,
     delivery::{self, DeadLetter, Decision, Decisions, Handler, Received},
+    provisioning::{self, StreamProvisioner},
     publish::{Outgoing, Publisher},
-    streams::{self, ACK_WAIT, PAY_OUTCOMES, PAY_REQUESTS},
+    streams::Stream,
 };
 use local_stack::{NatsOptions, NatsServer, User, free_port};
 use payment_contract::messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1};
+use payment_contract::{streams::PAY_OUTCOMES, subjects::PAYMENT_OUTCOMES};
 use time::OffsetDateTime;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -80,19 +83,27 @@ impl Provider {
         let settings = delivery::Settings {
             slots: 2000,
             max_batch: 500,
-            ack_wait: ACK_WAIT,
             retry_delay: std::time::Duration::from_millis(100),
             drain: std::time::Duration::from_secs(1),
         };
         let stop = CancellationToken::new();
         tokio::spawn(delivery::run(
             connection.clone(),
-            PAY_REQUESTS,
+            PAYMENT_PROVIDER,
             settings,
             handler,
             stop.clone(),
         ));
-        tokio::spawn(keep_stream(connection.clone(), stop.clone()));
+        let outcomes = StreamProvisioner {
+            connection: connection.clone(),
+            stream: Stream {
+                name: PAY_OUTCOMES,
+                subject: PAYMENT_OUTCOMES,
+            },
+            consumers: vec![OUTCOMES],
+            replicas: 1,
+        };
+        tokio::spawn(provisioning::run(outcomes, connection.clone(), stop.clone()));
         let this = Self {
             connection,
             asked,
@@ -106,7 +117,7 @@ impl Provider {
         eventually("PAY_OUTCOMES is there", async || {
             self.connection
                 .own_jetstream()
-                .get_stream(PAY_OUTCOMES.stream)
+                .get_stream(PAY_OUTCOMES)
                 .await
                 .ok()
                 .map(|_| ())
@@ -131,7 +142,7 @@ impl Provider {
 
     /// Publishes an outcome, `salt` making it another message.
     pub(crate) async fn publish(&self, outcome: &PaymentOutcomeV1, salt: &str) {
-        let mut message = Outgoing::payment_outcome(outcome, None);
+        let mut message = outgoing(outcome);
         message.message_id.push_str(salt);
         for result in Publisher::new(self.connection.clone())
             .send_confirmed(vec![message])
@@ -142,15 +153,12 @@ impl Provider {
     }
 }
 
-async fn keep_stream(connection: Connection, stop: CancellationToken) {
-    let options = streams::Options {
-        replicas: 1,
-        ack_wait: ACK_WAIT,
-    };
-    while !stop.is_cancelled() {
-        let _ = streams::ensure(&connection.own_jetstream(), PAY_OUTCOMES, options).await;
-        stop.run_until_cancelled(tokio::time::sleep(std::time::Duration::from_millis(200)))
-            .await;
+fn outgoing(outcome: &PaymentOutcomeV1) -> Outgoing {
+    Outgoing {
+        subject: outcome.subject(),
+        message_id: outcome.message_id(),
+        traceparent: None,
+        body: outcome.encode(),
     }
 }
 
@@ -171,7 +179,7 @@ impl Handler for Answers {
                     provider_reference: Some("test".to_owned()),
                     settled_at: OffsetDateTime::now_utc(),
                 };
-                outcomes.push(Outgoing::payment_outcome(&outcome, None));
+                outcomes.push(outgoing(&outcome));
             }
         }
         let sent = self.publisher.send_confirmed(outcomes).await;

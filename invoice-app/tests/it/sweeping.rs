@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use invoice_app::{
-    app::Parts, store::nats_incarnation::Remembered, stream_provisioner::Looked, sweep::Swept,
-};
-use jetstream::streams::PAY_REQUESTS;
-use payment_contract::trace::TraceParent;
+use invoice_app::{app::Parts, nats_incarnation::Looked, store::nats_incarnation::Remembered, sweep::Swept};
+use payment_contract::{streams::PAY_REQUESTS, trace::TraceParent};
 
 use crate::{
     harness::{App, Options, database, eventually, parts},
@@ -22,7 +19,7 @@ async fn sent(parts: &Parts) -> u64 {
     let stream = parts
         .connection
         .own_jetstream()
-        .get_stream(PAY_REQUESTS.stream)
+        .get_stream(PAY_REQUESTS)
         .await
         .unwrap();
     stream.cached_info().state.last_sequence
@@ -41,7 +38,7 @@ async fn requested(count: i64, nats: &Nats) -> (App, [Parts; 2]) {
         parts(&app.pool, Some(&nats.url)).await,
         parts(&app.pool, Some(&nats.url)).await,
     ];
-    replicas[0].guard.step().await.unwrap();
+    replicas[0].incarnation.compare().await.unwrap();
     // The first look at a connection makes what was sent around it due.
     for replica in &mut replicas {
         replica.sweep.step().await.unwrap();
@@ -207,7 +204,7 @@ async fn a_nats_that_forgot_makes_everything_due_exactly_once_across_replicas() 
             })
             .await;
             loop {
-                match replica.guard.step().await {
+                match replica.incarnation.compare().await {
                     Ok(Looked::Compared(Remembered::Forgot(due))) => forgot.push(due),
                     Ok(Looked::Compared(_)) => break,
                     Ok(Looked::PeerMissing) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
@@ -250,13 +247,13 @@ async fn a_first_sight_of_nats_makes_due_what_may_have_gone_nowhere() {
     let mut replica = parts(&app.pool, Some(&nats.url)).await;
     let first = Looked::Compared(Remembered::FirstSeen(2));
     // The provider makes its durable at its own pace.
-    let mut looked = replica.guard.step().await.unwrap();
+    let mut looked = replica.incarnation.compare().await.unwrap();
     while looked == Looked::PeerMissing {
-        looked = replica.guard.step().await.unwrap();
+        looked = replica.incarnation.compare().await.unwrap();
     }
     assert_eq!(looked, first);
     assert_eq!(
-        replica.guard.step().await.unwrap(),
+        replica.incarnation.compare().await.unwrap(),
         Looked::Compared(Remembered::Everything)
     );
 }
@@ -266,7 +263,7 @@ async fn a_single_call_does_not_wait_for_the_end_of_a_large_one() {
     let nats = Nats::start().await;
     let pool = database().await;
     let mut replica = parts(&pool, Some(&nats.url)).await;
-    replica.guard.step().await.unwrap();
+    replica.incarnation.compare().await.unwrap();
     let add = "insert into invoices (id, number, amount_minor, currency)
                select uuidv7(), 'N' || n, 100, 'EUR' from generate_series($1::int, $2) n returning id";
     let ids = async |from: i32, to: i32| -> Vec<uuid::Uuid> {

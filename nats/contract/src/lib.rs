@@ -3,6 +3,7 @@
 pub mod ids;
 pub mod messages;
 pub mod money;
+pub mod streams;
 pub mod subjects;
 pub mod timestamp;
 pub mod trace;

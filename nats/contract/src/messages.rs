@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{InvoiceId, Money, PaymentId, timestamp};
+use crate::{InvoiceId, Money, PaymentId, subjects, timestamp};
 
 /// Asks payment-provider to pay an invoice. Sent again, unchanged, until an outcome arrives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +70,18 @@ impl std::fmt::Display for OutcomeStatus {
 }
 
 impl PayRequestV1 {
+    /// Where it is sent.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        subjects::pay_request(self.amount.currency())
+    }
+
+    /// `Nats-Msg-Id`; `send` counts the sends of this payment from 1, so that sending again is no duplicate.
+    #[must_use]
+    pub fn message_id(&self, send: u32) -> String {
+        format!("{}.{send}", self.payment_id)
+    }
+
     /// The JSON body.
     #[must_use]
     pub fn encode(&self) -> Bytes {
@@ -78,6 +90,18 @@ impl PayRequestV1 {
 }
 
 impl PaymentOutcomeV1 {
+    /// Where it is sent.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        subjects::payment_outcome(self.status)
+    }
+
+    /// `Nats-Msg-Id`: the payment's id, since it ends once.
+    #[must_use]
+    pub fn message_id(&self) -> String {
+        self.payment_id.to_string()
+    }
+
     /// The JSON body.
     #[must_use]
     pub fn encode(&self) -> Bytes {
@@ -209,5 +233,14 @@ mod tests {
         };
         assert!(encode(&longest).len() <= USUAL_SIZE);
         assert!(encode(&declined()).len() <= USUAL_SIZE);
+    }
+
+    #[test]
+    fn a_request_sent_again_is_another_message_and_an_outcome_is_always_the_same() {
+        let request = pay_request();
+        assert_eq!(request.subject(), "pay.v1.request.eur");
+        assert_eq!(request.message_id(3), "019b7c5e-4b00-7000-8000-0000000000a1.3");
+        assert_eq!(declined().subject(), "pay.v1.outcome.declined");
+        assert_eq!(declined().message_id(), "019b7c5e-4b00-7000-8000-0000000000a1");
     }
 }

@@ -7,18 +7,17 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 
-use crate::{connection::Connection, publish::TRACEPARENT, streams::Definition};
-use payment_contract::trace::TraceParent;
+use crate::{connection::Connection, publish::TRACEPARENT, streams::Consumer};
 
 mod acks;
 mod careful;
-mod consumer;
+mod consumer_loop;
 mod headers;
 mod in_flight;
 mod puller;
 mod raw;
 
-use consumer::Consumer;
+use consumer_loop::ConsumerLoop;
 
 /// While few messages are in hand, decisions are carried out this much later, with others: the server is then woken for many
 /// acks at once. A crash meanwhile brings those messages once more, as it does anyway.
@@ -35,8 +34,8 @@ pub struct Received<M> {
     pub origin: Arc<Origin>,
     /// 1 on first delivery.
     pub delivered: i64,
-    /// The sender's trace, if it sent a valid one.
-    pub trace: Option<TraceParent>,
+    /// The sender's `traceparent`, as it sent it.
+    pub traceparent: Option<String>,
 }
 
 /// A message as it came off the wire.
@@ -126,25 +125,25 @@ pub struct Settings {
     pub slots: usize,
     /// Messages handed over together, at most.
     pub max_batch: usize,
-    /// The durable's ack wait; progress acks go out well before it ends.
-    pub ack_wait: Duration,
     /// How long to wait after a failure before trying again, at first; grows and has jitter.
     pub retry_delay: Duration,
     /// How long to let work in hand finish on shutdown.
     pub drain: Duration,
 }
 
-/// Takes messages of `definition`'s durable from the peer's account until `stop` is cancelled, then finishes what is in
+/// Takes the consumer's messages from the peer's account until `stop` is cancelled, then finishes what is in
 /// hand. Survives anything NATS does: lost connections, missing responders, a deleted consumer or stream, elections.
 pub async fn run<H: Handler>(
     connection: Connection,
-    definition: Definition,
+    consumer: Consumer,
     settings: Settings,
     handler: Arc<H>,
     stop: CancellationToken,
 ) {
     let (verdicts, decided) = mpsc::unbounded_channel();
-    let work = Arc::new(Consumer::new(connection, definition, settings, handler, verdicts));
+    let work = Arc::new(ConsumerLoop::new(
+        connection, consumer, settings, handler, verdicts,
+    ));
     let finish = CancellationToken::new();
     let settling = work.settle(decided, finish.clone());
     let working = async {
@@ -182,13 +181,13 @@ pub async fn handle_one<H: Handler>(handler: &Arc<H>, origin: Origin) -> Decisio
         Err(reason) => return Decision::Reject(reason),
     };
     let (sender, mut decided) = mpsc::unbounded_channel();
-    let trace = header_of(&origin.headers, TRACEPARENT).and_then(TraceParent::parse);
+    let traceparent = header_of(&origin.headers, TRACEPARENT).map(str::to_owned);
     let received = Received {
         token: Token(0),
         message,
         origin: Arc::new(origin),
         delivered: 1,
-        trace,
+        traceparent,
     };
     handler.handle(vec![received], Decisions(sender)).await;
     match decided.recv().await {

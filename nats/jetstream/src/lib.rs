@@ -2,7 +2,9 @@
 
 pub mod connection;
 pub mod delivery;
-pub mod fail_points;
+pub mod error_chain;
 pub mod metrics;
+pub mod provisioning;
 pub mod publish;
+pub mod steps;
 pub mod streams;

@@ -17,11 +17,6 @@ use crate::{
     connection::{Connection, Link},
     metrics,
 };
-use payment_contract::{
-    messages::{PayRequestV1, PaymentOutcomeV1},
-    subjects,
-    trace::TraceParent,
-};
 
 mod confirmed;
 
@@ -33,7 +28,7 @@ const CONFIRM_EVERY: usize = 1000;
 const SEND_LIMIT: Duration = Duration::from_secs(5);
 /// Added per message, so that a large batch on a slow link is not taken for a dead link.
 const SEND_LIMIT_PER_MESSAGE: Duration = Duration::from_millis(1);
-/// Names the sender's span; W3C trace context.
+/// Names the sender's span.
 pub(crate) const TRACEPARENT: &str = "traceparent";
 const CONTENT_TYPE: &str = "content-type";
 const JSON: &str = "application/json";
@@ -45,8 +40,8 @@ pub struct Outgoing {
     pub subject: String,
     /// `Nats-Msg-Id`.
     pub message_id: String,
-    /// `traceparent`.
-    pub trace: Option<TraceParent>,
+    /// `traceparent`: W3C trace context.
+    pub traceparent: Option<String>,
     /// The JSON body.
     pub body: Bytes,
 }
@@ -63,35 +58,13 @@ pub enum Error {
 }
 
 impl Outgoing {
-    /// A pay request; `send` counts the sends of this payment from 1 and makes the id `<payment_id>.<send>`.
-    #[must_use]
-    pub fn pay_request(request: &PayRequestV1, send: u32, trace: Option<TraceParent>) -> Self {
-        Self {
-            subject: subjects::pay_request(request.amount.currency()),
-            message_id: format!("{}.{send}", request.payment_id),
-            trace,
-            body: request.encode(),
-        }
-    }
-
-    /// An outcome; its id is the payment's.
-    #[must_use]
-    pub fn payment_outcome(outcome: &PaymentOutcomeV1, trace: Option<TraceParent>) -> Self {
-        Self {
-            subject: subjects::payment_outcome(outcome.status),
-            message_id: outcome.payment_id.to_string(),
-            trace,
-            body: outcome.encode(),
-        }
-    }
-
     fn headers(&self) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        // Ids are UUIDs and numbers, so nothing here can break the header block.
+        // Both are made of letters, digits and punctuation, so nothing here can break the header block.
         headers.insert(header::NATS_MESSAGE_ID, self.message_id.as_str());
         headers.insert(CONTENT_TYPE, JSON);
-        if let Some(trace) = &self.trace {
-            headers.insert(TRACEPARENT, trace.as_str());
+        if let Some(traceparent) = &self.traceparent {
+            headers.insert(TRACEPARENT, traceparent.as_str());
         }
         headers
     }
@@ -179,48 +152,5 @@ async fn while_connected<T>(mut link: watch::Receiver<Link>, work: impl Future<O
     match future::select(std::pin::pin!(work), std::pin::pin!(ended)).await {
         Either::Left((output, _)) => Some(output),
         Either::Right(_) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use payment_contract::{InvoiceId, Money, PaymentId, messages::OutcomeStatus};
-    use time::OffsetDateTime;
-
-    #[test]
-    fn a_request_is_named_after_its_payment_and_its_send() {
-        let request = PayRequestV1 {
-            payment_id: PaymentId::generate(),
-            invoice_id: InvoiceId::generate(),
-            invoice_number: "I1".to_owned(),
-            amount: Money::parse("12.15", "EUR").unwrap(),
-            attempt: 1,
-            requested_at: OffsetDateTime::now_utc(),
-        };
-        let trace = TraceParent::generate();
-        let outgoing = Outgoing::pay_request(&request, 3, Some(trace.clone()));
-        assert_eq!(outgoing.subject, "pay.v1.request.eur");
-        assert_eq!(outgoing.message_id, format!("{}.3", request.payment_id));
-        let headers = outgoing.headers();
-        assert_eq!(headers.get("Nats-Msg-Id").unwrap().as_str(), outgoing.message_id);
-        assert_eq!(headers.get("traceparent").unwrap().as_str(), trace.as_str());
-        assert_eq!(headers.get("content-type").unwrap().as_str(), "application/json");
-    }
-
-    #[test]
-    fn an_outcome_is_named_after_its_payment_alone() {
-        let outcome = PaymentOutcomeV1 {
-            payment_id: PaymentId::generate(),
-            invoice_id: InvoiceId::generate(),
-            status: OutcomeStatus::Declined,
-            reason: Some("account_closed".to_owned()),
-            provider_reference: None,
-            settled_at: OffsetDateTime::now_utc(),
-        };
-        let outgoing = Outgoing::payment_outcome(&outcome, None);
-        assert_eq!(outgoing.subject, "pay.v1.outcome.declined");
-        assert_eq!(outgoing.message_id, outcome.payment_id.to_string());
-        assert!(outgoing.headers().get("traceparent").is_none());
     }
 }

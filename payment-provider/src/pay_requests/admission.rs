@@ -5,13 +5,13 @@ use std::{
     time::Duration,
 };
 
-use jetstream::{delivery::Decision, fail_point};
+use jetstream::delivery::Decision;
 use payment_contract::{
     InvoiceId, PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
     trace::TraceParent,
 };
-use service::{database::Fault, telemetry::chain};
+use service::{database::Fault, fail_point, telemetry::chain};
 use tokio::time::Instant;
 use tracing::{error, warn};
 use uuid::Uuid;

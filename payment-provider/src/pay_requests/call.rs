@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use jetstream::fail_point;
 use payment_contract::trace::TraceParent;
+use service::fail_point;
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::FutureExt as _;
-use jetstream::fail_point;
 use payment_contract::PaymentId;
 use service::{
     batcher::Batcher,
     database::{GROUP_LIMIT, in_time},
+    fail_point,
 };
 use uuid::Uuid;
 

@@ -4,9 +4,8 @@
 use std::{collections::HashSet, time::Duration};
 
 use futures_util::FutureExt as _;
-use jetstream::fail_point;
 use payment_contract::PaymentId;
-use service::{batcher::Batcher, telemetry::chain};
+use service::{batcher::Batcher, fail_point, telemetry::chain};
 use tokio::time::Instant;
 use tracing::warn;
 use uuid::Uuid;

@@ -5,21 +5,23 @@ use std::{sync::Arc, time::Duration};
 use jetstream::{
     connection::Connection,
     delivery::{self, Settings},
+    provisioning::{self, StreamProvisioner, peer_consumer_created},
     publish::{Outgoing, Publisher},
-    streams::{self, ACK_WAIT, Options, PAY_OUTCOMES, PAY_REQUESTS},
+    streams::Stream,
 };
 use local_stack::User;
-use payment_contract::messages::{OutcomeStatus, PayRequestV1};
-use payment_provider::{pay_requests::PayRequests, stream_provisioner};
+use payment_contract::{
+    messages::{OutcomeStatus, PayRequestV1},
+    subjects::PAY_REQUESTS,
+};
+use payment_provider::{
+    pay_requests::PayRequests,
+    streams::{INVOICE_APP, REQUESTS, provisioner},
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{LIMIT, World, connect, request, until};
-
-pub(crate) const OPTIONS: Options = Options {
-    replicas: 1,
-    ack_wait: ACK_WAIT,
-};
 
 /// A running consumer, and the other side.
 pub(crate) struct Running {
@@ -31,20 +33,26 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) async fn start(world: &World, provider: PayRequests) -> Self {
         let invoice_app = connect(&world.nats, User::InvoiceApp).await;
-        streams::ensure(&invoice_app.own_jetstream(), PAY_REQUESTS, OPTIONS)
-            .await
-            .unwrap();
+        let requests = StreamProvisioner {
+            connection: invoice_app.clone(),
+            stream: Stream {
+                name: REQUESTS.stream,
+                subject: PAY_REQUESTS,
+            },
+            consumers: vec![REQUESTS],
+            replicas: 1,
+        };
+        requests.ensure().await.unwrap();
         let stop = CancellationToken::new();
         let settings = Settings {
             slots: 256,
             max_batch: 64,
-            ack_wait: ACK_WAIT,
             retry_delay: Duration::from_millis(200),
             drain: Duration::from_secs(5),
         };
         let run = delivery::run(
             world.connection.clone(),
-            PAY_REQUESTS,
+            REQUESTS,
             settings,
             Arc::new(provider),
             stop.clone(),
@@ -59,7 +67,12 @@ impl Running {
     pub(crate) async fn send(&self, requests: &[PayRequestV1]) {
         let outgoing = requests
             .iter()
-            .map(|request| Outgoing::pay_request(request, 1, None))
+            .map(|request| Outgoing {
+                subject: request.subject(),
+                message_id: request.message_id(1),
+                traceparent: None,
+                body: request.encode(),
+            })
             .collect();
         for sent in Publisher::new(self.invoice_app.clone())
             .send_confirmed(outgoing)
@@ -74,7 +87,7 @@ impl Running {
         until("nothing is pending", async || {
             let jetstream = self.invoice_app.own_jetstream();
             let consumer: async_nats::jetstream::consumer::PullConsumer = jetstream
-                .get_consumer_from_stream(PAY_REQUESTS.durable, PAY_REQUESTS.stream)
+                .get_consumer_from_stream(&*REQUESTS.durable, REQUESTS.stream)
                 .await
                 .unwrap();
             let info = consumer.cached_info();
@@ -159,14 +172,13 @@ async fn stop_waits_for_the_call_in_hand_and_its_outcome() {
 async fn stream_of_outcomes_is_made_again_when_nats_has_lost_it() {
     let world = World::start().await;
     let stop = CancellationToken::new();
-    let guard = tokio::spawn(stream_provisioner::run(
+    let provisioner = provisioner(world.connection.clone(), 1);
+    let guard = tokio::spawn(provisioning::run(
+        provisioner.clone(),
         world.connection.clone(),
-        OPTIONS,
         stop.clone(),
     ));
-    let first = streams::ensure(&world.connection.own_jetstream(), PAY_OUTCOMES, OPTIONS)
-        .await
-        .unwrap();
+    let first = provisioner.ensure().await.unwrap();
 
     world.nats.kill9().await;
     world.nats.wipe_store().unwrap();
@@ -174,8 +186,8 @@ async fn stream_of_outcomes_is_made_again_when_nats_has_lost_it() {
 
     let invoice_app = connect(&world.nats, User::InvoiceApp).await;
     until("the durable is there again", async || {
-        let created = streams::peer_durable_created(&invoice_app.peer_jetstream(), PAY_OUTCOMES).await;
-        matches!(created, Ok(Some(created)) if created > first.durable)
+        let created = peer_consumer_created(&invoice_app, &INVOICE_APP).await;
+        matches!(created, Ok(Some(created)) if created > first.consumers[0])
     })
     .await;
     stop.cancel();

@@ -11,7 +11,6 @@ use jetstream::{
     connection::{Connection, Settings},
     delivery::Decision,
     publish::Publisher,
-    streams::{self, ACK_WAIT, Options, PAY_OUTCOMES},
 };
 use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, free_port};
 use payment_contract::{
@@ -69,11 +68,8 @@ impl World {
         let directory = TempDir::new().unwrap();
         let nats = start_nats(directory.path()).await;
         let connection = connect(&nats, User::PaymentProvider).await;
-        let options = Options {
-            replicas: 1,
-            ack_wait: ACK_WAIT,
-        };
-        streams::ensure(&connection.own_jetstream(), PAY_OUTCOMES, options)
+        payment_provider::streams::provisioner(connection.clone(), 1)
+            .ensure()
             .await
             .expect("the stream is made");
         let heard = listen(&nats).await;

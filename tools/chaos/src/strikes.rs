@@ -7,6 +7,7 @@ use std::{
 };
 
 use local_stack::{Program, Signal};
+use payment_contract::streams::{PAY_OUTCOMES, PAY_REQUESTS};
 use tokio::time::Instant;
 
 use super::{
@@ -151,27 +152,26 @@ async fn kill_nats(world: &World, lasts: Duration, wipe: bool) -> Result<()> {
 
 /// Deletes a stream, or only its durable, as soon as there is one.
 async fn delete(world: &World, stream: Stream, durable_only: bool) -> Result<()> {
-    let definition = match stream {
-        Stream::Requests => jetstream::streams::PAY_REQUESTS,
-        Stream::Outcomes => jetstream::streams::PAY_OUTCOMES,
+    let (stream, durable) = match stream {
+        Stream::Requests => (PAY_REQUESTS, "payment-provider"),
+        Stream::Outcomes => (PAY_OUTCOMES, "invoice-app"),
     };
-    let jetstream = world.admin.jetstream(definition.stream).await?;
+    let jetstream = world.admin.jetstream(stream).await?;
     let deleted = eventually_within(GONE, "there is something to delete", || async {
         let deleted = if durable_only {
-            let (durable, stream) = (definition.durable, definition.stream);
             jetstream
                 .delete_consumer_from_stream(durable, stream)
                 .await?
                 .success
         } else {
-            jetstream.delete_stream(definition.stream).await?.success
+            jetstream.delete_stream(stream).await?.success
         };
         Ok(deleted.then_some(()))
     })
     .await;
     if let Err(error) = deleted {
         // Its owner is being kept from making it, which is chaos enough.
-        eprintln!("{}: {error}", definition.stream);
+        eprintln!("{stream}: {error}");
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use acceptance::{Client, Result, System, eventually, nats_admin::existing_stream, wait::eventually_within};
-use jetstream::fail_points::DIRECTORY;
 use local_stack::{Service, ServiceKind};
+use service::fail_points::DIRECTORY;
 use sqlx::{Connection, PgConnection};
 use tempfile::TempDir;
 use tokio::sync::Mutex;

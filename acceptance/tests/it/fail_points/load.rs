@@ -6,7 +6,6 @@ use acceptance::{
     client::{NO_WAIT, text},
     eventually, stream_state,
 };
-use jetstream::fail_points::Point;
 use local_stack::{NatsServer, User};
 use reqwest::Method;
 use serde_json::json;
@@ -45,19 +44,19 @@ impl Needs {
         let mut needs = Self::default();
         for crash in crashes {
             match crash.point {
-                Point::BatchPageRead => needs.many = true,
+                "batch.page_read" => needs.many = true,
                 // What could not be sent is due at once, so that the sweep surely finds it.
-                Point::RequestsReleasing | Point::RequestsReleased | Point::SweepClaimed => {
+                "requests.releasing" | "requests.released" | "sweep.claimed" => {
                     needs.nats_away = true;
                 }
-                Point::ForgottenCommitting | Point::ForgottenCommitted => {
+                "forgotten.committing" | "forgotten.committed" => {
                     needs.nats_away = true;
                     needs.nats_forgets = true;
                 }
-                Point::DeadLettersStoring
-                | Point::DeadLettersStored
-                | Point::MessageTerminating
-                | Point::MessageTerminated => match crash.service {
+                "dead_letters.storing"
+                | "dead_letters.stored"
+                | "message.terminating"
+                | "message.terminated" => match crash.service {
                     local_stack::ServiceKind::InvoiceApp => needs.bad_outcome = true,
                     local_stack::ServiceKind::PaymentProvider => needs.bad_request = true,
                 },

@@ -7,7 +7,6 @@ use std::{
 };
 
 use acceptance::{Error, Result};
-use jetstream::fail_points::Point;
 use local_stack::workspace_root;
 use tokio::task::JoinSet;
 
@@ -120,14 +119,14 @@ fn is_long(crash: Crash) -> bool {
     crash.service == local_stack::ServiceKind::InvoiceApp
         && matches!(
             crash.point,
-            Point::OutcomesSettling
-                | Point::OutcomesSettled
-                | Point::MessagesTaken
-                | Point::MessageAcking
-                | Point::MessageAcked
-                | Point::DeadLettersStoring
-                | Point::DeadLettersStored
-                | Point::MessageTerminating
+            "outcomes.settling"
+                | "outcomes.settled"
+                | "messages.taken"
+                | "message.acking"
+                | "message.acked"
+                | "dead_letters.storing"
+                | "dead_letters.stored"
+                | "message.terminating"
         )
 }
 

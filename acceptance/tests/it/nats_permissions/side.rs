@@ -1,7 +1,25 @@
 //! The two services as NATS sees them, and what neither may say.
 
-use jetstream::streams::{Definition, PAY_OUTCOMES, PAY_REQUESTS};
-use local_stack::User;
+use ::jetstream::connection::{Connection, Settings};
+use async_nats::jetstream;
+use local_stack::{NatsServer, User};
+use payment_contract::streams::{PAY_OUTCOMES, PAY_REQUESTS};
+
+/// A stream, and the consumer of it that the other side reads by.
+#[derive(Clone, Copy)]
+pub(super) struct Durable {
+    pub(super) stream: &'static str,
+    pub(super) durable: &'static str,
+}
+
+const REQUESTS: Durable = Durable {
+    stream: PAY_REQUESTS,
+    durable: "payment-provider",
+};
+const OUTCOMES: Durable = Durable {
+    stream: PAY_OUTCOMES,
+    durable: "invoice-app",
+};
 
 /// A service seen from both ends.
 #[derive(Clone, Copy)]
@@ -9,28 +27,28 @@ pub(super) struct Side {
     pub(super) user: User,
     pub(super) inbox: &'static str,
     /// The stream it owns, and the durable the other side reads it by.
-    pub(super) own: Definition,
+    pub(super) own: Durable,
     /// A subject of that stream.
     pub(super) subject: &'static str,
     /// The other side's, with its own durable on it.
-    pub(super) peer: Definition,
+    pub(super) peer: Durable,
     pub(super) peer_subject: &'static str,
 }
 
 pub(super) const INVOICE_APP: Side = Side {
     user: User::InvoiceApp,
     inbox: "_INBOX_invoice_app",
-    own: PAY_REQUESTS,
+    own: REQUESTS,
     subject: "pay.v1.request.eur",
-    peer: PAY_OUTCOMES,
+    peer: OUTCOMES,
     peer_subject: "pay.v1.outcome.succeeded",
 };
 pub(super) const PAYMENT_PROVIDER: Side = Side {
     user: User::PaymentProvider,
     inbox: "_INBOX_payment_provider",
-    own: PAY_OUTCOMES,
+    own: OUTCOMES,
     subject: "pay.v1.outcome.succeeded",
-    peer: PAY_REQUESTS,
+    peer: REQUESTS,
     peer_subject: "pay.v1.request.eur",
 };
 pub(super) const SIDES: [Side; 2] = [INVOICE_APP, PAYMENT_PROVIDER];
@@ -126,4 +144,26 @@ pub(super) fn forbidden_to(side: Side) -> Vec<String> {
     }
     subjects.push(format!("$JS.ACK.{}.another.1.1.1.1.0", peer.stream));
     subjects
+}
+
+impl Side {
+    /// Makes the stream, and the other side's consumer of it, as its owner; and answers with the owner's `JetStream`.
+    pub(super) async fn provision(self, nats: &NatsServer) -> jetstream::Context {
+        let connection = Connection::init(Settings {
+            name: self.user.as_str(),
+            url: nats.url(),
+            nkey_seed: nats.keys().seed(self.user).unwrap(),
+            ca_file: Some(nats.keys().ca_file()),
+        })
+        .await
+        .unwrap();
+        let mut link = connection.link();
+        link.wait_for(|link| link.connected).await.unwrap();
+        let provisioner = match self.user {
+            User::InvoiceApp => invoice_app::streams::provisioner(connection.clone(), 1),
+            _ => payment_provider::streams::provisioner(connection.clone(), 1),
+        };
+        provisioner.ensure().await.unwrap();
+        connection.own_jetstream()
+    }
 }

@@ -7,15 +7,15 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
-use super::{DeadLetter, Decision, GATHER_ACKS, Handler, Token, Verdict, consumer::Consumer};
-use crate::fail_point;
+use super::{DeadLetter, Decision, GATHER_ACKS, Handler, Token, Verdict, consumer_loop::ConsumerLoop};
+use crate::steps::Step;
 
 /// Verdicts looked at together; dead letters among them are stored together.
 const TOGETHER: usize = 256;
 /// On shutdown, dead letters found last have this long to be stored; otherwise they come again.
 const LAST_DEAD_LETTERS: Duration = Duration::from_secs(2);
 
-impl<H: Handler> Consumer<H> {
+impl<H: Handler> ConsumerLoop<H> {
     /// Settles verdicts until `finish` is cancelled and none is left, then waits for the last dead letters.
     pub(super) async fn settle(
         self: &Arc<Self>,
@@ -87,7 +87,7 @@ impl<H: Handler> Consumer<H> {
                     "a message cannot be handled; keeping it as a dead letter"
                 );
             }
-            fail_point!(DeadLettersStoring);
+            Step::DeadLettersStoring.reached();
             let dead_lettering = AssertUnwindSafe(work.handler.dead_letter(letters)).catch_unwind();
             let failure = tokio::select! {
                 stored = dead_lettering => match stored {
@@ -97,10 +97,10 @@ impl<H: Handler> Consumer<H> {
                 },
                 () = work.give_up.cancelled() => Some("given up".to_owned()),
             };
-            fail_point!(DeadLettersStored);
+            Step::DeadLettersStored.reached();
             if let Some(error) = &failure {
                 tracing::error!(
-                    nats.stream = work.definition.stream,
+                    nats.stream = work.consumer.stream,
                     messages = tokens.len(),
                     error,
                     "dead letters could not be stored; their messages are delivered again"

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Handler,
     acks::nak,
-    consumer::{Consumer, GIVEN_BACK},
+    consumer_loop::{ConsumerLoop, GIVEN_BACK},
     headers,
     in_flight::{Over, Route},
     puller::{Arrived, End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, free_slots, receive},
@@ -23,7 +23,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Pulls until `until`, over a connection of its own.
 pub(super) async fn pull<H: Handler>(
-    work: &Arc<Consumer<H>>,
+    work: &Arc<ConsumerLoop<H>>,
     until: Instant,
     stop: &CancellationToken,
 ) -> End {
@@ -35,7 +35,7 @@ pub(super) async fn pull<H: Handler>(
         Some(Err(_)) => return without(work, "could not connect in time".to_owned()),
     };
     tracing::debug!(
-        nats.stream = work.definition.stream,
+        nats.stream = work.consumer.stream,
         "taking messages with care for a while"
     );
     while Instant::now() < until {
@@ -59,18 +59,18 @@ pub(super) async fn pull<H: Handler>(
 }
 
 /// In trouble itself: the client must do, until it is in trouble again.
-fn without<H: Handler>(work: &Consumer<H>, why: String) -> End {
+fn without<H: Handler>(work: &ConsumerLoop<H>, why: String) -> End {
     work.care_taken();
     End::Trouble(why)
 }
 
 /// Asks once for as many messages as there are free slots, and hands them over as they come.
-async fn ask<H: Handler>(work: &Arc<Consumer<H>>, raw: &mut Raw, until: Instant) -> Result<(), End> {
+async fn ask<H: Handler>(work: &Arc<ConsumerLoop<H>>, raw: &mut Raw, until: Instant) -> Result<(), End> {
     let mut slots = free_slots(work).await.ok_or(End::Stopped)?;
-    let definition = work.definition;
+    let consumer = &work.consumer;
     let subject = format!(
         "{PEER_API}.CONSUMER.MSG.NEXT.{}.{}",
-        definition.stream, definition.durable
+        consumer.stream, consumer.durable
     );
     let expires = PULL_EXPIRES.min(until.saturating_duration_since(Instant::now()) + PULL_OVERDUE);
     let nanoseconds = u64::try_from(expires.as_nanos()).unwrap_or(u64::MAX);
@@ -126,7 +126,7 @@ fn ended(status: &str) -> Result<(), End> {
 }
 
 fn arrived<H: Handler>(
-    work: &Consumer<H>,
+    work: &ConsumerLoop<H>,
     (subject, reply): (String, String),
     block: Option<bytes::Bytes>,
     payload: bytes::Bytes,

@@ -14,12 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Decision, Handler, Origin, Received, Verdict, careful,
-    consumer::{Consumer, GIVEN_BACK},
+    consumer_loop::{ConsumerLoop, GIVEN_BACK},
     decode, headers,
     in_flight::{InFlightMessage, Over, Route},
 };
-use crate::{connection::Link, metrics, publish::TRACEPARENT, streams};
-use payment_contract::trace::TraceParent;
+use crate::{connection::Link, error_chain::chain, metrics, provisioning::look_up, publish::TRACEPARENT};
 
 /// How long the server keeps a pull that finds nothing. Also how long a pull that got lost on its way goes unnoticed.
 pub(super) const PULL_EXPIRES: Duration = Duration::from_secs(5);
@@ -51,7 +50,7 @@ pub(super) enum End {
 }
 
 /// Takes messages until `stop`, whatever happens in between.
-pub(super) async fn run<H: Handler>(work: &Arc<Consumer<H>>, stop: &CancellationToken) {
+pub(super) async fn run<H: Handler>(work: &Arc<ConsumerLoop<H>>, stop: &CancellationToken) {
     let (mut link, peer) = (work.connection.link(), work.connection.peer_jetstream());
     let mut pause = FIRST_PAUSE;
     loop {
@@ -64,7 +63,7 @@ pub(super) async fn run<H: Handler>(work: &Arc<Consumer<H>>, stop: &Cancellation
                 return;
             }
         };
-        let looking_up = streams::durable(&peer, work.definition);
+        let looking_up = look_up(&peer, &work.consumer);
         let end = match stop.run_until_cancelled(looking_up).await {
             None => return,
             Some(Ok(Some(durable))) => {
@@ -80,7 +79,7 @@ pub(super) async fn run<H: Handler>(work: &Arc<Consumer<H>>, stop: &Cancellation
                 end
             }
             Some(Ok(None)) => End::Trouble("the durable does not exist".to_owned()),
-            Some(Err(error)) => End::Trouble(with_source(&error)),
+            Some(Err(error)) => End::Trouble(chain(&error)),
         };
         match end {
             End::Stopped => return,
@@ -100,8 +99,8 @@ pub(super) async fn run<H: Handler>(work: &Arc<Consumer<H>>, stop: &Cancellation
     }
 }
 
-fn careful_until<H: Handler>(work: &Consumer<H>) -> Instant {
-    Instant::now() + work.settings.ack_wait + CARE
+fn careful_until<H: Handler>(work: &ConsumerLoop<H>) -> Instant {
+    Instant::now() + work.consumer.ack_wait + CARE
 }
 
 /// Waits for the link; its epoch. `None` when the connection is closed for good.
@@ -117,14 +116,9 @@ async fn ended(link: &mut watch::Receiver<Link>, epoch: u64) {
     let _ = link.wait_for(|now| !now.connected || now.epoch != epoch).await;
 }
 
-fn with_source(error: &streams::Error) -> String {
-    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
-    format!("{error}{}", source.unwrap_or_default())
-}
-
 /// Pulls from one durable as long as that works.
 async fn pull<H: Handler>(
-    work: &Arc<Consumer<H>>,
+    work: &Arc<ConsumerLoop<H>>,
     durable: &PullConsumer,
     epoch: u64,
     stop: &CancellationToken,
@@ -177,7 +171,7 @@ async fn pull<H: Handler>(
 }
 
 /// As many slots as are free, up to a batch; waits for at least one. `None` never happens while the loop runs.
-pub(super) async fn free_slots<H: Handler>(work: &Arc<Consumer<H>>) -> Option<OwnedSemaphorePermit> {
+pub(super) async fn free_slots<H: Handler>(work: &Arc<ConsumerLoop<H>>) -> Option<OwnedSemaphorePermit> {
     let mut slots = Arc::clone(&work.slots).acquire_owned().await.ok()?;
     let most = work.settings.max_batch.clamp(1, work.settings.slots.max(1));
     if work.slots.available_permits() < most / 8 {
@@ -276,7 +270,7 @@ impl Pull {
     }
 
     /// Shutdown: what arrives now is somebody else's.
-    async fn give_back<H: Handler>(mut self, work: &Arc<Consumer<H>>) {
+    async fn give_back<H: Handler>(mut self, work: &Arc<ConsumerLoop<H>>) {
         let deadline = Instant::now() + LAST_ARRIVALS;
         while matches!(timeout_at(deadline, self.arrive()).await, Ok(true)) {}
         drop(self.messages);
@@ -297,31 +291,31 @@ pub(super) struct Arrived {
 
 /// Takes messages in hand, decodes them, and hands them over; what cannot be decoded goes to the dead letters.
 pub(super) fn receive<H: Handler>(
-    work: &Arc<Consumer<H>>,
+    work: &Arc<ConsumerLoop<H>>,
     slots: &mut OwnedSemaphorePermit,
     messages: Vec<Arrived>,
     route: &Route,
 ) {
-    let mut traces = Vec::with_capacity(messages.len());
+    let mut rest = Vec::with_capacity(messages.len());
     let mut taken = Vec::with_capacity(messages.len());
     let mut redelivered = 0;
     for message in messages {
         let malformed = message.malformed.is_some();
-        let Some((held, trace)) = take(message, slots, route) else {
+        let Some((held, traceparent)) = take(message, slots, route) else {
             tracing::error!(
-                nats.stream = work.definition.stream,
+                nats.stream = work.consumer.stream,
                 "got something that is no message of a stream"
             );
             continue;
         };
         redelivered += usize::from(held.delivered > 1);
-        traces.push((Arc::clone(&held.origin), held.delivered, trace, malformed));
+        rest.push((Arc::clone(&held.origin), held.delivered, traceparent, malformed));
         taken.push(held);
     }
     let tokens = work.in_flight.take(taken);
-    metrics::consumed(work.definition.stream, tokens.len(), redelivered);
+    metrics::consumed(work.consumer.stream, tokens.len(), redelivered);
     let mut batch = Vec::with_capacity(tokens.len());
-    for (token, (origin, delivered, trace, malformed)) in tokens.into_iter().zip(traces) {
+    for (token, (origin, delivered, traceparent, malformed)) in tokens.into_iter().zip(rest) {
         let decoded = if malformed {
             Err("its headers are malformed".to_owned())
         } else {
@@ -333,13 +327,13 @@ pub(super) fn receive<H: Handler>(
                 message,
                 origin,
                 delivered,
-                trace,
+                traceparent,
             }),
             Err(reason) => work.decide(token, Verdict::Decided(Decision::Reject(reason))),
         }
     }
     if !batch.is_empty() {
-        metrics::batch(work.definition.stream, batch.len());
+        metrics::batch(work.consumer.stream, batch.len());
         work.hand_over(batch);
     }
 }
@@ -348,14 +342,12 @@ fn take(
     Arrived { message, malformed }: Arrived,
     slots: &mut OwnedSemaphorePermit,
     route: &Route,
-) -> Option<(InFlightMessage, Option<TraceParent>)> {
+) -> Option<(InFlightMessage, Option<String>)> {
     let info = message.info().ok()?;
     let (stream_sequence, delivered) = (info.stream_sequence, info.delivered);
     let message = message.message;
     let parsed = message.headers.unwrap_or_default();
-    let trace = parsed
-        .get(TRACEPARENT)
-        .and_then(|value| TraceParent::parse(value.as_str()));
+    let traceparent = parsed.get(TRACEPARENT).map(|value| value.as_str().to_owned());
     let origin = Arc::new(Origin {
         subject: message.subject.into_string(),
         stream_sequence,
@@ -374,6 +366,6 @@ fn take(
             slot,
             dead_lettering: false,
         },
-        trace,
+        traceparent,
     ))
 }

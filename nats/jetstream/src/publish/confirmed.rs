@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Error, Outgoing, while_connected};
-use crate::{connection::Connection, fail_point};
+use crate::{connection::Connection, steps::Step};
 
 /// Unanswered publishes at a time. Enough to hide the round trip; little enough that a server which stores slowly is not
 /// made slower by a heap of them.
@@ -145,7 +145,7 @@ impl Flight {
                 Err(error) => self.set(index, Err(Error::Unconfirmed(error.into()))),
             }
         }
-        fail_point!(OutcomesUnconfirmed);
+        Step::MessagesUnconfirmed.reached();
         while self.open > 0 {
             if !self.answer(&mut inbox, deadline).await {
                 return Ok(());

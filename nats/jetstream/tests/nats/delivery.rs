@@ -12,7 +12,7 @@ use jetstream::{
 use payment_contract::trace::TraceParent;
 
 use crate::{
-    fixture::{ACK_WAIT, Pair, eventually, pay_request},
+    fixture::{ACK_WAIT, Pair, eventually, outgoing, pay_request},
     recorder::{Action, Recorder, SETTINGS, nothing_left, pending, publish, start},
 };
 
@@ -63,7 +63,10 @@ async fn the_trace_and_the_message_as_it_came_reach_the_handler() {
     let pair = Pair::start().await;
     let handler = Recorder::new(|_, _| Action::Decide(Decision::Reject("not today".to_owned())));
     let (request, trace) = (pay_request(1), TraceParent::generate());
-    let message = Outgoing::pay_request(&request, 1, Some(trace.clone()));
+    let message = Outgoing {
+        traceparent: Some(trace.to_string()),
+        ..outgoing(&request, 1)
+    };
     Publisher::new(pair.invoice_app.clone())
         .send(vec![message])
         .await

@@ -3,13 +3,10 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use jetstream::{
-    delivery::Decision,
-    publish::{Outgoing, Publisher},
-};
+use jetstream::{delivery::Decision, publish::Publisher};
 
 use crate::{
-    fixture::{LIMIT, Pair, eventually, pay_request},
+    fixture::{LIMIT, Pair, eventually, outgoing, pay_request},
     recorder::{Action, Recorder, SETTINGS, nothing_left, publish, start},
 };
 
@@ -23,7 +20,7 @@ async fn send_until_done(pair: &Pair, handler: &Recorder, count: usize) {
         let missing = requests
             .iter()
             .filter(|request| handler.deliveries(&request.invoice_number) == 0)
-            .map(|request| Outgoing::pay_request(request, send, None))
+            .map(|request| outgoing(request, send))
             .collect::<Vec<_>>();
         let publisher = &publisher;
         async move {
@@ -144,7 +141,7 @@ async fn an_ack_from_before_a_reconnect_does_not_end_a_message_of_the_new_stream
         .await
         .unwrap();
     eventually("the new stream", || async {
-        let message = Outgoing::pay_request(&pay_request(2), 1, None);
+        let message = outgoing(&pay_request(2), 1);
         let publisher = Publisher::new(pair.invoice_app.clone());
         publisher
             .send_confirmed(vec![message])
@@ -177,7 +174,7 @@ async fn an_ack_does_not_end_a_message_of_a_stream_made_again_meanwhile() {
     let admin = pair.server.admin("INVOICE").await;
     admin.delete_stream("PAY_REQUESTS").await.unwrap();
     eventually("the new stream", || async {
-        let message = Outgoing::pay_request(&pay_request(2), 1, None);
+        let message = outgoing(&pay_request(2), 1);
         let publisher = Publisher::new(pair.invoice_app.clone());
         publisher.send_confirmed(vec![message]).await[0].is_ok()
     })

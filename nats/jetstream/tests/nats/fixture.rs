@@ -1,6 +1,7 @@
 //! A nats-server of a test's own, and connections to it as the services and as an administrator.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
@@ -9,7 +10,9 @@ use std::{
 
 use ::jetstream::{
     connection::{Connection, Settings},
-    streams::{self, Options, PAY_OUTCOMES, PAY_REQUESTS},
+    provisioning::StreamProvisioner,
+    publish::Outgoing,
+    streams::{Consumer, Stream},
 };
 use async_nats::jetstream;
 use local_stack::{Keys, Program, Spec, User, free_port, tool, workspace_root};
@@ -23,10 +26,47 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 /// Short, so that tests of redelivery are.
 pub(crate) const ACK_WAIT: Duration = Duration::from_secs(2);
 
-pub(crate) const OPTIONS: Options = Options {
-    replicas: 1,
+/// invoice-app's stream.
+pub(crate) const PAY_REQUESTS: Stream = Stream {
+    name: "PAY_REQUESTS",
+    subject: "pay.v1.request.*",
+};
+/// payment-provider's consumer of it.
+pub(crate) const PAYMENT_PROVIDER: Consumer = Consumer {
+    stream: "PAY_REQUESTS",
+    durable: Cow::Borrowed("payment-provider"),
     ack_wait: ACK_WAIT,
 };
+/// payment-provider's stream.
+pub(crate) const PAY_OUTCOMES: Stream = Stream {
+    name: "PAY_OUTCOMES",
+    subject: "pay.v1.outcome.*",
+};
+/// invoice-app's consumer of it.
+pub(crate) const INVOICE_APP: Consumer = Consumer {
+    stream: "PAY_OUTCOMES",
+    durable: Cow::Borrowed("invoice-app"),
+    ack_wait: ACK_WAIT,
+};
+
+/// Makes invoice-app's stream, as invoice-app.
+pub(crate) fn requests(invoice_app: &Connection) -> StreamProvisioner {
+    provisioner(invoice_app, PAY_REQUESTS, PAYMENT_PROVIDER)
+}
+
+/// Makes payment-provider's stream, as payment-provider.
+pub(crate) fn outcomes(payment_provider: &Connection) -> StreamProvisioner {
+    provisioner(payment_provider, PAY_OUTCOMES, INVOICE_APP)
+}
+
+pub(crate) fn provisioner(owner: &Connection, stream: Stream, consumer: Consumer) -> StreamProvisioner {
+    StreamProvisioner {
+        connection: owner.clone(),
+        stream,
+        consumers: vec![consumer],
+        replicas: 1,
+    }
+}
 
 /// Waits until the condition holds.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
@@ -154,11 +194,10 @@ pub(crate) async fn connected(connection: &Connection) {
 }
 
 /// Makes the streams whenever they are gone, as each service does for its own.
-pub(crate) fn guard(connection: &Connection, own: streams::Definition) -> AbortOnDropHandle<()> {
-    let jetstream = connection.own_jetstream();
+pub(crate) fn guard(provisioner: StreamProvisioner) -> AbortOnDropHandle<()> {
     AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
-            let _ = streams::ensure(&jetstream, own, OPTIONS).await;
+            let _ = provisioner.ensure().await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }))
@@ -177,12 +216,8 @@ impl Pair {
         let server = Server::start().await;
         let invoice_app = server.connect(User::InvoiceApp).await;
         let payment_provider = server.connect(User::PaymentProvider).await;
-        streams::ensure(&invoice_app.own_jetstream(), PAY_REQUESTS, OPTIONS)
-            .await
-            .unwrap();
-        streams::ensure(&payment_provider.own_jetstream(), PAY_OUTCOMES, OPTIONS)
-            .await
-            .unwrap();
+        requests(&invoice_app).ensure().await.unwrap();
+        outcomes(&payment_provider).ensure().await.unwrap();
         let guards = Vec::new();
         let mut pair = Self {
             server,
@@ -199,8 +234,8 @@ impl Pair {
     /// From now on streams and durables are made again when they are gone.
     pub(crate) fn guard(&mut self) {
         self.guards = vec![
-            guard(&self.invoice_app, PAY_REQUESTS),
-            guard(&self.payment_provider, PAY_OUTCOMES),
+            guard(requests(&self.invoice_app)),
+            guard(outcomes(&self.payment_provider)),
         ];
     }
 
@@ -218,6 +253,16 @@ pub(crate) fn pay_request(number: usize) -> PayRequestV1 {
         amount: Money::parse("12.15", "EUR").unwrap(),
         attempt: 1,
         requested_at: OffsetDateTime::now_utc(),
+    }
+}
+
+/// A request as it is sent.
+pub(crate) fn outgoing(request: &PayRequestV1, send: u32) -> Outgoing {
+    Outgoing {
+        subject: request.subject(),
+        message_id: request.message_id(send),
+        traceparent: None,
+        body: request.encode(),
     }
 }
 

@@ -2,18 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use jetstream::{
-    publish::{Error, Outgoing, Publisher},
-    streams::{self, PAY_REQUESTS},
-};
+use jetstream::publish::{Error, Outgoing, Publisher};
 use local_stack::User;
 use payment_contract::trace::TraceParent;
 
-use crate::fixture::{OPTIONS, Pair, Server, eventually, pay_request};
+use crate::fixture::{Pair, Server, eventually, outgoing, pay_request, requests};
 
-fn outgoing(count: usize) -> Vec<Outgoing> {
+fn many(count: usize) -> Vec<Outgoing> {
     (0..count)
-        .map(|number| Outgoing::pay_request(&pay_request(number), 1, None))
+        .map(|number| outgoing(&pay_request(number), 1))
         .collect()
 }
 
@@ -35,7 +32,10 @@ async fn a_request_is_stored_with_its_id_trace_and_content_type() {
     let (request, trace) = (pay_request(1), TraceParent::generate());
     let publisher = Publisher::new(pair.invoice_app.clone());
     publisher
-        .send(vec![Outgoing::pay_request(&request, 2, Some(trace.clone()))])
+        .send(vec![Outgoing {
+            traceparent: Some(trace.to_string()),
+            ..outgoing(&request, 2)
+        }])
         .await
         .unwrap();
     eventually("the message", || async { stored(&pair.server).await == 1 }).await;
@@ -59,7 +59,7 @@ async fn a_request_is_stored_with_its_id_trace_and_content_type() {
 async fn confirmed_messages_are_stored_and_a_duplicate_counts_as_stored() {
     let pair = Pair::start().await;
     let publisher = Publisher::new(pair.invoice_app.clone());
-    let messages = outgoing(2000);
+    let messages = many(2000);
     for _ in 0..2 {
         let results = publisher.send_confirmed(messages.clone()).await;
         assert_eq!(results.len(), 2000);
@@ -74,7 +74,7 @@ async fn without_a_stream_nothing_is_confirmed_and_the_answer_comes_at_once() {
     let server = Server::start().await;
     let publisher = Publisher::new(server.connect(User::InvoiceApp).await);
     let began = Instant::now();
-    let results = publisher.send_confirmed(outgoing(600)).await;
+    let results = publisher.send_confirmed(many(600)).await;
     assert!(
         results
             .iter()
@@ -87,7 +87,7 @@ async fn without_a_stream_nothing_is_confirmed_and_the_answer_comes_at_once() {
 async fn one_message_that_is_too_large_does_not_keep_back_the_others() {
     let pair = Pair::start().await;
     let publisher = Publisher::new(pair.invoice_app.clone());
-    let mut messages = outgoing(3);
+    let mut messages = many(3);
     messages[1].body = vec![b' '; 1 << 20].into();
     let results = publisher.send_confirmed(messages.clone()).await;
     assert_eq!(
@@ -108,7 +108,7 @@ async fn one_message_that_is_too_large_does_not_keep_back_the_others() {
 async fn what_the_server_cannot_store_at_once_is_held_back_and_not_dropped() {
     let pair = Pair::start().await;
     let publisher = Publisher::new(pair.invoice_app.clone());
-    let flood = outgoing(60_000);
+    let flood = many(60_000);
     let count = u64::try_from(flood.len()).unwrap();
     for part in flood.chunks(700) {
         publisher.send(part.to_vec()).await.unwrap();
@@ -126,10 +126,10 @@ async fn while_disconnected_sending_fails_at_once() {
     link.wait_for(|link| !link.connected).await.unwrap();
     let began = Instant::now();
     assert!(matches!(
-        publisher.send(outgoing(20_000)).await,
+        publisher.send(many(20_000)).await,
         Err(Error::Disconnected)
     ));
-    let results = publisher.send_confirmed(outgoing(1000)).await;
+    let results = publisher.send_confirmed(many(1000)).await;
     assert!(
         results
             .iter()
@@ -142,7 +142,7 @@ async fn while_disconnected_sending_fails_at_once() {
 async fn a_server_that_dies_meanwhile_ends_waiting_for_confirmation() {
     let pair = Pair::start().await;
     let publisher = Publisher::new(pair.invoice_app.clone());
-    let sending = tokio::spawn(async move { publisher.send_confirmed(outgoing(100_000)).await });
+    let sending = tokio::spawn(async move { publisher.send_confirmed(many(100_000)).await });
     eventually("the first messages", || async {
         stored(&pair.server).await > 100
     })
@@ -166,16 +166,14 @@ async fn a_half_open_connection_neither_hangs_nor_lies() {
     settings.url = format!("tls://127.0.0.1:{}", proxy.port);
     let connection = jetstream::connection::Connection::init(settings).await.unwrap();
     crate::fixture::connected(&connection).await;
-    streams::ensure(&connection.own_jetstream(), PAY_REQUESTS, OPTIONS)
-        .await
-        .unwrap();
+    requests(&connection).ensure().await.unwrap();
     let publisher = Publisher::new(connection.clone());
     proxy.freeze();
     let began = Instant::now();
     // More than the sockets' buffers and the queue hold together.
-    let sent = publisher.send(outgoing(60_000)).await;
+    let sent = publisher.send(many(60_000)).await;
     assert!(sent.is_err());
-    let results = publisher.send_confirmed(outgoing(10)).await;
+    let results = publisher.send_confirmed(many(10)).await;
     assert!(results.iter().all(Result::is_err));
     let limit = Duration::from_secs(5 + 60 + 10);
     assert!(began.elapsed() < limit, "{:?}", began.elapsed());

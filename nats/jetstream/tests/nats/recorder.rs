@@ -11,19 +11,17 @@ use std::{
 
 use jetstream::{
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Settings, run},
-    publish::{Outgoing, Publisher},
-    streams::PAY_REQUESTS,
+    publish::Publisher,
 };
 use payment_contract::messages::PayRequestV1;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{ACK_WAIT, Pair, pay_request};
+use crate::fixture::{PAYMENT_PROVIDER, Pair, outgoing, pay_request};
 
 pub(crate) const SETTINGS: Settings = Settings {
     slots: 64,
     max_batch: 32,
-    ack_wait: ACK_WAIT,
     retry_delay: Duration::from_millis(100),
     drain: Duration::from_secs(10),
 };
@@ -159,7 +157,7 @@ pub(crate) fn start(pair: &Pair, settings: Settings, handler: &Arc<Recorder>) ->
     let stop = CancellationToken::new();
     let running = run(
         pair.payment_provider.clone(),
-        PAY_REQUESTS,
+        PAYMENT_PROVIDER,
         settings,
         Arc::clone(handler),
         stop.clone(),
@@ -172,9 +170,7 @@ pub(crate) fn start(pair: &Pair, settings: Settings, handler: &Arc<Recorder>) ->
 
 /// Publishes requests numbered from `first`, confirmed.
 pub(crate) async fn publish(pair: &Pair, numbers: std::ops::Range<usize>) {
-    let messages = numbers
-        .map(|number| Outgoing::pay_request(&pay_request(number), 1, None))
-        .collect();
+    let messages = numbers.map(|number| outgoing(&pay_request(number), 1)).collect();
     let results = Publisher::new(pair.invoice_app.clone())
         .send_confirmed(messages)
         .await;

@@ -4,48 +4,54 @@ use std::time::Duration;
 
 use async_nats::jetstream::{consumer, stream};
 use futures_util::{FutureExt as _, StreamExt as _};
-use jetstream::streams::{self, Definition, PAY_OUTCOMES, PAY_REQUESTS};
+use jetstream::{provisioning::peer_consumer_created, streams};
 use local_stack::User;
 
-use crate::fixture::{ACK_WAIT, OPTIONS, Server};
-
-const BOTH: [(User, &str, Definition, User); 2] = [
-    (User::InvoiceApp, "INVOICE", PAY_REQUESTS, User::PaymentProvider),
-    (User::PaymentProvider, "PAYMENT", PAY_OUTCOMES, User::InvoiceApp),
-];
+use crate::fixture::{
+    ACK_WAIT, INVOICE_APP, PAY_OUTCOMES, PAY_REQUESTS, PAYMENT_PROVIDER, Server, provisioner, requests,
+};
 
 #[tokio::test]
 async fn a_service_makes_its_stream_and_durable_once_and_the_other_side_sees_the_durable() {
     let server = Server::start().await;
-    for (owner, account, definition, reader) in BOTH {
+    let both = [
+        (
+            User::InvoiceApp,
+            "INVOICE",
+            PAY_REQUESTS,
+            PAYMENT_PROVIDER,
+            User::PaymentProvider,
+        ),
+        (
+            User::PaymentProvider,
+            "PAYMENT",
+            PAY_OUTCOMES,
+            INVOICE_APP,
+            User::InvoiceApp,
+        ),
+    ];
+    for (owner, account, stream, consumer, reader) in both {
         let (owner, reader) = (server.connect(owner).await, server.connect(reader).await);
-        let peer = reader.peer_jetstream();
+        let provisioner = provisioner(&owner, stream, consumer.clone());
+        assert_eq!(peer_consumer_created(&reader, &consumer).await.unwrap(), None);
+        let created = provisioner.ensure().await.unwrap();
         assert_eq!(
-            streams::peer_durable_created(&peer, definition).await.unwrap(),
-            None
-        );
-        let created = streams::ensure(&owner.own_jetstream(), definition, OPTIONS)
-            .await
-            .unwrap();
-        assert_eq!(
-            streams::peer_durable_created(&peer, definition).await.unwrap(),
-            Some(created.durable)
+            peer_consumer_created(&reader, &consumer).await.unwrap(),
+            Some(created.consumers[0])
         );
 
         let admin = server.admin(account).await;
         let mut asked = admin.client().subscribe("$JS.API.>").await.unwrap();
         // Answered, so everything sent before has arrived: the subscription here, its messages below.
         admin.query_account().await.unwrap();
-        let again = streams::ensure(&owner.own_jetstream(), definition, OPTIONS)
-            .await
-            .unwrap();
+        let again = provisioner.ensure().await.unwrap();
         assert_eq!(again, created);
         admin.query_account().await.unwrap();
         let asked = std::iter::from_fn(|| asked.next().now_or_never().flatten())
             .map(|request| request.subject.to_string())
             .filter(|subject| subject != "$JS.API.INFO")
             .collect::<Vec<_>>();
-        let (stream, durable) = (definition.stream, definition.durable);
+        let (stream, durable) = (stream.name, &consumer.durable);
         let expected = [
             format!("$JS.API.STREAM.INFO.{stream}"),
             format!("$JS.API.CONSUMER.INFO.{stream}.{durable}"),
@@ -63,9 +69,7 @@ async fn a_service_makes_its_stream_and_durable_once_and_the_other_side_sees_the
 async fn the_settings_are_the_designed_ones() {
     let server = Server::start().await;
     let owner = server.connect(User::InvoiceApp).await;
-    streams::ensure(&owner.own_jetstream(), PAY_REQUESTS, OPTIONS)
-        .await
-        .unwrap();
+    requests(&owner).ensure().await.unwrap();
     let admin = server.admin("INVOICE").await;
     let mut stream = admin.get_stream("PAY_REQUESTS").await.unwrap();
     let config = stream.info().await.unwrap().config.clone();
@@ -90,9 +94,7 @@ async fn the_settings_are_the_designed_ones() {
 async fn settings_that_somebody_changed_are_set_right_and_nothing_is_forgotten() {
     let server = Server::start().await;
     let owner = server.connect(User::InvoiceApp).await;
-    let created = streams::ensure(&owner.own_jetstream(), PAY_REQUESTS, OPTIONS)
-        .await
-        .unwrap();
+    let created = requests(&owner).ensure().await.unwrap();
     let admin = server.admin("INVOICE").await;
     let mut stream = admin.get_stream("PAY_REQUESTS").await.unwrap();
     let mut drifted = stream.info().await.unwrap().config.clone();
@@ -110,9 +112,7 @@ async fn settings_that_somebody_changed_are_set_right_and_nothing_is_forgotten()
         .await
         .unwrap();
 
-    let again = streams::ensure(&owner.own_jetstream(), PAY_REQUESTS, OPTIONS)
-        .await
-        .unwrap();
+    let again = requests(&owner).ensure().await.unwrap();
     assert_eq!(again, created, "updated, not made again");
     let config = stream.info().await.unwrap().config.clone();
     assert_eq!(
@@ -133,9 +133,7 @@ async fn what_was_deleted_is_made_again_and_has_another_time_of_creation() {
     let server = Server::start().await;
     let owner = server.connect(User::InvoiceApp).await;
     let reader = server.connect(User::PaymentProvider).await;
-    let first = streams::ensure(&owner.own_jetstream(), PAY_REQUESTS, OPTIONS)
-        .await
-        .unwrap();
+    let first = requests(&owner).ensure().await.unwrap();
     let admin = server.admin("INVOICE").await;
 
     admin
@@ -143,29 +141,21 @@ async fn what_was_deleted_is_made_again_and_has_another_time_of_creation() {
         .await
         .unwrap();
     assert_eq!(
-        streams::peer_durable_created(&reader.peer_jetstream(), PAY_REQUESTS)
-            .await
-            .unwrap(),
+        peer_consumer_created(&reader, &PAYMENT_PROVIDER).await.unwrap(),
         None
     );
-    let second = streams::ensure(&owner.own_jetstream(), PAY_REQUESTS, OPTIONS)
-        .await
-        .unwrap();
+    let second = requests(&owner).ensure().await.unwrap();
     assert_eq!(second.stream, first.stream);
-    assert_ne!(second.durable, first.durable);
+    assert_ne!(second.consumers, first.consumers);
 
     admin.delete_stream("PAY_REQUESTS").await.unwrap();
     assert_eq!(
-        streams::peer_durable_created(&reader.peer_jetstream(), PAY_REQUESTS)
-            .await
-            .unwrap(),
+        peer_consumer_created(&reader, &PAYMENT_PROVIDER).await.unwrap(),
         None
     );
-    let third = streams::ensure(&owner.own_jetstream(), PAY_REQUESTS, OPTIONS)
-        .await
-        .unwrap();
+    let third = requests(&owner).ensure().await.unwrap();
     assert_ne!(third.stream, second.stream);
-    assert_ne!(third.durable, second.durable);
+    assert_ne!(third.consumers, second.consumers);
 }
 
 #[tokio::test]
@@ -173,24 +163,12 @@ async fn a_restart_forgets_nothing_and_a_server_that_is_away_is_not_a_missing_du
     let server = Server::start().await;
     let owner = server.connect(User::InvoiceApp).await;
     let reader = server.connect(User::PaymentProvider).await;
-    let created = streams::ensure(&owner.own_jetstream(), PAY_REQUESTS, OPTIONS)
-        .await
-        .unwrap();
+    let created = requests(&owner).ensure().await.unwrap();
     server.kill9().await;
-    assert!(
-        streams::peer_durable_created(&reader.peer_jetstream(), PAY_REQUESTS)
-            .await
-            .is_err()
-    );
-    assert!(
-        streams::ensure(&owner.own_jetstream(), PAY_REQUESTS, OPTIONS)
-            .await
-            .is_err()
-    );
+    assert!(peer_consumer_created(&reader, &PAYMENT_PROVIDER).await.is_err());
+    assert!(requests(&owner).ensure().await.is_err());
     server.start_again().await;
     crate::fixture::connected(&owner).await;
-    let again = streams::ensure(&owner.own_jetstream(), PAY_REQUESTS, OPTIONS)
-        .await
-        .unwrap();
+    let again = requests(&owner).ensure().await.unwrap();
     assert_eq!(again, created);
 }

@@ -13,7 +13,6 @@ use jetstream::{
     connection::{Connection, Settings},
     delivery::{self, DeadLetter, Decision, Decisions, Handler, Received},
     publish::{Outgoing, Publisher},
-    streams::{self, ACK_WAIT, Options, PAY_OUTCOMES, PAY_REQUESTS},
 };
 use local_stack::{NatsServer, User};
 use payment_contract::{
@@ -41,7 +40,6 @@ const fn settings(slots: usize, max_batch: usize) -> delivery::Settings {
     delivery::Settings {
         slots,
         max_batch,
-        ack_wait: ACK_WAIT,
         retry_delay: Duration::from_secs(1),
         drain: Duration::from_secs(10),
     }
@@ -66,12 +64,10 @@ pub async fn measure(testbed: &Testbed, invoices: u32) -> Result<Run> {
         connect(nats, User::InvoiceApp).await?,
         connect(nats, User::PaymentProvider).await?,
     );
-    let options = Options {
-        replicas: 1,
-        ack_wait: ACK_WAIT,
-    };
-    streams::ensure(&app.own_jetstream(), PAY_REQUESTS, options).await?;
-    streams::ensure(&provider.own_jetstream(), PAY_OUTCOMES, options).await?;
+    invoice_app::streams::provisioner(app.clone(), 1).ensure().await?;
+    payment_provider::streams::provisioner(provider.clone(), 1)
+        .ensure()
+        .await?;
     let mut requests: Vec<Outgoing> = (1..=invoices).map(request).collect::<Result<_>>()?;
     let counting = Arc::new(Counting {
         taken: AtomicU64::new(0),
@@ -87,14 +83,14 @@ pub async fn measure(testbed: &Testbed, invoices: u32) -> Result<Run> {
     let meter = testbed.meter().await?;
     let answers = tokio::spawn(delivery::run(
         provider.clone(),
-        PAY_REQUESTS,
+        payment_provider::streams::REQUESTS,
         PROVIDER,
         answering,
         stop.clone(),
     ));
     let counts = tokio::spawn(delivery::run(
         app.clone(),
-        PAY_OUTCOMES,
+        invoice_app::streams::OUTCOMES,
         APP,
         Arc::clone(&counting),
         stop.clone(),
@@ -146,7 +142,12 @@ fn request(n: u32) -> Result<Outgoing> {
         attempt: 1,
         requested_at: OffsetDateTime::now_utc(),
     };
-    Ok(Outgoing::pay_request(&message, 1, Some(TraceParent::generate())))
+    Ok(Outgoing {
+        subject: message.subject(),
+        message_id: message.message_id(1),
+        traceparent: Some(TraceParent::generate().to_string()),
+        body: message.encode(),
+    })
 }
 
 impl Handler for Answering {
@@ -165,10 +166,12 @@ impl Handler for Answering {
                 settled_at: OffsetDateTime::now_utc(),
             };
             tokens.push(received.token);
-            outcomes.push(Outgoing::payment_outcome(
-                &outcome,
-                received.trace.map(|trace| trace.child()),
-            ));
+            outcomes.push(Outgoing {
+                subject: outcome.subject(),
+                message_id: outcome.message_id(),
+                traceparent: received.traceparent,
+                body: outcome.encode(),
+            });
         }
         let confirmed = self.publisher.send_confirmed(outcomes).await;
         for (token, confirmed) in tokens.into_iter().zip(confirmed) {

@@ -4,7 +4,15 @@
 mod src {
     pub mod fail_points;
 }
-pub use src::fail_points;
+
+mod fail_points {
+    pub use crate::src::fail_points::*;
+
+    crate::fail_points! {
+        /// The one it passes.
+        PaymentCommitted = "payment.committed",
+    }
+}
 
 fn main() {
     crate::fail_point!(PaymentCommitted);

@@ -21,7 +21,7 @@ use super::{
     Decisions, Handler, Received, Settings, Token, Verdict,
     in_flight::{InFlight, Over, Route},
 };
-use crate::{connection::Connection, fail_point, metrics, streams::Definition};
+use crate::{connection::Connection, metrics, steps::Step, streams::Consumer};
 
 /// Longest an ack may wait for room in the connection's queue. It is never worth more: the message just comes again.
 const ACK_LIMIT: Duration = Duration::from_secs(1);
@@ -33,9 +33,9 @@ pub(super) const GIVEN_BACK: Duration = Duration::from_millis(250);
 /// A message that fails again and again is tried this often in the end.
 const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
 
-pub(super) struct Consumer<H> {
+pub(super) struct ConsumerLoop<H> {
     pub(super) connection: Connection,
-    pub(super) definition: Definition,
+    pub(super) consumer: Consumer,
     pub(super) settings: Settings,
     pub(super) handler: Arc<H>,
     pub(super) slots: Arc<Semaphore>,
@@ -53,22 +53,22 @@ pub(super) struct Consumer<H> {
     trouble: Mutex<Option<String>>,
 }
 
-impl<H: Handler> Consumer<H> {
+impl<H: Handler> ConsumerLoop<H> {
     pub(super) fn new(
         connection: Connection,
-        definition: Definition,
+        consumer: Consumer,
         settings: Settings,
         handler: Arc<H>,
         verdicts: UnboundedSender<(Token, Verdict)>,
     ) -> Self {
-        metrics::consuming(definition.stream, false);
+        metrics::consuming(consumer.stream, false);
         Self {
             connection,
-            definition,
+            in_flight: InFlight::new(consumer.stream),
+            consumer,
             settings,
             handler,
             slots: Arc::new(Semaphore::new(settings.slots.max(1))),
-            in_flight: InFlight::new(definition.stream),
             verdicts,
             under_way: TaskTracker::new(),
             give_up: CancellationToken::new(),
@@ -109,11 +109,11 @@ impl<H: Handler> Consumer<H> {
         };
         let work = Arc::clone(self);
         self.under_way.spawn(async move {
-            fail_point!(MessagesTaken);
+            Step::MessagesTaken.reached();
             let handling = work.handler.handle(batch, Decisions(work.verdicts.clone()));
             tokio::select! {
                 ended = AssertUnwindSafe(handling).catch_unwind() => if ended.is_err() {
-                    tracing::error!(nats.stream = work.definition.stream,
+                    tracing::error!(nats.stream = work.consumer.stream,
                         "handling a batch panicked; its messages are delivered again");
                 },
                 () = work.give_up.cancelled() => {}
@@ -132,11 +132,11 @@ impl<H: Handler> Consumer<H> {
         let Some(held) = self.in_flight.remove(token) else {
             return;
         };
-        fail_point!(before_ack(decision));
+        Step::before_ack(decision).reached();
         let sent = self.send(held.reply, ack.into(), &held.route).await;
-        fail_point!(after_ack(decision));
+        Step::after_ack(decision).reached();
         let decision = if sent { decision } else { "stale" };
-        metrics::processed(self.definition.stream, decision, held.taken.elapsed());
+        metrics::processed(self.consumer.stream, decision, held.taken.elapsed());
         // Only now may another message be asked for.
         drop(held.slot);
     }
@@ -163,7 +163,7 @@ impl<H: Handler> Consumer<H> {
         let sending = self.connection.client().publish(reply, ack);
         if !matches!(tokio::time::timeout(ACK_LIMIT, sending).await, Ok(Ok(()))) {
             tracing::debug!(
-                nats.stream = self.definition.stream,
+                nats.stream = self.consumer.stream,
                 "an ack could not be sent; the message comes again"
             );
         }
@@ -171,7 +171,7 @@ impl<H: Handler> Consumer<H> {
 
     /// Reports progress of everything in hand, so that the server does not deliver it a second time meanwhile.
     pub(super) async fn keep_alive(&self) {
-        let mut ticks = tokio::time::interval(self.settings.ack_wait / 3);
+        let mut ticks = tokio::time::interval(self.consumer.ack_wait / 3);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -186,7 +186,7 @@ impl<H: Handler> Consumer<H> {
         self.under_way.close();
         if tokio::time::timeout(limit, self.under_way.wait()).await.is_err() {
             tracing::warn!(
-                nats.stream = self.definition.stream,
+                nats.stream = self.consumer.stream,
                 messages = self.in_flight.tokens().len(),
                 "not finished in time; giving messages back"
             );
@@ -204,7 +204,7 @@ impl<H: Handler> Consumer<H> {
         if self.connection.is_connected() {
             let _ = tokio::time::timeout(FLUSH_LIMIT, self.connection.client().flush()).await;
         }
-        metrics::consuming(self.definition.stream, false);
+        metrics::consuming(self.consumer.stream, false);
     }
 
     /// How long a message waits after a failure: doubles with each delivery, and differs between messages.
@@ -227,10 +227,10 @@ impl<H: Handler> Consumer<H> {
     pub(super) fn in_trouble(&self, why: &str) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if trouble.as_deref() != Some(why) {
-            metrics::consuming(self.definition.stream, false);
+            metrics::consuming(self.consumer.stream, false);
             tracing::warn!(
-                nats.stream = self.definition.stream,
-                nats.durable = self.definition.durable,
+                nats.stream = self.consumer.stream,
+                nats.consumer = %self.consumer.durable,
                 error = why,
                 "cannot take messages; trying again until it works"
             );
@@ -242,10 +242,10 @@ impl<H: Handler> Consumer<H> {
     pub(super) fn well(&self) {
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         if trouble.take().is_some() {
-            metrics::consuming(self.definition.stream, true);
+            metrics::consuming(self.consumer.stream, true);
             tracing::info!(
-                nats.stream = self.definition.stream,
-                nats.durable = self.definition.durable,
+                nats.stream = self.consumer.stream,
+                nats.consumer = %self.consumer.durable,
                 "taking messages"
             );
         }
