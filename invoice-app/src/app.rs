@@ -5,7 +5,7 @@ use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 use jetstream::{
     connection::Connection,
     delivery::{self, Decision, Origin},
-    provisioning,
+    provisioning::{self, StreamProvisioner},
     publish::Publisher,
 };
 use service::{
@@ -75,12 +75,12 @@ pub struct Parts {
 impl Parts {
     /// Puts them together. `resend_after`: how long a request without an outcome waits before it is sent again, at first.
     #[must_use]
-    pub fn new(store: Store, connection: Connection, resend_after: Duration, replicas: usize) -> Self {
+    pub fn new(store: Store, provisioner: StreamProvisioner, resend_after: Duration) -> Self {
+        let connection = provisioner.connection.clone();
         let wake = Arc::new(Notify::new());
         let waiters = Waiters::default();
         let publisher = Publisher::new(connection.clone());
         let (handle, sender) = sender::channel(store.clone(), publisher, Arc::clone(&wake));
-        let provisioner = streams::provisioner(connection.clone(), replicas);
         Self {
             paying: Paying::new(store.clone(), handle, waiters.clone(), resend_after),
             sender,
@@ -117,9 +117,12 @@ pub async fn serve(config: Config) -> Result<ExitCode, Error> {
     let access = access(&config.auth, &background)?;
     let parts = Parts::new(
         store.clone(),
-        connection.clone(),
+        streams::provisioner(
+            connection.clone(),
+            config.nats.replicas,
+            &config.nats.more_readers,
+        ),
         config.resend_after,
-        config.nats.replicas,
     );
     let paying = parts.paying.clone();
 

@@ -108,7 +108,11 @@ pub async fn serve(config: Config) -> Result<ExitCode, Error> {
     background.spawn(
         "stream_provisioner",
         endless(provisioning::run(
-            streams::provisioner(connection.clone(), config.nats.replicas),
+            streams::provisioner(
+                connection.clone(),
+                config.nats.replicas,
+                &config.nats.more_readers,
+            ),
             connection.clone(),
             background.stop(),
         )),

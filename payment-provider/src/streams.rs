@@ -1,5 +1,7 @@
 //! The stream that this service keeps in NATS, who reads it, and whose stream it reads itself.
 
+use std::borrow::Cow;
+
 use jetstream::{
     connection::Connection,
     provisioning::StreamProvisioner,
@@ -17,13 +19,17 @@ pub const INVOICE_APP: Consumer = Consumer::new(streams::PAY_OUTCOMES, "invoice-
 /// What this service reads pay requests by.
 pub const REQUESTS: Consumer = Consumer::new(streams::PAY_REQUESTS, "payment-provider");
 
-/// Keeps the stream and its consumers: invoice-app's, and those of `more_readers`.
+/// Keeps the stream, and a consumer for each service that reads it.
 #[must_use]
-pub fn provisioner(connection: Connection, replicas: usize) -> StreamProvisioner {
+pub fn provisioner(connection: Connection, replicas: usize, more_readers: &[String]) -> StreamProvisioner {
+    let more = more_readers.iter().map(|name| Consumer {
+        durable: Cow::Owned(name.clone()),
+        ..INVOICE_APP
+    });
     StreamProvisioner {
         connection,
         stream: PAY_OUTCOMES,
-        consumers: vec![INVOICE_APP],
+        consumers: [INVOICE_APP].into_iter().chain(more).collect(),
         replicas,
     }
 }

@@ -10,6 +10,7 @@
     reason = "a step that fails, fails the test"
 )]
 
+mod accounting;
 mod bulk;
 mod cluster;
 mod concurrency;

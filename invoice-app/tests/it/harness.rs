@@ -110,7 +110,11 @@ pub(crate) async fn connect(name: &'static str, user: User, url: Option<&str>) -
 /// The parts of a replica.
 pub(crate) async fn parts(pool: &PgPool, nats: Option<&str>) -> Parts {
     let connection = connect("invoice-app", User::InvoiceApp, nats).await;
-    Parts::new(Store::new(pool.clone()), connection, Duration::from_secs(30), 1)
+    Parts::new(
+        Store::new(pool.clone()),
+        invoice_app::streams::provisioner(connection, 1, &[]),
+        Duration::from_secs(30),
+    )
 }
 
 /// Waits for something to come true.

@@ -172,7 +172,7 @@ async fn stop_waits_for_the_call_in_hand_and_its_outcome() {
 async fn stream_of_outcomes_is_made_again_when_nats_has_lost_it() {
     let world = World::start().await;
     let stop = CancellationToken::new();
-    let provisioner = provisioner(world.connection.clone(), 1);
+    let provisioner = provisioner(world.connection.clone(), 1, &[]);
     let guard = tokio::spawn(provisioning::run(
         provisioner.clone(),
         world.connection.clone(),

@@ -68,7 +68,7 @@ impl World {
         let directory = TempDir::new().unwrap();
         let nats = start_nats(directory.path()).await;
         let connection = connect(&nats, User::PaymentProvider).await;
-        payment_provider::streams::provisioner(connection.clone(), 1)
+        payment_provider::streams::provisioner(connection.clone(), 1, &[])
             .ensure()
             .await
             .expect("the stream is made");

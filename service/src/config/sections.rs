@@ -33,6 +33,8 @@ pub struct Nats {
     pub ca_file: Option<PathBuf>,
     /// Replicas of the stream this service owns.
     pub replicas: usize,
+    /// Services that read that stream, too: a consumer is made for each, by its name.
+    pub more_readers: Vec<String>,
 }
 
 /// `admin.*`, `log.*` and `shutdown.*`
@@ -105,12 +107,19 @@ impl Database {
 }
 
 impl Nats {
-    /// Reads `nats.{url,nkey_seed_file,ca_file,replicas}`.
+    /// Reads `nats.{url,nkey_seed_file,ca_file,replicas,more_readers}`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let url = reader.required_text("nats.url");
         let nkey_seed_file = reader.required_text("nats.nkey_seed_file").map(PathBuf::from);
         let ca_file = reader.text("nats.ca_file").map(PathBuf::from);
         let replicas = reader.number("nats.replicas", 1..=5);
+        let more_readers: Option<Vec<String>> = reader.get("nats.more_readers");
+        if !more_readers.iter().flatten().all(|name| is_consumer_name(name)) {
+            reader.mistake(
+                "nats.more_readers",
+                "must be a list of names made of letters, digits, `-` and `_`, like [\"accounting\"]",
+            );
+        }
         if let Some(Err(error)) = url.as_deref().map(connection::parse_urls) {
             reader.mistake("nats.url", error.to_string());
         }
@@ -119,6 +128,7 @@ impl Nats {
             nkey_seed_file: nkey_seed_file?,
             ca_file,
             replicas: usize::try_from(replicas?).ok()?,
+            more_readers: more_readers?,
         })
     }
 
@@ -141,6 +151,12 @@ impl Nats {
         };
         Ok(Connection::init(settings).await.map_err(NatsError::Settings)?)
     }
+}
+
+/// A dot would be another level of the subject that it becomes part of.
+fn is_consumer_name(name: &str) -> bool {
+    let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(usual)
 }
 
 impl Common {

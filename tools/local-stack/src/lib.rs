@@ -27,7 +27,7 @@ pub use crate::{
     guard::run_guard,
     http::{http_client, install_crypto_provider, wait_for_ok},
     keys::{Keys, User},
-    nats::{Membership, NatsOptions, NatsServer, connect_nats},
+    nats::{Membership, NatsOptions, NatsServer, connect_nats, nats_configuration},
     nats_servers::{NatsNodes, NatsServers},
     ports::{NatsPorts, Ports, free_port},
     postgres::{Postgres, PostgresOptions},

@@ -26,6 +26,12 @@ pub struct NatsOptions {
     pub keys: Keys,
 }
 
+/// The one configuration of laptops, tests and clusters.
+#[must_use]
+pub fn nats_configuration() -> PathBuf {
+    tools::workspace_root().join("nats/nats-server.conf")
+}
+
 /// A server's place in a cluster.
 #[derive(Clone, Debug)]
 pub struct Membership {
@@ -47,7 +53,11 @@ pub struct NatsServer {
 impl NatsServer {
     /// Starts a single one and waits until it is ready.
     pub async fn start(options: NatsOptions) -> Result<Self> {
-        let configuration = tools::workspace_root().join("nats/nats-server.conf");
+        Self::start_with(options, nats_configuration()).await
+    }
+
+    /// The same with another configuration, beside which there is a `cluster.conf`.
+    pub async fn start_with(options: NatsOptions, configuration: PathBuf) -> Result<Self> {
         let server = Self::prepare("nats-server", options, configuration, BTreeMap::new())?;
         server.start_again().await?;
         Ok(server)

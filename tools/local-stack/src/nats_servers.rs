@@ -1,5 +1,7 @@
 //! The nats-server of a stack, or the cluster of three that takes its place.
 
+use std::path::Path;
+
 use futures_util::future::join_all;
 
 use crate::{
@@ -47,6 +49,7 @@ impl NatsServers {
     /// Starts them and waits until all are ready.
     pub(crate) async fn start(
         nodes: NatsNodes,
+        configuration: &Path,
         directory: &StackDirectory,
         keys: &Keys,
         ports: &[NatsPorts; 3],
@@ -66,7 +69,7 @@ impl NatsServers {
         let [first, second, third] = ports;
         if nodes == NatsNodes::One {
             return Ok(Self {
-                first: NatsServer::start(options("", first)).await?,
+                first: NatsServer::start_with(options("", first), configuration.to_owned()).await?,
                 others: Vec::new(),
             });
         }

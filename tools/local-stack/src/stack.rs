@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     Error, Keys, NatsNodes, NatsServer, NatsServers, Ports, Postgres, PostgresOptions, Program, Result,
-    Service, ServiceKind, ServiceOptions, StackDirectory, User, env_file, tools,
+    Service, ServiceKind, ServiceOptions, StackDirectory, User, env_file, nats_configuration, tools,
 };
 
 /// The two databases.
@@ -27,6 +27,8 @@ pub struct StackOptions {
     pub ports: Ports,
     /// One nats-server, or a cluster.
     pub nats_nodes: NatsNodes,
+    /// What a single one is configured by.
+    pub nats_configuration: PathBuf,
     /// False where a power cut is of no interest; see `PostgresOptions`.
     pub durable: bool,
     /// Demand tokens from this file instead of answering everybody.
@@ -47,6 +49,7 @@ impl StackOptions {
             keep: false,
             ports: Ports::free(),
             nats_nodes: NatsNodes::One,
+            nats_configuration: nats_configuration(),
             durable: false,
             tokens_file: None,
             invoice_app: BTreeMap::new(),
@@ -63,6 +66,7 @@ impl StackOptions {
             keep: std::env::var("KEEP").is_ok_and(|keep| keep == "1"),
             ports: Ports::from_env()?,
             nats_nodes: NatsNodes::from_env()?,
+            nats_configuration: nats_configuration(),
             durable: true,
             tokens_file: tokens_file
                 .map(|path| path.canonicalize().map_err(Error::file("find", path)))
@@ -102,7 +106,13 @@ impl Stack {
         let keys = Keys::open_or_generate(&directory.path().join("keys"))?;
         let (postgres, nats) = tokio::try_join!(
             start_postgres(&options, &directory),
-            NatsServers::start(options.nats_nodes, &directory, &keys, &options.ports.nats)
+            NatsServers::start(
+                options.nats_nodes,
+                &options.nats_configuration,
+                &directory,
+                &keys,
+                &options.ports.nats
+            )
         )?;
         let (invoice_app, payment_provider) = tokio::try_join!(
             Service::start(invoice_app_options(&options, &directory, &postgres, &nats)),

@@ -160,8 +160,8 @@ impl Side {
         let mut link = connection.link();
         link.wait_for(|link| link.connected).await.unwrap();
         let provisioner = match self.user {
-            User::InvoiceApp => invoice_app::streams::provisioner(connection.clone(), 1),
-            _ => payment_provider::streams::provisioner(connection.clone(), 1),
+            User::InvoiceApp => invoice_app::streams::provisioner(connection.clone(), 1, &[]),
+            _ => payment_provider::streams::provisioner(connection.clone(), 1, &[]),
         };
         provisioner.ensure().await.unwrap();
         connection.own_jetstream()

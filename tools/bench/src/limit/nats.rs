@@ -64,8 +64,10 @@ pub async fn measure(testbed: &Testbed, invoices: u32) -> Result<Run> {
         connect(nats, User::InvoiceApp).await?,
         connect(nats, User::PaymentProvider).await?,
     );
-    invoice_app::streams::provisioner(app.clone(), 1).ensure().await?;
-    payment_provider::streams::provisioner(provider.clone(), 1)
+    invoice_app::streams::provisioner(app.clone(), 1, &[])
+        .ensure()
+        .await?;
+    payment_provider::streams::provisioner(provider.clone(), 1, &[])
         .ensure()
         .await?;
     let mut requests: Vec<Outgoing> = (1..=invoices).map(request).collect::<Result<_>>()?;
