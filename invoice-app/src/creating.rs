@@ -1,5 +1,7 @@
 //! Creating invoices: one at a time, or all lines of an import at once or none.
 
+use std::sync::Arc;
+
 use payment_contract::InvoiceId;
 use service::{database::retry_conflicts, fail_point};
 use sqlx::{Postgres, Transaction};
@@ -39,6 +41,7 @@ pub enum Created {
 pub async fn create(
     store: &Store,
     new: &New,
+    created_by: Option<&str>,
     call: Option<&Call>,
     answer: impl Fn(&Invoice) -> Answer,
 ) -> Result<Called<Created>, sqlx::Error> {
@@ -49,7 +52,7 @@ pub async fn create(
             tx.rollback().await?;
             return Ok(called);
         }
-        let created = try_create(&mut tx, new).await?;
+        let created = try_create(&mut tx, new, created_by).await?;
         if let Created::Invoice(invoice) = &created {
             keep_in_tx(&mut tx, call, &answer(invoice)).await?;
             fail_point!(InvoiceCreating);
@@ -67,10 +70,14 @@ pub async fn create(
     Ok(called)
 }
 
-async fn try_create(tx: &mut Transaction<'_, Postgres>, new: &New) -> Result<Created, sqlx::Error> {
+async fn try_create(
+    tx: &mut Transaction<'_, Postgres>,
+    new: &New,
+    created_by: Option<&str>,
+) -> Result<Created, sqlx::Error> {
     let id = InvoiceId::generate();
     if let Some(number) = &new.number {
-        let created = create_in_tx(tx, id, number.as_str(), new.amount).await?;
+        let created = create_in_tx(tx, id, number.as_str(), new.amount, created_by).await?;
         return Ok(match created {
             Some(invoice) => Created::Invoice(Box::new(invoice)),
             None => Created::NumberTaken(number.as_str().to_owned()),
@@ -78,7 +85,7 @@ async fn try_create(tx: &mut Transaction<'_, Postgres>, new: &New) -> Result<Cre
     }
     let mut number = numbers::next_in_tx(tx).await?;
     for _ in 0..NUMBER_TRIES {
-        if let Some(invoice) = create_in_tx(tx, id, &number, new.amount).await? {
+        if let Some(invoice) = create_in_tx(tx, id, &number, new.amount, created_by).await? {
             return Ok(Created::Invoice(Box::new(invoice)));
         }
         numbers::skip_taken_in_tx(tx).await?;
@@ -92,6 +99,7 @@ async fn try_create(tx: &mut Transaction<'_, Postgres>, new: &New) -> Result<Cre
 pub struct Import {
     store: Store,
     id: Uuid,
+    created_by: Option<Arc<str>>,
     line: i64,
     page: Vec<Line>,
     rejected: Vec<(i64, String)>,
@@ -123,7 +131,11 @@ pub struct Summary {
 impl Import {
     /// Starts an import. With a key, the key is taken now and held by an idle transaction until the end; `None` when
     /// another call holds it.
-    pub async fn init(store: &Store, key: Option<Key>) -> Result<Option<Self>, sqlx::Error> {
+    pub async fn init(
+        store: &Store,
+        created_by: Option<Arc<str>>,
+        key: Option<Key>,
+    ) -> Result<Option<Self>, sqlx::Error> {
         let keyed = match key {
             None => None,
             Some(key) => {
@@ -140,6 +152,7 @@ impl Import {
         Ok(Some(Self {
             store: store.clone(),
             id: Uuid::now_v7(),
+            created_by,
             line: 0,
             page: Vec::with_capacity(PAGE),
             rejected: Vec::new(),
@@ -205,7 +218,8 @@ impl Import {
             }
             None => (self.store.begin().await?, None),
         };
-        let imported = import_in_tx(&mut tx, self.id, i64::try_from(TOLD).unwrap_or(i64::MAX)).await?;
+        let most_taken = i64::try_from(TOLD).unwrap_or(i64::MAX);
+        let imported = import_in_tx(&mut tx, self.id, self.created_by.as_deref(), most_taken).await?;
         if imported.created + imported.taken_total != self.staged {
             // A database that crashed meanwhile has emptied the table they lay in. All or nothing: nothing, then.
             return Err(sqlx::Error::Io(std::io::Error::other(

@@ -5,6 +5,7 @@ pub mod app;
 pub mod change_events;
 pub mod config;
 pub mod creating;
+pub mod event;
 #[cfg(debug_assertions)]
 pub mod fail_points;
 pub mod http;

@@ -107,10 +107,16 @@ impl Paying {
     pub async fn pay_one(
         &self,
         id: InvoiceId,
+        requested_by: Option<Arc<str>>,
         call: Option<Call>,
         trace: TraceParent,
     ) -> Result<Called<PaidOne>, sqlx::Error> {
-        let single = SingleCall { id, call, trace };
+        let single = SingleCall {
+            id,
+            requested_by,
+            call,
+            trace,
+        };
         match self.single_pay_batcher.submit(single.clone()).await {
             Ok(Grouping::Done(called)) => {
                 Ok(called.map(|(payment, waiter)| PaidOne::Requested(payment, waiter)))
@@ -126,8 +132,7 @@ impl Paying {
     async fn pay_alone(&self, single: SingleCall) -> Result<Called<PaidOne>, sqlx::Error> {
         let this = self.clone();
         finish(async move {
-            let SingleCall { id, call, trace } = single;
-            let called = retry_conflicts(|| this.pay_one_in_tx(id, call.as_ref(), trace.as_str())).await?;
+            let called = retry_conflicts(|| this.pay_one_in_tx(&single)).await?;
             Ok(match called {
                 Called::Ran(Ok(asked)) => Called::Ran(this.hand_over_one(asked).await),
                 Called::Ran(Err(Some(status))) => Called::Ran(PaidOne::NotPayable(status)),
@@ -143,10 +148,9 @@ impl Paying {
     /// The payment asked for, or the status that forbids it, or nothing where there is no such invoice.
     async fn pay_one_in_tx(
         &self,
-        id: InvoiceId,
-        call: Option<&Call>,
-        trace: &str,
+        single: &SingleCall,
     ) -> Result<Called<Result<Request, Option<invoice::Status>>>, sqlx::Error> {
+        let call = single.call.as_ref();
         let mut tx = self.store.begin().await?;
         if let Some(called) = check_in_tx(&mut tx, call).await? {
             // Not left to the drop: that would hold the key for a moment longer than the answer takes.
@@ -155,13 +159,14 @@ impl Paying {
         }
         let terms = PaymentParams {
             batch_id: None,
-            traceparent: Some(trace),
+            traceparent: Some(single.trace.as_str()),
+            requested_by: single.requested_by.as_deref(),
             lease: self.lease,
             most: 1,
         };
-        let asked = pay_in_tx(&mut tx, &Selection::These(vec![id.as_uuid()]), &terms).await?;
+        let asked = pay_in_tx(&mut tx, &Selection::These(vec![single.id.as_uuid()]), &terms).await?;
         let Some(request) = asked.requests.into_iter().next() else {
-            let status = status_in_tx(&mut tx, id).await?;
+            let status = status_in_tx(&mut tx, single.id).await?;
             tx.rollback().await?;
             // Unpaid by now: its payment was under way when we asked and has been declined since.
             let status = status.map(|status| match status {
@@ -192,6 +197,7 @@ impl Paying {
     pub async fn pay_many(
         &self,
         ids: Option<Vec<String>>,
+        requested_by: Option<Arc<str>>,
         call: Option<Call>,
         trace: TraceParent,
     ) -> Result<Called<PaidMany>, sqlx::Error> {
@@ -202,8 +208,15 @@ impl Paying {
                 _ => this.large.acquire().await.ok(),
             };
             let ids = ids.map(AskedIds::new);
-            let called =
-                retry_conflicts(|| this.pay_many_in_tx(ids.as_ref(), call.as_ref(), trace.as_str())).await?;
+            let called = retry_conflicts(|| {
+                this.pay_many_in_tx(
+                    ids.as_ref(),
+                    requested_by.as_deref(),
+                    call.as_ref(),
+                    trace.as_str(),
+                )
+            })
+            .await?;
             Ok(match called {
                 Called::Ran((asked, batch)) => Called::Ran(this.hand_over_many(asked, batch).await),
                 Called::Repeated(answer) => Called::Repeated(answer),
@@ -217,6 +230,7 @@ impl Paying {
     async fn pay_many_in_tx(
         &self,
         ids: Option<&AskedIds>,
+        requested_by: Option<&str>,
         call: Option<&Call>,
         trace: &str,
     ) -> Result<Called<(RequestedPayments, Batch)>, sqlx::Error> {
@@ -233,6 +247,7 @@ impl Paying {
         let terms = PaymentParams {
             batch_id: Some(id),
             traceparent: Some(trace),
+            requested_by,
             lease: self.lease,
             most: i64::try_from(ROWS_HANDED_OVER).unwrap_or(i64::MAX),
         };
@@ -242,7 +257,7 @@ impl Paying {
             None => "[]".to_owned(),
             Some(ids) => ids.skipped(skipped_in_tx(&mut tx, &ids.distinct, id).await?),
         };
-        insert_batch_in_tx(&mut tx, id, &asked, Some(trace), &skipped).await?;
+        insert_batch_in_tx(&mut tx, id, &asked, &terms, &skipped).await?;
         keep_in_tx(&mut tx, call, &Answer::Batch(id)).await?;
         fail_point!(BatchCommitting);
         tx.commit().await?;

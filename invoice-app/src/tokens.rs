@@ -121,6 +121,8 @@ pub enum Error {
 pub struct Caller {
     /// The token's name.
     pub name: Arc<str>,
+    /// The same, to be written down; nothing when nobody was asked who they are.
+    pub actor: Option<Arc<str>>,
     scopes: Arc<HashSet<Scope>>,
 }
 
@@ -130,6 +132,7 @@ impl Caller {
     pub fn anybody() -> Self {
         Self {
             name: "anybody".into(),
+            actor: None,
             scopes: Arc::new(Scope::ALL.into()),
         }
     }
@@ -180,6 +183,7 @@ impl Tokens {
         let valid = entry.expires_at.is_none_or(|end| now < end);
         valid.then(|| Caller {
             name: Arc::clone(&entry.name),
+            actor: Some(Arc::clone(&entry.name)),
             scopes: Arc::new(entry.scopes.clone()),
         })
     }

@@ -26,7 +26,7 @@ use crate::{
     store::{
         Store,
         idempotency::{claim_all_in_tx, keep_payments_in_tx},
-        paying::{pay_free_in_tx, requested_payment},
+        paying::{Single, pay_free_in_tx, requested_payment},
     },
     waiters::{Waiter, Waiters},
 };
@@ -43,6 +43,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(super) struct SingleCall {
     pub(super) id: InvoiceId,
+    pub(super) requested_by: Option<Arc<str>>,
     pub(super) call: Option<Call>,
     pub(super) trace: TraceParent,
 }
@@ -188,16 +189,17 @@ async fn check_keys_in_tx<T>(
 }
 
 /// The invoices of the calls that are to run. Of two for one invoice the first runs, and the other is told why not, alone.
-fn wanted<'a, T>(
-    calls: &'a [SingleCall],
-    checked: &Vec<Option<Called<T>>>,
-) -> Vec<(InvoiceId, &'a TraceParent)> {
+fn wanted<'a, T>(calls: &'a [SingleCall], checked: &Vec<Option<Called<T>>>) -> Vec<Single<'a>> {
     let mut seen = HashSet::new();
     calls
         .iter()
         .zip(checked)
         .filter(|(single, checked)| checked.is_none() && seen.insert(single.id))
-        .map(|(single, _)| (single.id, &single.trace))
+        .map(|(single, _)| Single {
+            id: single.id,
+            trace: &single.trace,
+            requested_by: single.requested_by.as_deref(),
+        })
         .collect()
 }
 

@@ -86,6 +86,7 @@ pub async fn idle_in_tx(connection: &mut PgConnection) -> Result<(), sqlx::Error
 pub async fn import_in_tx(
     connection: &mut PgConnection,
     import: Uuid,
+    created_by: Option<&str>,
     most_taken: i64,
 ) -> Result<Imported, sqlx::Error> {
     // Millions of lines are one statement.
@@ -99,8 +100,8 @@ pub async fn import_in_tx(
             .execute(&mut *connection)
             .await?;
     }
-    let mut imported = create_numbered(connection, import, most_taken).await?;
-    imported.created += create_unnumbered(connection, import).await?;
+    let mut imported = create_numbered(connection, import, created_by, most_taken).await?;
+    imported.created += create_unnumbered(connection, import, created_by).await?;
     sqlx::query!("delete from import_lines where import_id = $1", import)
         .execute(connection)
         .await?;
@@ -121,6 +122,7 @@ async fn count_lines(connection: &mut PgConnection, import: Uuid) -> Result<i64,
 async fn create_numbered(
     connection: &mut PgConnection,
     import: Uuid,
+    created_by: Option<&str>,
     most_taken: i64,
 ) -> Result<Imported, sqlx::Error> {
     let created = sqlx::query!(
@@ -130,14 +132,19 @@ async fn create_numbered(
                  where import_id = $1 and number is not null order by line
              ) l
          ), created as (
-             insert into invoices (id, number, amount_minor, currency, created_at, updated_at)
-             select id, number, amount_minor, currency, now(), now() from identified order by number, line
+             insert into invoices (id, number, amount_minor, currency, created_by, created_at, updated_at)
+             select id, number, amount_minor, currency, $2, now(), now() from identified order by number, line
              on conflict (number) do nothing
              returning id
+         ), changed as (
+             insert into invoice_changes (kind, at, ids)
+             select 'created', now(), array_agg(id)
+             from (select id, (row_number() over () - 1) / 1000 as part from created) c group by part
          )
          delete from import_lines d using identified i, created c
          where d.import_id = $1 and d.line = i.line and i.id = c.id",
-        import
+        import,
+        created_by
     )
     .execute(&mut *connection)
     .await?
@@ -158,7 +165,11 @@ async fn create_numbered(
 }
 
 /// Lines without a number get the next free ones, as many as are found at a time.
-async fn create_unnumbered(connection: &mut PgConnection, import: Uuid) -> Result<i64, sqlx::Error> {
+async fn create_unnumbered(
+    connection: &mut PgConnection,
+    import: Uuid,
+    created_by: Option<&str>,
+) -> Result<i64, sqlx::Error> {
     let mut created = 0;
     let mut window = 0;
     loop {
@@ -174,7 +185,7 @@ async fn create_unnumbered(connection: &mut PgConnection, import: Uuid) -> Resul
         numbers::lock_in_tx(connection).await?;
         let from = numbers::last_in_tx(connection).await?;
         window = (window * 4).max(missing + 1024).min(1 << 22);
-        created += create_unnumbered_from(connection, import, from, window).await?;
+        created += create_unnumbered_from(connection, import, created_by, from, window).await?;
     }
 }
 
@@ -182,6 +193,7 @@ async fn create_unnumbered(connection: &mut PgConnection, import: Uuid) -> Resul
 async fn create_unnumbered_from(
     connection: &mut PgConnection,
     import: Uuid,
+    created_by: Option<&str>,
     from: i64,
     window: i64,
 ) -> Result<i64, sqlx::Error> {
@@ -204,10 +216,14 @@ async fn create_unnumbered_from(
                    from lines l join free f using (place), moved order by l.line
                ) p
            ), created as (
-               insert into invoices (id, number, amount_minor, currency, created_at, updated_at)
-               select id, number, amount_minor, currency, now(), now() from identified order by number
+               insert into invoices (id, number, amount_minor, currency, created_by, created_at, updated_at)
+               select id, number, amount_minor, currency, $4, now(), now() from identified order by number
                on conflict (number) do nothing
                returning id
+           ), changed as (
+               insert into invoice_changes (kind, at, ids)
+               select 'created', now(), array_agg(id)
+               from (select id, (row_number() over () - 1) / 1000 as part from created) c group by part
            ), done as (
                delete from import_lines d using identified i, created c
                where d.import_id = $1 and d.line = i.line and i.id = c.id
@@ -216,7 +232,8 @@ async fn create_unnumbered_from(
            select count(*) as "count!" from done"#,
         import,
         from,
-        window
+        window,
+        created_by
     )
     .fetch_one(connection)
     .await

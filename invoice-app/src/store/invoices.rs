@@ -182,18 +182,24 @@ impl Store {
     }
 
     /// Makes an unpaid invoice void.
-    pub async fn void_invoice(&self, id: InvoiceId) -> Result<Voided, sqlx::Error> {
+    pub async fn void_invoice(&self, id: InvoiceId, voided_by: Option<&str>) -> Result<Voided, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         fail_point!(InvoiceVoiding);
         let voided = sqlx::query_scalar!(
             // The list of the unpaid first, like everybody: two that wait for each other in turn would never end.
             "with unlisted as (
                  delete from unpaid_invoices where invoice_id = $1 returning invoice_id
+             ), voided as (
+                 update invoices
+                 set status = 'void', voided_by = $2, voided_at = clock_timestamp(), updated_at = clock_timestamp()
+                 where id = $1 and status = 'unpaid' and (select count(*) from unlisted) >= 0
+                 returning id, updated_at
+             ), changed as (
+                 insert into invoice_changes (kind, at, ids) select 'voided', updated_at, array[id] from voided
              )
-             update invoices set status = 'void', voided_at = clock_timestamp(), updated_at = clock_timestamp()
-             where id = $1 and status = 'unpaid' and (select count(*) from unlisted) >= 0
-             returning id",
-            id.as_uuid()
+             select id from voided",
+            id.as_uuid(),
+            voided_by
         )
         .fetch_optional(&mut *connection)
         .await?;
@@ -232,14 +238,21 @@ pub async fn create_in_tx(
     id: InvoiceId,
     number: &str,
     amount: Money,
+    created_by: Option<&str>,
 ) -> Result<Option<Invoice>, sqlx::Error> {
     let created_at = sqlx::query_scalar!(
-        "insert into invoices (id, number, amount_minor, currency, created_at, updated_at)
-         values ($1, $2, $3, $4, now(), now()) on conflict (number) do nothing returning created_at",
+        "with created as (
+             insert into invoices (id, number, amount_minor, currency, created_by, created_at, updated_at)
+             values ($1, $2, $3, $4, $5, now(), now()) on conflict (number) do nothing returning id, created_at
+         ), changed as (
+             insert into invoice_changes (kind, at, ids) select 'created', created_at, array[id] from created
+         )
+         select created_at from created",
         id.as_uuid(),
         number,
         amount.minor_units(),
-        amount.currency().code()
+        amount.currency().code(),
+        created_by
     )
     .fetch_optional(connection)
     .await?;

@@ -29,6 +29,8 @@ pub struct PaymentParams<'a> {
     pub batch_id: Option<BatchId>,
     /// The call's trace.
     pub traceparent: Option<&'a str>,
+    /// Who called.
+    pub requested_by: Option<&'a str>,
     /// How long the rows are leased to this process, besides one second for every thousand of them.
     pub lease: Duration,
     /// Up to this many are handed back; of more than this, only the first.
@@ -78,11 +80,17 @@ macro_rules! pay {
                    returning i.last_payment_id as payment_id, i.id, i.number, i.amount_minor, i.currency,
                              i.attempts as attempt
                ), asked as (
-                   insert into payments (id, invoice_id, batch_id, attempt, traceparent, created_at,
+                   insert into payments (id, invoice_id, batch_id, attempt, traceparent, requested_by, created_at,
                                          sends, last_sent_at, next_send_at)
-                   select m.payment_id, m.id, $1::uuid, m.attempt, case when $1::uuid is null then $2 end, l.now,
-                          1, l.now, l.now + l.length
+                   select m.payment_id, m.id, $1::uuid, m.attempt, case when $1::uuid is null then $2 end,
+                          case when $1::uuid is null then $5 end, l.now, 1, l.now, l.now + l.length
                    from moved m, lease l
+               ), changed as (
+                   insert into invoice_changes (kind, at, ids)
+                   select 'pending', min(c.now), array_agg(c.payment_id)
+                   from (select m.payment_id, l.now, (row_number() over () - 1) / 1000 as part
+                         from moved m, lease l) c
+                   group by c.part
                )
                select m.payment_id as "payment_id!", m.id as "id!", m.number as "number!",
                       m.amount_minor as "amount_minor!", m.currency as "currency!", m.attempt as "attempt!",
@@ -91,7 +99,8 @@ macro_rules! pay {
             $terms.batch_id.map(BatchId::as_uuid) as Option<Uuid>,
             $terms.traceparent,
             $terms.lease.as_secs_f64(),
-            $terms.most
+            $terms.most,
+            $terms.requested_by
             $(, $ids)?
         )
     };
@@ -111,7 +120,7 @@ pub async fn pay_in_tx(
         }
         Selection::These(ids) => {
             pay!(
-                "delete from unpaid_invoices where invoice_id = any($5) returning invoice_id as id",
+                "delete from unpaid_invoices where invoice_id = any($6) returning invoice_id as id",
                 terms,
                 ids
             )
@@ -137,42 +146,62 @@ pub async fn pay_in_tx(
     })
 }
 
-/// Makes a payment for each of these invoices, given with the trace of its call, that is unpaid and that nobody else is about
-/// to pay or to void. Waits for nobody: what becomes of the others is found out by asking for them alone. No invoice may be
-/// given twice. Does not commit.
+/// Which invoice a call pays that pays one.
+#[derive(Clone, Copy, Debug)]
+pub struct Single<'a> {
+    /// The invoice.
+    pub id: InvoiceId,
+    /// The call's trace.
+    pub trace: &'a TraceParent,
+    /// Who called.
+    pub requested_by: Option<&'a str>,
+}
+
+/// Makes a payment for each of these invoices that is unpaid and that nobody else is about to pay or to void. Waits for
+/// nobody: what becomes of the others is found out by asking for them alone. No invoice may be given twice. Does not commit.
 pub async fn pay_free_in_tx(
     connection: &mut PgConnection,
-    invoices: &[(InvoiceId, &TraceParent)],
+    invoices: &[Single<'_>],
     lease: Duration,
 ) -> Result<Vec<Request>, sqlx::Error> {
-    let (ids, traces): (Vec<Uuid>, Vec<String>) = invoices
+    let ids: Vec<Uuid> = invoices.iter().map(|single| single.id.as_uuid()).collect();
+    let traces: Vec<String> = invoices
         .iter()
-        .map(|(id, trace)| (id.as_uuid(), trace.as_str().to_owned()))
-        .unzip();
+        .map(|single| single.trace.as_str().to_owned())
+        .collect();
+    let callers: Vec<Option<String>> = invoices
+        .iter()
+        .map(|single| single.requested_by.map(str::to_owned))
+        .collect();
     sqlx::query_as!(
         outbox::Row,
         // `(select $1)` hides from the planner how many there are. It would else prefer a plan made for just these, each
         // time, and making it takes longer than the rest.
         r#"with free as (
-               select u.invoice_id, c.traceparent
-               from unnest((select $1::uuid[]), (select $2::text[])) c (id, traceparent)
+               select u.invoice_id, c.traceparent, c.requested_by
+               from unnest((select $1::uuid[]), (select $2::text[]), (select $4::text[]))
+                   c (id, traceparent, requested_by)
                join unpaid_invoices u on u.invoice_id = c.id
                join invoices i on i.id = u.invoice_id
                order by u.invoice_id for update of u, i skip locked
            ), taken as (
                delete from unpaid_invoices u using free f where u.invoice_id = f.invoice_id
-               returning u.invoice_id, f.traceparent
+               returning u.invoice_id, f.traceparent, f.requested_by
            ), moved as (
                update invoices i
                set status = 'pending', attempts = i.attempts + 1, last_payment_id = payment_id(i.id, i.attempts + 1),
                    updated_at = clock_timestamp()
                from taken t where i.id = t.invoice_id and i.status = 'unpaid' and i.attempts < 65535
                returning i.last_payment_id as payment_id, i.id, i.number, i.amount_minor, i.currency,
-                         i.attempts as attempt, i.updated_at as now, t.traceparent
+                         i.attempts as attempt, i.updated_at as now, t.traceparent, t.requested_by
            ), asked as (
-               insert into payments (id, invoice_id, attempt, traceparent, created_at,
+               insert into payments (id, invoice_id, attempt, traceparent, requested_by, created_at,
                                      sends, last_sent_at, next_send_at)
-               select payment_id, id, attempt, traceparent, now, 1, now, now + make_interval(secs => $3) from moved
+               select payment_id, id, attempt, traceparent, requested_by, now, 1, now, now + make_interval(secs => $3)
+               from moved
+           ), changed as (
+               insert into invoice_changes (kind, at, ids)
+               select 'pending', max(now), array_agg(payment_id) from moved having count(*) > 0
            )
            select payment_id as "payment_id!", id as "invoice_id!", number as "number!",
                   amount_minor as "amount_minor!", currency as "currency!", attempt as "attempt!", 1 as "sends!",
@@ -180,7 +209,8 @@ pub async fn pay_free_in_tx(
            from moved"#,
         &ids,
         &traces,
-        lease.as_secs_f64()
+        lease.as_secs_f64(),
+        &callers as &[Option<String>]
     )
     .fetch_all(connection)
     .await
@@ -227,14 +257,15 @@ pub async fn insert_batch_in_tx(
     connection: &mut PgConnection,
     batch: BatchId,
     asked: &RequestedPayments,
-    traceparent: Option<&str>,
+    terms: &PaymentParams<'_>,
     skipped: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
-        "insert into payment_batches (id, requested, traceparent, skipped) values ($1, $2, $3, $4)",
+        "insert into payment_batches (id, requested, traceparent, requested_by, skipped) values ($1, $2, $3, $4, $5)",
         batch.as_uuid(),
         asked.total,
-        traceparent,
+        terms.traceparent,
+        terms.requested_by,
         skipped
     )
     .execute(connection)

@@ -75,7 +75,7 @@ impl Store {
                    update invoices i
                    set status = case s.status when 'succeeded' then 'paid' else 'unpaid' end,
                        paid_at = case s.status when 'succeeded' then s.settled_at end,
-                       updated_at = clock_timestamp()
+                       updated_at = statement_timestamp()
                    from settled s
                    where i.id = s.invoice_id and i.last_payment_id = s.id
                ), counted as (
@@ -84,6 +84,12 @@ impl Store {
                                 count(*) filter (where status = 'declined') as declined
                          from settled where batch_id is not null group by batch_id order by batch_id) n
                    where b.id = n.batch_id
+               ), changed as (
+                   insert into invoice_changes (kind, at, ids)
+                   select case s.status when 'succeeded' then 'paid' else 'declined' end, statement_timestamp(),
+                          array_agg(s.id)
+                   from (select id, status, (row_number() over () - 1) / 1000 as part from settled) s
+                   group by s.status, s.part
                )
                select id, invoice_id, batch_id,
                       (extract(epoch from clock_timestamp() - last_sent_at) * 1000)::float8 as since_send_ms

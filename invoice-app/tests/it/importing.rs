@@ -161,7 +161,7 @@ async fn two_imports_of_the_same_numbers_in_opposite_orders_create_each_once() {
 #[tokio::test]
 async fn lines_that_a_crashing_database_forgot_fail_the_whole_import() {
     let app = App::start().await;
-    let mut import = Import::init(&app.store, None).await.unwrap().unwrap();
+    let mut import = Import::init(&app.store, None, None).await.unwrap().unwrap();
     let mut take = async |count| {
         for _ in 0..count {
             let amount = Money::parse("12.15", "EUR").unwrap();

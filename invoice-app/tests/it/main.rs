@@ -13,6 +13,7 @@ mod bodies;
 mod concurrency;
 mod endpoints;
 mod harness;
+mod history;
 mod hostile;
 mod idempotency;
 mod importing;

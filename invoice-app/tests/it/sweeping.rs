@@ -272,12 +272,12 @@ async fn a_single_call_does_not_wait_for_the_end_of_a_large_one() {
     };
     ids(1, 2500).await;
     let trace = TraceParent::generate;
-    replica.paying.pay_many(None, None, trace()).await.unwrap();
+    replica.paying.pay_many(None, None, None, trace()).await.unwrap();
     let single = ids(2501, 2501).await;
     replica.sender.step(None).await;
     replica
         .paying
-        .pay_one(single[0].into(), None, trace())
+        .pay_one(single[0].into(), None, None, trace())
         .await
         .unwrap();
     replica.sender.step(None).await;

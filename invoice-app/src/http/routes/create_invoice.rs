@@ -23,7 +23,8 @@ pub async fn create_invoice(
     let new = Fields::parse(&read.body)?
         .into_invoice()
         .map_err(Error::Invalid)?;
-    match creating::create(&api.store, &new, read.call.as_ref(), answer).await? {
+    let actor = caller.actor.as_deref();
+    match creating::create(&api.store, &new, actor, read.call.as_ref(), answer).await? {
         Called::Ran(Created::Invoice(invoice)) => Ok(stored(answer(&invoice), false)),
         Called::Ran(Created::NumberTaken(number)) => Err(Error::NumberTaken(number)),
         Called::Repeated(answer) => Ok(stored(answer, true)),

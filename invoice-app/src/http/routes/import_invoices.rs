@@ -55,7 +55,7 @@ pub async fn import_invoices(
     }
     let mut fingerprint = post.fingerprint();
     let mut incoming = post.incoming(api.limits.import_bytes, &api)?;
-    let Some(mut import) = Import::init(&api.store, key).await? else {
+    let Some(mut import) = Import::init(&api.store, caller.actor, key).await? else {
         return Err(Error::KeyInUse);
     };
     take_lines(&mut import, &mut incoming, &mut fingerprint).await?;

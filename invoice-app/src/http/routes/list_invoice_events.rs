@@ -1,4 +1,4 @@
-//! `GET /invoices/{id}/events`: what happened to one invoice, oldest first.
+//! `GET /invoices/{id}/events`: what happened to one invoice, oldest first, and who asked for it.
 
 use std::sync::Arc;
 
@@ -6,30 +6,32 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
-use payment_contract::{InvoiceId, PaymentId};
+use payment_contract::{BatchId, InvoiceId, PaymentId};
 use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
 use crate::http::{Api, Error, access::Reader, call::path_id};
 use crate::{
-    invoice::{Invoice, Status},
-    payment::{self, Payment},
+    event::Kind,
+    payment::Status,
+    store::history::{Attempt, History},
 };
 
 /// What happened to an invoice.
 #[derive(Debug, Serialize)]
-pub struct History {
+pub struct HistoryView {
     events: Vec<HistoryEvent>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Serialize)]
 struct HistoryEvent {
     r#type: &'static str,
     #[serde(with = "rfc3339")]
     time: OffsetDateTime,
-    /// Who asked for it. Always null: it is not kept.
+    /// The name of the token that asked for it. Null where there was none, and for what the provider did.
     actor: Option<String>,
     payment_id: Option<PaymentId>,
+    batch_id: Option<BatchId>,
     reason: Option<String>,
 }
 
@@ -38,54 +40,60 @@ pub async fn list_invoice_events(
     State(api): State<Arc<Api>>,
     _: Reader,
     path: Result<Path<String>, PathRejection>,
-) -> Result<Json<History>, Error> {
+) -> Result<Json<HistoryView>, Error> {
     let id = path_id(path)?;
     let Ok(parsed) = id.parse::<InvoiceId>() else {
         return Err(Error::NoInvoice(id));
     };
-    let invoice = api.store.invoice(parsed).await?.ok_or(Error::NoInvoice(id))?;
-    let payments = match invoice.last_payment {
-        None => Vec::new(),
-        Some(_) => api.store.payments_of(parsed).await?,
-    };
-    Ok(Json(History {
-        events: history(&invoice, payments),
-    }))
+    let history = api.store.history(parsed).await?.ok_or(Error::NoInvoice(id))?;
+    Ok(Json(history.into()))
 }
 
 /// In the order in which it must have happened. Not by the times: an outcome has the provider's clock.
-fn history(invoice: &Invoice, payments: Vec<Payment>) -> Vec<HistoryEvent> {
-    let mut events = vec![event("invoice.created", invoice.created_at, None, None)];
-    for payment in payments {
-        let id = Some(payment.id);
-        events.push(event("invoice.pending", payment.created_at, id, None));
-        let outcome = match payment.status {
-            payment::Status::Requested => None,
-            payment::Status::Succeeded => Some("invoice.paid"),
-            payment::Status::Declined => Some("invoice.declined"),
-        };
-        if let Some((outcome, settled_at)) = outcome.zip(payment.settled_at) {
-            events.push(event(outcome, settled_at, id, payment.reason));
+impl From<History> for HistoryView {
+    fn from(history: History) -> Self {
+        let created = of_invoice(Kind::Created, history.created_at, history.created_by);
+        // Nothing happens to an invoice after that.
+        let voided = history
+            .voided_at
+            .map(|at| of_invoice(Kind::Voided, at, history.voided_by));
+        let events = std::iter::once(created)
+            .chain(history.attempts.into_iter().flat_map(of_attempt))
+            .chain(voided);
+        Self {
+            events: events.collect(),
         }
     }
-    if invoice.status == Status::Void {
-        // Nothing happens to an invoice after that.
-        events.push(event("invoice.voided", invoice.updated_at, None, None));
-    }
-    events
 }
 
-const fn event(
-    r#type: &'static str,
-    time: OffsetDateTime,
-    payment_id: Option<PaymentId>,
-    reason: Option<String>,
-) -> HistoryEvent {
+fn of_invoice(kind: Kind, time: OffsetDateTime, actor: Option<String>) -> HistoryEvent {
     HistoryEvent {
-        r#type,
+        r#type: kind.as_str(),
         time,
-        actor: None,
-        payment_id,
-        reason,
+        actor,
+        payment_id: None,
+        batch_id: None,
+        reason: None,
     }
+}
+
+fn of_attempt(attempt: Attempt) -> impl Iterator<Item = HistoryEvent> {
+    let event = |kind: Kind, time, actor, reason| HistoryEvent {
+        r#type: kind.as_str(),
+        time,
+        actor,
+        payment_id: Some(attempt.payment_id),
+        batch_id: attempt.batch_id,
+        reason,
+    };
+    let requested = event(Kind::Pending, attempt.requested_at, attempt.requested_by, None);
+    let outcome = match attempt.status {
+        Status::Requested => None,
+        Status::Succeeded => Some(Kind::Paid),
+        Status::Declined => Some(Kind::Declined),
+    };
+    let settled = outcome
+        .zip(attempt.settled_at)
+        .map(|(kind, at)| event(kind, at, None, attempt.reason));
+    std::iter::once(requested).chain(settled)
 }

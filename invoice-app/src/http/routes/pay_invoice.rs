@@ -43,7 +43,7 @@ pub async fn pay_invoice(
     let Ok(parsed) = id.parse::<InvoiceId>() else {
         return Err(Error::NoInvoice(id));
     };
-    let (payment, waiter, repeated) = match api.paying.pay_one(parsed, call, trace).await? {
+    let (payment, waiter, repeated) = match api.paying.pay_one(parsed, caller.actor, call, trace).await? {
         Called::Ran(PaidOne::Requested(payment, waiter)) => (payment, waiter, false),
         Called::Ran(PaidOne::NotPayable(status)) => return Err(Error::NotPayable(status)),
         Called::Ran(PaidOne::Unknown) => return Err(Error::NoInvoice(id)),

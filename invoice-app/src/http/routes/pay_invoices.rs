@@ -44,7 +44,7 @@ pub async fn pay_invoices(
     }
     let ids = ids(&body)?;
     drop(body);
-    let (batch, waiter, repeated) = match api.paying.pay_many(ids, call, trace).await? {
+    let (batch, waiter, repeated) = match api.paying.pay_many(ids, caller.actor, call, trace).await? {
         Called::Ran(paid) => (paid.batch, paid.waiter, false),
         Called::Repeated(answer) => repeat(&api, answer).await?,
         Called::InUse => return Err(Error::KeyInUse),

@@ -29,7 +29,7 @@ pub async fn void_invoice(
     let Ok(parsed) = id.parse::<InvoiceId>() else {
         return Err(Error::NoInvoice(id));
     };
-    match api.store.void_invoice(parsed).await? {
+    match api.store.void_invoice(parsed, caller.actor.as_deref()).await? {
         Voided::Void(invoice) => Ok(Json(invoice.into())),
         Voided::Refused(status) => Err(Error::NotVoidable(status)),
         Voided::Unknown => Err(Error::NoInvoice(id)),

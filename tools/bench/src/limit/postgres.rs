@@ -139,13 +139,14 @@ impl Stores {
         let terms = PaymentParams {
             batch_id: Some(batch),
             traceparent: Some(trace.as_str()),
+            requested_by: None,
             lease: LEASE,
             most: 1,
         };
         let mut tx = self.invoices.begin().await?;
         allow_time_in_tx(&mut tx).await?;
         let asked = pay_in_tx(&mut tx, &Selection::AllUnpaid, &terms).await?;
-        insert_batch_in_tx(&mut tx, batch, &asked, Some(trace.as_str()), "[]").await?;
+        insert_batch_in_tx(&mut tx, batch, &asked, &terms, "[]").await?;
         tx.commit().await?;
         if asked.total == 0 {
             return Err(Error::new("nothing was unpaid"));
