@@ -4,7 +4,7 @@ use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
 
 use jetstream::{
     connection::Connection,
-    delivery::{self, Decision, Origin},
+    delivery,
     provisioning::{self, StreamProvisioner},
     publish::Publisher,
 };
@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// This service's name: to Postgres, and to NATS, where it decides the inbox.
-const NAME: &str = "invoice-app";
+pub(crate) const NAME: &str = "invoice-app";
 /// Outcomes in hand at once: two full batches being settled, and two being pulled.
 const SLOTS: usize = 2000;
 /// Outcomes settled by one statement. More would hold rows for longer without being faster.
@@ -323,33 +323,7 @@ pub async fn migrate(config: &Config) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `dead-letters`: an operator looks at them, and replays or discards them.
-pub async fn dead_letters(
-    config: &Config,
-    command: service::dead_letters::Command,
-) -> Result<ExitCode, Error> {
-    let pool = database::pool(&config.database, NAME)?;
-    let outcomes = Arc::new(PaymentOutcomes::new(
-        Store::new(pool.clone()),
-        Waiters::default(),
-        None,
-    ));
-    service::dead_letters::run(&pool, command, async |origin| replay(&outcomes, origin).await).await?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Handles a dead letter as the consumer would.
-pub async fn replay(outcomes: &Arc<PaymentOutcomes>, origin: Origin) -> Result<(), String> {
-    match delivery::handle_one(outcomes, origin).await {
-        Decision::Done => Ok(()),
-        Decision::Retry(_) => Err("the database is not available; try again later".to_owned()),
-        Decision::Reject(why) => Err(why),
-    }
-}
-
 /// Logs what ended the process, once, with its whole chain.
-#[must_use]
-pub fn report(error: &Error) -> ExitCode {
+pub fn log_end(error: &Error) {
     error!(error = chain(error.as_ref()), "invoice-app ended");
-    ExitCode::FAILURE
 }

@@ -7,12 +7,15 @@ use std::{
 
 use futures_util::StreamExt as _;
 use jetstream::connection::Connection;
-use payment_contract::{BatchId, PaymentId, subjects};
+use payment_contract::PaymentId;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::batch_id::BatchId;
 use crate::waiters::Waiters;
 
+/// Where replicas tell each other.
+pub const SUBJECT: &str = "invoice.v1.changed";
 /// Ids in one hint: keeps it far below the server's largest message.
 const HINT_IDS: usize = 500;
 /// A hint waits this long at most for room in the connection's queue: settling waits behind it, and a poll is never far.
@@ -106,9 +109,7 @@ pub async fn hint(connection: &Connection, changed: &Changed) {
         let Ok(body) = serde_json::to_vec(&part) else {
             return;
         };
-        let sending = connection
-            .client()
-            .publish(subjects::INVOICE_CHANGED, body.into());
+        let sending = connection.client().publish(SUBJECT, body.into());
         if !matches!(tokio::time::timeout(HINT_LIMIT, sending).await, Ok(Ok(()))) {
             return;
         }
@@ -120,7 +121,7 @@ pub async fn listen(waiters: Waiters, connection: Connection, stop: Cancellation
     while !stop.is_cancelled() {
         let subscribed = tokio::select! {
             () = stop.cancelled() => return,
-            subscribed = connection.client().subscribe(subjects::INVOICE_CHANGED) => subscribed,
+            subscribed = connection.client().subscribe(SUBJECT) => subscribed,
         };
         if let Ok(mut hints) = subscribed {
             while let Some(Some(hint)) = stop.run_until_cancelled(hints.next()).await {

@@ -1,7 +1,9 @@
 //! Idempotency-Key: what identifies a call, and what a repeat of it is answered.
 
 use axum::http::{HeaderMap, HeaderValue};
-use payment_contract::{BatchId, PaymentId};
+use payment_contract::PaymentId;
+
+use crate::batch_id::BatchId;
 use sha2::{Digest, Sha256};
 
 /// The longest key.

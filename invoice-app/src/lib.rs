@@ -2,7 +2,9 @@
 //! `paying`, `store/paying`, `sender`, `payment_outcomes`, `store/settling`.
 
 pub mod app;
+pub mod batch_id;
 pub mod change_events;
+pub mod commands;
 pub mod config;
 pub mod creating;
 pub mod event;

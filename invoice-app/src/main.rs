@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use invoice_app::{
     app,
+    commands::{dead_letters, token},
     config::Config,
-    tokens::{self, Scope},
 };
 use service::{cli, config, telemetry};
 
@@ -33,17 +33,7 @@ enum Command {
     #[command(subcommand)]
     DeadLetters(service::dead_letters::Command),
     /// Makes a token: prints it once, and the entry that lets it in. Needs no configuration.
-    Token {
-        /// Whose it is: letters, digits, `.`, `_` and `-`.
-        #[arg(long, value_parser = tokens::parse_name)]
-        name: String,
-        /// What it allows, separated by commas: invoices:read, invoices:write, invoices:pay.
-        #[arg(long, value_delimiter = ',', required = true)]
-        scopes: Vec<Scope>,
-        /// The tokens file the entry is added to. Without it, the entry is printed to standard error.
-        #[arg(long)]
-        file: Option<PathBuf>,
-    },
+    Token(token::Args),
 }
 
 // One thread: it waits for others most of the time, and threads that wake each other cost more than they do. More
@@ -54,36 +44,34 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    if let Command::Token { name, scopes, file } = &cli.command {
-        return token(name, scopes, file.as_deref());
+    if let Command::Token(args) = &cli.command {
+        return token::run(args);
     }
-    let settings = match (Config::load(cli.config.as_deref()), &cli.command) {
+    let loaded = Config::load(cli.config.as_deref());
+    let settings = match (loaded, &cli.command) {
         (Ok(settings), Command::CheckConfig) => return config::report(Ok(()), &settings.effective),
         (Ok(settings), _) => settings,
         (Err(mistakes), _) => return config::refuse(&mistakes),
     };
-    telemetry::init_logs(settings.common.log_format, &settings.common.log_filter);
     telemetry::install_crypto();
-    let ended = match cli.command {
-        Command::Serve => app::serve(settings).await,
-        Command::Migrate => app::migrate(&settings).await,
-        Command::DeadLetters(command) => app::dead_letters(&settings, command).await,
-        Command::CheckConfig | Command::Token { .. } => Ok(ExitCode::SUCCESS),
-    };
-    ended.unwrap_or_else(|error| app::report(&error))
+    Box::pin(run(settings, cli.command)).await
 }
 
-/// The token alone goes to standard output, so that it can be piped to where it is kept.
-fn token(name: &str, scopes: &[Scope], file: Option<&std::path::Path>) -> ExitCode {
-    let (token, entry) = tokens::generate(name, scopes);
-    match file.map(|file| tokens::add(file, &entry)) {
-        None => eprintln!("add this to the tokens file:\n\n{entry}"),
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
-            eprintln!("{}", telemetry::chain(&error));
-            return ExitCode::FAILURE;
+async fn run(settings: Config, command: Command) -> ExitCode {
+    let (format, filter) = (settings.common.log_format, settings.common.log_filter.clone());
+    let ended = match command {
+        Command::Serve => {
+            telemetry::init_logs(format, &filter);
+            app::serve(settings).await.inspect_err(app::log_end)
         }
-    }
-    println!("{token}");
-    ExitCode::SUCCESS
+        Command::Migrate => {
+            telemetry::init_logs(format, &filter);
+            app::migrate(&settings).await.inspect_err(app::log_end)
+        }
+        Command::CheckConfig | Command::Token(_) => Ok(ExitCode::SUCCESS),
+        Command::DeadLetters(command) => {
+            cli::for_people(Box::pin(dead_letters::run(&settings, command))).await
+        }
+    };
+    ended.unwrap_or(ExitCode::FAILURE)
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use payment_contract::{BatchId, InvoiceId, PaymentId, trace::TraceParent};
+use payment_contract::{InvoiceId, PaymentId, trace::TraceParent};
 use service::{
     batcher::{BatchPanicked, Batcher},
     database::retry_conflicts,
@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
 use crate::{
+    batch_id::BatchId,
     idempotency::{Answer, Call, Called},
     invoice, metrics,
     payment::{Batch, Payment, Request, Status},

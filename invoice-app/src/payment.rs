@@ -2,11 +2,13 @@
 
 use jetstream::publish::Outgoing;
 use payment_contract::{
-    BatchId, Currency, InvoiceId, Money, PaymentId,
+    Currency, InvoiceId, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
     money,
     trace::TraceParent,
 };
+
+use crate::batch_id::BatchId;
 use time::OffsetDateTime;
 
 /// `requested → succeeded | declined`, once.

@@ -4,12 +4,13 @@
 use std::collections::VecDeque;
 
 use jetstream::publish::Publisher;
-use payment_contract::{BatchId, PaymentId};
+use payment_contract::PaymentId;
 use service::fail_point;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
+use crate::batch_id::BatchId;
 use crate::{metrics, payment::Request, store::Store};
 
 /// Calls whose requests wait to be sent, at most; more fall to the sweep.

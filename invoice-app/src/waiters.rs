@@ -6,10 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use payment_contract::{BatchId, PaymentId, messages::PaymentOutcomeV1};
+use payment_contract::{PaymentId, messages::PaymentOutcomeV1};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::batch_id::BatchId;
 use crate::change_events::Changed;
 
 /// Who waits for what. Cheap to clone.

@@ -8,11 +8,7 @@ use payment_provider::{
     commands::{dead_letters, ledger},
     config::Config,
 };
-use service::{
-    cli,
-    config::{self, LogFormat},
-    telemetry,
-};
+use service::{cli, config, telemetry};
 
 /// Owns payments: takes pay requests from NATS, pays them through a bank, and answers with outcomes.
 #[derive(Parser)]
@@ -71,18 +67,10 @@ async fn run(settings: Config, command: Command) -> ExitCode {
             app::migrate(&settings).await.inspect_err(app::log_end)
         }
         Command::CheckConfig => Ok(ExitCode::SUCCESS),
-        Command::Ledger(command) => for_people(Box::pin(ledger::run(&settings, command))).await,
-        Command::DeadLetters(command) => for_people(Box::pin(dead_letters::run(&settings, command))).await,
+        Command::Ledger(command) => cli::for_people(Box::pin(ledger::run(&settings, command))).await,
+        Command::DeadLetters(command) => {
+            cli::for_people(Box::pin(dead_letters::run(&settings, command))).await
+        }
     };
     ended.unwrap_or(ExitCode::FAILURE)
-}
-
-/// Operators read answers, not logs: only what is worth a warning is logged beside them.
-async fn for_people(
-    command: impl Future<Output = Result<ExitCode, app::Error>>,
-) -> Result<ExitCode, app::Error> {
-    telemetry::init_logs(LogFormat::Text, "warn");
-    command
-        .await
-        .inspect_err(|error| eprintln!("error: {}", telemetry::chain(error.as_ref())))
 }

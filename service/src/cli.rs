@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::shutdown::EXIT_CONFIG;
+use crate::{
+    config::LogFormat,
+    shutdown::EXIT_CONFIG,
+    telemetry::{chain, init_logs},
+};
 
 /// The command line, or the code to end with: 64 for a mistake, 0 after `--help` and `--version`. What clap has to say is
 /// printed.
@@ -19,4 +23,15 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
         let _ = error.print();
         code
     })
+}
+
+/// What can end a command.
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs an operator's command. They read answers, not logs: only what is worth a warning is logged beside them.
+pub async fn for_people(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+    init_logs(LogFormat::Text, "warn");
+    command
+        .await
+        .inspect_err(|error| eprintln!("error: {}", chain(error.as_ref())))
 }

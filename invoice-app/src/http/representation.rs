@@ -1,11 +1,12 @@
 //! What invoices, payments and batches look like in answers.
 
-use payment_contract::{BatchId, InvoiceId, Money, PaymentId};
+use payment_contract::{InvoiceId, Money, PaymentId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use time::{OffsetDateTime, serde::rfc3339};
 
 use crate::{
+    batch_id::BatchId,
     invoice::Invoice,
     payment::{Batch, Payment},
 };

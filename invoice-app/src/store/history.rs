@@ -1,6 +1,8 @@
 //! What is kept of one invoice's past: who did what, and when.
 
-use payment_contract::{BatchId, InvoiceId, PaymentId};
+use payment_contract::{InvoiceId, PaymentId};
+
+use crate::batch_id::BatchId;
 use time::OffsetDateTime;
 
 use super::Store;

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use payment_contract::{BatchId, PaymentId};
+use payment_contract::PaymentId;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Store;
+use crate::batch_id::BatchId;
 use crate::idempotency::{Answer, Call, Called, Claim, Key};
 
 /// How long a key is kept, in hours. A client that tries again later than this is a new call.

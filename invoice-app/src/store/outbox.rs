@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use payment_contract::{BatchId, PaymentId};
+use payment_contract::PaymentId;
 use service::fail_point;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Store;
+use crate::batch_id::BatchId;
 use crate::payment::Request;
 
 /// No request waits longer than this to be sent again, in seconds.

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use payment_contract::{BatchId, InvoiceId, PaymentId, trace::TraceParent};
+use payment_contract::{InvoiceId, PaymentId, trace::TraceParent};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::outbox;
 use crate::{
+    batch_id::BatchId,
     invoice,
     payment::{Request, Skipped},
 };

@@ -1,10 +1,11 @@
 //! Statements that look at payments and batches.
 
-use payment_contract::{BatchId, InvoiceId, PaymentId};
+use payment_contract::{InvoiceId, PaymentId};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Store;
+use crate::batch_id::BatchId;
 use crate::payment::{Batch, Payment, Status};
 
 struct Row {

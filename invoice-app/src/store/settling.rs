@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use payment_contract::{BatchId, PaymentId, messages::PaymentOutcomeV1};
+use payment_contract::{PaymentId, messages::PaymentOutcomeV1};
 use uuid::Uuid;
 
 use super::Store;
+use crate::batch_id::BatchId;
 use crate::payment::{Former, Settlement, Status, settle};
 
 /// A payment that an outcome named, as it was found.

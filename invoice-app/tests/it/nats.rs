@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use invoice_app::change_events::Changed;
-use payment_contract::{messages::OutcomeStatus, subjects};
+use payment_contract::messages::OutcomeStatus;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -169,7 +169,7 @@ async fn a_dead_letter_is_replayed_once_its_cause_is_gone() {
         let command = service::dead_letters::Command::Replay { id };
         let outcomes = &app.outcomes;
         service::dead_letters::run(&app.pool, command, async |origin| {
-            invoice_app::app::replay(outcomes, origin).await
+            invoice_app::commands::dead_letters::replay(outcomes, origin).await
         })
         .await
     };
@@ -225,7 +225,10 @@ async fn whatever_is_settled_is_told_to_other_replicas() {
     let app = app(&nats).await;
     let other = parts(&app.pool, Some(&nats.url)).await;
     let client = other.connection.client();
-    let mut hints = client.subscribe(subjects::INVOICE_CHANGED).await.unwrap();
+    let mut hints = client
+        .subscribe(invoice_app::change_events::SUBJECT)
+        .await
+        .unwrap();
     client.flush().await.unwrap();
 
     let (answered, awaited) = (app.invoice("A", "1.00").await, app.invoice("B", "2.00").await);

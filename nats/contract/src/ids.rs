@@ -1,31 +1,32 @@
 //! Identifiers as types of their own, so that an invoice can never be paid under a payment's id.
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+/// Defines an identifier: a UUID that is mistaken for no other.
+#[macro_export]
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         #[serde(transparent)]
-        pub struct $name(Uuid);
+        pub struct $name(uuid::Uuid);
 
         impl $name {
             /// A new, time-ordered (version 7) identifier.
             #[must_use]
             pub fn generate() -> Self {
-                Self(Uuid::now_v7())
+                Self(uuid::Uuid::now_v7())
             }
 
             /// The bare UUID, for storage.
             #[must_use]
-            pub const fn as_uuid(self) -> Uuid {
+            pub const fn as_uuid(self) -> uuid::Uuid {
                 self.0
             }
         }
 
-        impl From<Uuid> for $name {
-            fn from(uuid: Uuid) -> Self {
+        impl From<uuid::Uuid> for $name {
+            fn from(uuid: uuid::Uuid) -> Self {
                 Self(uuid)
             }
         }
@@ -34,7 +35,7 @@ macro_rules! id {
             type Err = uuid::Error;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                Uuid::try_parse(text).map(Self)
+                uuid::Uuid::try_parse(text).map(Self)
             }
         }
 
@@ -53,10 +54,6 @@ id!(
 id!(
     /// One attempt to pay an invoice, made of both (see [`PaymentId::of`]). Also the idempotency key towards the bank.
     PaymentId
-);
-id!(
-    /// One call that paid several invoices.
-    BatchId
 );
 
 impl PaymentId {

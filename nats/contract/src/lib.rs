@@ -8,5 +8,5 @@ pub mod subjects;
 pub mod timestamp;
 pub mod trace;
 
-pub use ids::{BatchId, InvoiceId, PaymentId};
+pub use ids::{InvoiceId, PaymentId};
 pub use money::{Currency, Money};

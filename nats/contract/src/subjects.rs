@@ -6,8 +6,6 @@ use crate::{Currency, messages::OutcomeStatus};
 pub const PAY_REQUESTS: &str = "pay.v1.request.*";
 /// Every outcome.
 pub const PAYMENT_OUTCOMES: &str = "pay.v1.outcome.*";
-/// Core NATS hint between invoice-app's replicas: these payments and batches changed.
-pub const INVOICE_CHANGED: &str = "invoice.v1.changed";
 
 /// `pay.v1.request.eur`
 #[must_use]

@@ -6,8 +6,8 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
-use payment_contract::BatchId;
 
+use crate::batch_id::BatchId;
 use crate::http::{Api, Error, access::Reader, call::path_id, representation::BatchView};
 
 /// Gets the counts of one batch.

@@ -6,12 +6,13 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
-use payment_contract::{BatchId, InvoiceId, PaymentId};
+use payment_contract::{InvoiceId, PaymentId};
 use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 
 use crate::http::{Api, Error, access::Reader, call::path_id};
 use crate::{
+    batch_id::BatchId,
     event::Kind,
     payment::Status,
     store::history::{Attempt, History},

@@ -4,9 +4,10 @@
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
+use invoice_app::batch_id::BatchId;
 use invoice_app::store::paying::{PaymentParams, Selection, allow_time_in_tx, insert_batch_in_tx, pay_in_tx};
 use payment_contract::{
-    BatchId, Currency, Money, PaymentId,
+    Currency, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
     trace::TraceParent,
 };

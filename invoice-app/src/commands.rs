@@ -1,0 +1,4 @@
+//! What operators do from the command line.
+
+pub mod dead_letters;
+pub mod token;
