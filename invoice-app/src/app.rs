@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 use crate::{
     change_events,
     config::{Auth, Config},
+    event_feed::Feed,
     http::{self, Api, access::Access},
     metrics,
     nats_incarnation::NatsIncarnation,
@@ -48,6 +49,8 @@ const AFTER_DRAIN: Duration = Duration::from_secs(2);
 const SAMPLE: Duration = Duration::from_secs(10);
 /// How often what is no longer needed is deleted.
 const PRUNE: Duration = Duration::from_mins(10);
+/// How long changes are kept for those who follow them.
+const CHANGES_KEPT_DAYS: i32 = 7;
 
 /// Why something could not be set up.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -62,6 +65,8 @@ pub struct Parts {
     pub waiters: Waiters,
     /// What the API pays with.
     pub paying: Paying,
+    /// Where the API hears of changes.
+    pub feed: Feed,
     /// Sends what was just asked for.
     pub sender: Sender,
     /// Sends what was not, or not heard of.
@@ -78,16 +83,18 @@ impl Parts {
     pub fn new(store: Store, provisioner: StreamProvisioner, resend_after: Duration) -> Self {
         let connection = provisioner.connection.clone();
         let wake = Arc::new(Notify::new());
-        let waiters = Waiters::default();
+        let (waiters, feed) = (Waiters::default(), Feed::default());
         let publisher = Publisher::new(connection.clone());
         let (handle, sender) = sender::channel(store.clone(), publisher, Arc::clone(&wake));
         Self {
             paying: Paying::new(store.clone(), handle, waiters.clone(), resend_after),
+            feed: feed.clone(),
             sender,
             sweep: Sweep::new(store.clone(), connection.clone(), resend_after, Arc::clone(&wake)),
             outcomes: Arc::new(PaymentOutcomes::new(
                 store.clone(),
                 waiters.clone(),
+                feed,
                 Some(connection.clone()),
             )),
             incarnation: NatsIncarnation::new(store.clone(), provisioner, wake),
@@ -124,7 +131,7 @@ pub async fn serve(config: Config) -> Result<ExitCode, Error> {
         ),
         config.resend_after,
     );
-    let paying = parts.paying.clone();
+    let (paying, feed) = (parts.paying.clone(), parts.feed.clone());
 
     let schema = CancellationToken::new();
     let drain = config.common.shutdown_grace.saturating_sub(AFTER_DRAIN);
@@ -133,6 +140,7 @@ pub async fn serve(config: Config) -> Result<ExitCode, Error> {
         config,
         store,
         paying,
+        feed,
         access,
         Start {
             schema,
@@ -159,6 +167,7 @@ async fn take_calls(
     config: Config,
     store: Store,
     paying: Paying,
+    feed: Feed,
     access: Access,
     start: Start,
     stop: CancellationToken,
@@ -170,6 +179,7 @@ async fn take_calls(
     let api = Api::new(
         store.clone(),
         paying,
+        feed,
         access,
         limits,
         stop.clone(),
@@ -200,6 +210,7 @@ fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, dra
         store,
         connection,
         waiters,
+        feed,
         sender,
         sweep,
         outcomes,
@@ -236,8 +247,12 @@ fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, dra
         after(
             schema.clone(),
             stop(),
-            change_events::listen(waiters, connection.clone(), stop()),
+            change_events::listen(waiters, feed.clone(), connection.clone(), stop()),
         ),
+    );
+    group.spawn(
+        "event_feed",
+        after(schema.clone(), stop(), feed.run(store.clone(), stop())),
     );
     group.spawn(
         "gauges",
@@ -301,10 +316,17 @@ async fn prune(store: Store, stop: CancellationToken) {
         let pruned = async {
             store.prune_lines().await?;
             while store.prune_keys().await? > 0 {}
+            if store.forget_foreign_changes().await? {
+                warn!("this database was restored into another cluster: its feed of events begins anew");
+            }
+            while store.prune_changes(CHANGES_KEPT_DAYS).await? > 0 {}
             Ok::<_, sqlx::Error>(())
         };
         if let Some(Err(error)) = stop.run_until_cancelled(pruned).await {
-            warn!(error = chain(&error), "old keys and lines could not be deleted");
+            warn!(
+                error = chain(&error),
+                "old keys, lines and changes could not be deleted"
+            );
         }
         if stop
             .run_until_cancelled(tokio::time::sleep(PRUNE))

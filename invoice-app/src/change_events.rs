@@ -11,8 +11,7 @@ use payment_contract::PaymentId;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::batch_id::BatchId;
-use crate::waiters::Waiters;
+use crate::{batch_id::BatchId, event_feed::Feed, waiters::Waiters};
 
 /// Where replicas tell each other.
 pub const SUBJECT: &str = "invoice.v1.changed";
@@ -116,8 +115,8 @@ pub async fn hint(connection: &Connection, changed: &Changed) {
     }
 }
 
-/// Wakes local waiters on hints of other replicas, until `stop`.
-pub async fn listen(waiters: Waiters, connection: Connection, stop: CancellationToken) {
+/// Wakes local waiters, and the feed, on hints of all replicas, until `stop`.
+pub async fn listen(waiters: Waiters, feed: Feed, connection: Connection, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let subscribed = tokio::select! {
             () = stop.cancelled() => return,
@@ -125,6 +124,7 @@ pub async fn listen(waiters: Waiters, connection: Connection, stop: Cancellation
         };
         if let Ok(mut hints) = subscribed {
             while let Some(Some(hint)) = stop.run_until_cancelled(hints.next()).await {
+                feed.wake();
                 if let Ok(changed) = serde_json::from_slice(&hint.payload) {
                     waiters.wake(&changed);
                 }

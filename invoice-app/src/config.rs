@@ -58,6 +58,8 @@ pub struct Limits {
     pub max_waiting: usize,
     /// Imports under way at once.
     pub max_imports: usize,
+    /// Streams of events open at once.
+    pub max_listeners: usize,
     /// Largest import, in bytes.
     pub import_bytes: usize,
     /// Limit of a request.
@@ -124,6 +126,7 @@ impl Http {
         let max_in_flight = count("http.max_in_flight", 100_000);
         let max_waiting = count("http.max_waiting", 1_000_000);
         let max_imports = count("http.max_imports", 1_000);
+        let max_listeners = count("http.max_listeners", 1_000_000);
         let import_mib = count("http.import_limit_mib", 65_536);
         let request = reader.duration("http.request_timeout_s");
         let import = reader.duration("http.import_timeout_s");
@@ -135,6 +138,7 @@ impl Http {
                 max_in_flight: max_in_flight?,
                 max_waiting: max_waiting?,
                 max_imports: max_imports?,
+                max_listeners: max_listeners?,
                 import_bytes: import_mib?.saturating_mul(1024 * 1024),
                 request: request?,
                 import: import?,
@@ -152,6 +156,7 @@ impl Default for Limits {
             max_in_flight: 256,
             max_waiting: 2048,
             max_imports: 4,
+            max_listeners: 1000,
             import_bytes: 256 * 1024 * 1024,
             request: Duration::from_secs(30),
             import: Duration::from_mins(5),

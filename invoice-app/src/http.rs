@@ -10,13 +10,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 
-use crate::{config::Limits, paying::Paying, store::Store};
+use crate::{config::Limits, event_feed::Feed, paying::Paying, store::Store};
 
 pub mod access;
 pub mod answer;
 pub mod body;
 pub mod call;
 pub mod drain_body;
+pub mod event_stream;
 pub mod fields;
 pub mod limits;
 pub mod ndjson;
@@ -33,11 +34,13 @@ pub use problem::Error;
 pub struct Api {
     store: Store,
     paying: Paying,
+    feed: Feed,
     access: access::Access,
     limits: Limits,
     in_flight: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     imports: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
     /// Cancelled when the process stops: whoever waits is answered at once.
     stop: CancellationToken,
     /// Cancelled once there is a schema to work on.
@@ -50,6 +53,7 @@ impl Api {
     pub fn new(
         store: Store,
         paying: Paying,
+        feed: Feed,
         access: access::Access,
         limits: Limits,
         stop: CancellationToken,
@@ -60,8 +64,10 @@ impl Api {
             in_flight: semaphore(limits.max_in_flight),
             waiting: semaphore(limits.max_waiting),
             imports: semaphore(limits.max_imports),
+            listeners: semaphore(limits.max_listeners),
             store,
             paying,
+            feed,
             access,
             limits,
             stop,

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod config;
 pub mod creating;
 pub mod event;
+pub mod event_feed;
 #[cfg(debug_assertions)]
 pub mod fail_points;
 pub mod http;

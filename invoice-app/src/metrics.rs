@@ -21,6 +21,7 @@ const DEAD_OPEN: &str = "invoice_app_dead_letters_open";
 const FORGOT: &str = "invoice_app_nats_forgot_total";
 const OPEN: &str = "invoice_app_payments_open";
 const OLDEST: &str = "invoice_app_payments_open_oldest_seconds";
+const LISTENERS: &str = "invoice_app_event_listeners";
 const RELOAD_FAILED: &str = "invoice_app_tokens_reload_failed";
 
 /// Tells the recorder what the metrics mean.
@@ -54,6 +55,7 @@ pub fn describe() {
     );
     describe_gauge!(OPEN, "Payments without an outcome.");
     describe_gauge!(OLDEST, "Age of the oldest payment without an outcome.");
+    describe_gauge!(LISTENERS, "Streams of events that are open.");
     describe_gauge!(
         RELOAD_FAILED,
         "1 while the tokens file cannot be used and the former tokens stay in force."
@@ -67,6 +69,7 @@ pub fn describe() {
         counter!(name).absolute(0);
     }
     gauge!(RELOAD_FAILED).set(0.0);
+    gauge!(LISTENERS).set(0.0);
 }
 
 pub(crate) fn request(method: &'static str, route: String, status: u16, took: Duration) {
@@ -101,6 +104,14 @@ pub(crate) fn settled(outcome: OutcomeStatus, settlement: Settlement) {
         Settlement::AlreadyApplied => counter!(REPEATED).increment(1),
         Settlement::Conflict(_) => counter!(CONFLICTS).increment(1),
     }
+}
+
+pub(crate) fn listener_came() {
+    gauge!(LISTENERS).increment(1.0);
+}
+
+pub(crate) fn listener_left() {
+    gauge!(LISTENERS).decrement(1.0);
 }
 
 pub(crate) fn dead_letter() {

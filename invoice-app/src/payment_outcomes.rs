@@ -24,6 +24,7 @@ use tracing::{debug, error, warn};
 
 use crate::{
     change_events::{Changed, Hints},
+    event_feed::Feed,
     metrics,
     payment::{Settlement, settle},
     store::{Store, settling::Found},
@@ -55,6 +56,7 @@ type Settled = Result<Vec<Settlement>, Arc<sqlx::Error>>;
 struct Settling {
     store: Store,
     waiters: Waiters,
+    feed: Feed,
     /// For other replicas; none when a dead letter is replayed by hand.
     hints: Option<Hints>,
     waits: Mutex<Waits>,
@@ -68,12 +70,13 @@ struct Waits {
 }
 
 impl PaymentOutcomes {
-    /// A handler that wakes `waiters`, and those of other replicas over `connection`.
+    /// A handler that wakes `waiters` and `feed`, and those of other replicas over `connection`.
     #[must_use]
-    pub fn new(store: Store, waiters: Waiters, connection: Option<Connection>) -> Self {
+    pub fn new(store: Store, waiters: Waiters, feed: Feed, connection: Option<Connection>) -> Self {
         let settling = Arc::new(Settling {
             store,
             waiters,
+            feed,
             hints: connection.map(Hints::new),
             waits: Mutex::default(),
         });
@@ -177,6 +180,7 @@ impl Settling {
         changed.batches.sort_unstable();
         changed.batches.dedup();
         self.waiters.wake(&changed);
+        self.feed.wake();
         if let Some(hints) = &self.hints {
             hints.tell_later(answered);
             hints.tell(changed).await;

@@ -3,6 +3,7 @@
 use service::database::WarmPool;
 use sqlx::{PgPool, Postgres, Transaction};
 
+pub mod changes;
 pub mod history;
 pub mod idempotency;
 pub mod imports;

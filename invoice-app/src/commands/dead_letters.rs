@@ -8,6 +8,7 @@ use service::{database, dead_letters::Command};
 use crate::{
     app::{Error, NAME},
     config::Config,
+    event_feed::Feed,
     payment_outcomes::PaymentOutcomes,
     store::Store,
     waiters::Waiters,
@@ -19,6 +20,7 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
     let outcomes = Arc::new(PaymentOutcomes::new(
         Store::new(pool.clone()),
         Waiters::default(),
+        Feed::default(),
         None,
     ));
     service::dead_letters::run(&pool, command, async |origin| replay(&outcomes, origin).await).await?;

@@ -17,9 +17,10 @@ use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
 pub const PREFIX: &str = "urn:problem:invoice-app:";
 
 /// Every problem's slug: what clients may have to tell apart.
-pub const SLUGS: [&str; 21] = [
+pub const SLUGS: [&str; 22] = [
     "body-too-large",
     "database-unavailable",
+    "events-forgotten",
     "forbidden",
     "idempotency-key-in-use",
     "idempotency-key-reused",
@@ -65,6 +66,11 @@ pub enum Error {
     /// No such batch.
     #[error("no payment batch has the id {0:?}; ids are UUIDs, as answered by POST /invoices/pay")]
     NoBatch(String),
+    /// Events after the place to go on from are no longer kept, or it is no place in this history.
+    #[error(
+        "events that came after this one are no longer kept, or the database was restored since; read the invoices again, and listen from the present, without Last-Event-ID and cursor"
+    )]
+    EventsForgotten,
     /// The route is another method's.
     #[error("this path does not have this method; the Allow header names those it has")]
     MethodNotAllowed,
@@ -184,6 +190,11 @@ impl Error {
             Self::NoRoute => not_found("not-found", "Not found"),
             Self::NoInvoice(_) => not_found("invoice-not-found", "No such invoice"),
             Self::NoBatch(_) => not_found("payment-batch-not-found", "No such payment batch"),
+            Self::EventsForgotten => kind(
+                StatusCode::GONE,
+                "events-forgotten",
+                "The events are no longer kept",
+            ),
             Self::MethodNotAllowed => kind(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",

@@ -14,6 +14,7 @@ pub mod create_invoice;
 pub mod get_invoice;
 pub mod get_payment_batch;
 pub mod import_invoices;
+pub mod list_events;
 pub mod list_invoice_events;
 pub mod list_invoices;
 pub mod pay_invoice;
@@ -56,6 +57,7 @@ pub(super) fn routes(api: &Api) -> Router<Arc<Api>> {
         )
         .route(
             "/payment-batches/{id}",
-            get(get_payment_batch::get_payment_batch).layer(plain),
+            get(get_payment_batch::get_payment_batch).layer(plain.clone()),
         )
+        .route("/events", get(list_events::list_events).layer(plain))
 }

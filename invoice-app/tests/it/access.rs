@@ -36,6 +36,7 @@ async fn every_endpoint_asks_for_its_scope_and_no_other_will_do() {
         (Method::GET, "/invoices/x", Scope::Read),
         (Method::GET, "/invoices/x/events", Scope::Read),
         (Method::GET, "/payment-batches/x", Scope::Read),
+        (Method::GET, "/events?follow=false", Scope::Read),
         (Method::POST, "/invoices", Scope::Write),
         (Method::POST, "/invoices/import", Scope::Write),
         (Method::POST, "/invoices/x/void", Scope::Write),

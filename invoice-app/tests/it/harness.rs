@@ -148,6 +148,7 @@ impl App {
         let api = Api::new(
             parts.store.clone(),
             parts.paying.clone(),
+            parts.feed.clone(),
             options.access,
             options.limits.clone(),
             stop.clone(),
@@ -249,8 +250,10 @@ pub(crate) fn run(parts: Parts, stop: &CancellationToken) {
         connection.clone(),
         stop.clone(),
     ));
+    tokio::spawn(parts.feed.clone().run(parts.store, stop.clone()));
     tokio::spawn(invoice_app::change_events::listen(
         parts.waiters,
+        parts.feed,
         connection.clone(),
         stop.clone(),
     ));

@@ -12,6 +12,8 @@ mod access;
 mod bodies;
 mod concurrency;
 mod endpoints;
+mod event_reader;
+mod events;
 mod harness;
 mod history;
 mod hostile;

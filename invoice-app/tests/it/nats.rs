@@ -196,6 +196,7 @@ async fn a_caller_waiting_on_one_replica_hears_of_what_another_settled() {
     let _stop = stop.clone().drop_guard();
     tokio::spawn(invoice_app::change_events::listen(
         waiters.clone(),
+        other.feed,
         other.connection.clone(),
         stop,
     ));

@@ -95,6 +95,10 @@ async fn plain(seen: &mut BTreeSet<String>) {
     )
     .await;
     expect(seen, app.request(Method::GET, "/nothing"), 404, "not-found").await;
+    let elsewhere = app
+        .request(Method::GET, "/events")
+        .header("last-event-id", "A".repeat(38));
+    expect(seen, elsewhere, 410, "events-forgotten").await;
     for missing in ["019a0000-0000-7000-8000-000000000000", "I1"] {
         expect(
             seen,
