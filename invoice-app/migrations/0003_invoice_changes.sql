@@ -21,9 +21,6 @@ comment on column invoice_changes.at is 'When.';
 comment on column invoice_changes.ids is
     'The invoices that were created or voided, or the payments that were requested or settled; a thousand at most.';
 
--- Finds the rows of a time. Rows come nearly in the order of time, so the smallest of indexes does.
-create index invoice_changes_at on invoice_changes using brin (at) with (pages_per_range = 16, autosummarize = on);
-
 create table invoice_changes_kept (
     only_row          boolean primary key default true check (only_row),
     system_identifier bigint  not null,

@@ -81,8 +81,14 @@ impl Feed {
         self.reads.acquire().await.ok()
     }
 
+    /// How many listen.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.pages.receiver_count()
+    }
+
     fn is_heard(&self) -> bool {
-        self.pages.receiver_count() > 0
+        self.listeners() > 0
     }
 
     /// Reads what changes and tells it, until `stop`; only while anybody listens.

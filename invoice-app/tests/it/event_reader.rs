@@ -45,9 +45,12 @@ impl EventReader {
         reader
     }
 
-    /// Connects, where it was cut off.
+    /// Connects, where it was cut off; as soon as the database has a connection to spare.
     pub(crate) async fn connect(&mut self, app: &App) {
-        let response = self.ask(app).await;
+        let mut response = self.ask(app).await;
+        while response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            response = self.ask(app).await;
+        }
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let body = response.bytes_stream();
@@ -58,12 +61,12 @@ impl EventReader {
         }
     }
 
-    pub(crate) async fn ask(&self, app: &App) -> Response {
+    pub(crate) fn ask(&self, app: &App) -> impl Future<Output = Response> + use<> {
         let mut request = app.request(Method::GET, &format!("/events{}", self.query));
         if let Some(id) = &self.last_id {
             request = request.header("last-event-id", id);
         }
-        request.send().await.unwrap()
+        async move { request.send().await.unwrap() }
     }
 
     /// As when the network is cut: what has arrived and was not read is lost.

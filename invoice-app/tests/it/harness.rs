@@ -9,6 +9,7 @@ use std::{
 use invoice_app::{
     app::Parts,
     config::Limits,
+    event_feed::Feed,
     http::{self, Api, access::Access},
     payment::Settlement,
     payment_outcomes::PaymentOutcomes,
@@ -45,6 +46,7 @@ pub(crate) struct App {
     pub(crate) pool: PgPool,
     pub(crate) connection: Connection,
     pub(crate) outcomes: Arc<PaymentOutcomes>,
+    feed: Feed,
     pub(crate) stop: CancellationToken,
     _stop: DropGuard,
 }
@@ -170,6 +172,7 @@ impl App {
             pool,
             connection: parts.connection.clone(),
             outcomes: Arc::clone(&parts.outcomes),
+            feed: parts.feed.clone(),
             stop: stop.clone(),
             _stop: stop.clone().drop_guard(),
         };
@@ -225,6 +228,11 @@ impl App {
         .execute(&self.pool)
         .await
         .unwrap();
+    }
+
+    /// How many follow its events.
+    pub(crate) fn listeners(&self) -> usize {
+        self.feed.listeners()
     }
 
     /// One number out of the database.
