@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, header::HeaderMap};
+use reqwest::{Method, RequestBuilder, Response, header::HeaderMap};
 use serde_json::{Value, json};
 
 use crate::{Error, Result};
@@ -106,6 +106,18 @@ impl Client {
     pub fn with_token(mut self, token: &str) -> Self {
         self.token = Some(token.to_owned());
         self
+    }
+
+    /// A stream of events, from after `last_id`; connected, or refused with a status.
+    pub async fn events(&self, query: &str, last_id: Option<&str>) -> Result<Response> {
+        let mut request = self.http.get(format!("{}/events{query}", self.url));
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(last_id) = last_id {
+            request = request.header("last-event-id", last_id);
+        }
+        Ok(request.send().await?)
     }
 
     /// Any call at all.

@@ -6,6 +6,7 @@ pub mod callers;
 pub mod cli;
 pub mod client;
 pub mod cut_proxy;
+pub mod event_reader;
 pub mod load;
 pub mod memory;
 pub mod metrics;
@@ -23,6 +24,7 @@ pub use crate::{
     callers::{Callers, Tally},
     client::{Answer, Client},
     cut_proxy::CutProxy,
+    event_reader::{EventReader, Told},
     load::Load,
     metrics::metric,
     nats_admin::{NatsAdmin, StreamState, stream_state},

@@ -16,6 +16,7 @@ mod cluster;
 mod concurrency;
 mod crashes;
 mod dead_letters;
+mod events;
 #[cfg(debug_assertions)]
 mod fail_points;
 mod http_bank;

@@ -70,12 +70,12 @@ impl Row {
             reason: self.reason.filter(|_| status == payment::Status::Declined),
         });
         Ok(Event {
-            position: Position {
+            position: position(
                 era,
-                transaction: self.xid.parse().map_err(|error| corrupt("xid", error))?,
-                group: self.group.unsigned_abs(),
-                place: u32::try_from(self.place).map_err(|error| corrupt("place", error))?,
-            },
+                &self.xid,
+                self.group,
+                u32::try_from(self.place).map_err(|error| corrupt("place", error))?,
+            )?,
             kind: self.kind,
             time: self.at,
             invoice: Invoice {
@@ -97,8 +97,9 @@ impl Row {
 struct Kept {
     era: i64,
     forgotten: Position,
-    present: Position,
-    /// The transaction that is older than none that has ended.
+    /// The oldest transaction that still runs.
+    running: u64,
+    /// The first one that is newer than all that have ended.
     next: u64,
 }
 
@@ -106,9 +107,16 @@ impl Kept {
     /// Whether everything after a place is still there. One from the future was given out by a database that has gone back
     /// in time since.
     fn everything_after(&self, position: Position) -> bool {
-        position.era == self.era
-            && self.forgotten < position
-            && position.transaction <= self.present.transaction
+        position.era == self.era && self.forgotten < position && position.transaction < self.running
+    }
+
+    /// Before the first change.
+    fn oldest(&self) -> Position {
+        Position {
+            group: self.forgotten.group.saturating_add(1),
+            place: 0,
+            ..self.forgotten
+        }
     }
 }
 
@@ -162,10 +170,21 @@ impl Store {
         Ok(kept(&mut connection).await?.everything_after(position))
     }
 
-    /// The present: everything that can be read is before it, and whatever will be is after it.
+    /// The present, at the last change that can be read. Not at the oldest running transaction: one that leaves nothing
+    /// behind is forgotten by a crash, and what comes then may be counted from before it.
     pub async fn present(&self) -> Result<Position, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        Ok(kept(&mut connection).await?.present)
+        let kept = kept(&mut connection).await?;
+        let last = sqlx::query!(
+            r#"select xid::text as "xid!", id from invoice_changes
+               where xid < pg_snapshot_xmin(pg_current_snapshot()) order by xid desc, id desc limit 1"#
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        match last {
+            None => Ok(kept.oldest()),
+            Some(last) => position(kept.era, &last.xid, last.id, u32::MAX),
+        }
     }
 
     /// Waits until everything that is committed by now can be read; for a moment, since a transaction that began before may
@@ -174,7 +193,7 @@ impl Store {
         let end = Instant::now() + PRESENT_WITHIN;
         let mut connection = self.pool.acquire().await?;
         let next = kept(&mut connection).await?.next;
-        while kept(&mut connection).await?.present.transaction < next && Instant::now() < end {
+        while kept(&mut connection).await?.running < next && Instant::now() < end {
             tokio::time::sleep(PRESENT_POLL).await;
         }
         Ok(())
@@ -183,12 +202,7 @@ impl Store {
     /// Before the first change that is kept.
     pub async fn oldest_kept(&self) -> Result<Position, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        let forgotten = kept(&mut connection).await?.forgotten;
-        Ok(Position {
-            group: forgotten.group.saturating_add(1),
-            place: 0,
-            ..forgotten
-        })
+        Ok(kept(&mut connection).await?.oldest())
     }
 
     /// Batches whose counts somebody who was cut off at a place may not have heard.
@@ -232,12 +246,14 @@ impl Store {
     }
 
     /// Forgets up to a thousand groups that are older than this many days, from the first on, and notes up to where; how
-    /// many.
+    /// many. Never the last one: whoever has read it has missed nothing, however long ago it was.
     pub async fn prune_changes(&self, kept_days: i32) -> Result<u64, sqlx::Error> {
         let done = sqlx::query!(
             "with first as materialized (
                  select xid, id, at from invoice_changes
-                 where xid < pg_snapshot_xmin(pg_current_snapshot()) order by xid, id limit 1000
+                 where (xid, id) < (select xid, id from invoice_changes order by xid desc, id desc limit 1)
+                   and xid < pg_snapshot_xmin(pg_current_snapshot())
+                 order by xid, id limit 1000
              ), old as materialized (
                  select xid, id from (
                      select xid, id,
@@ -283,24 +299,29 @@ async fn kept(connection: &mut PgConnection) -> Result<Kept, sqlx::Error> {
     let row = sqlx::query!(
         r#"select s.system_identifier + ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int as "era!",
                   k.forgotten_xid::text as "forgotten_xid!", k.forgotten_id,
-                  pg_snapshot_xmin(pg_current_snapshot())::text as "present!",
+                  pg_snapshot_xmin(pg_current_snapshot())::text as "running!",
                   pg_snapshot_xmax(pg_current_snapshot())::text as "next!"
            from pg_control_system() s, invoice_changes_kept k"#
     )
     .fetch_one(connection)
     .await?;
-    let position = |xid: &str, group: i64, place| {
-        Ok::<_, sqlx::Error>(Position {
-            era: row.era,
-            transaction: xid.parse().map_err(|error| corrupt("xid", error))?,
-            group: group.unsigned_abs(),
-            place,
-        })
-    };
     Ok(Kept {
         era: row.era,
-        forgotten: position(&row.forgotten_xid, row.forgotten_id, u32::MAX)?,
-        present: position(&row.present, 0, 0)?,
-        next: row.next.parse().map_err(|error| corrupt("xid", error))?,
+        forgotten: position(row.era, &row.forgotten_xid, row.forgotten_id, u32::MAX)?,
+        running: xid(&row.running)?,
+        next: xid(&row.next)?,
     })
+}
+
+fn position(era: i64, transaction: &str, group: i64, place: u32) -> Result<Position, sqlx::Error> {
+    Ok(Position {
+        era,
+        transaction: xid(transaction)?,
+        group: group.unsigned_abs(),
+        place,
+    })
+}
+
+fn xid(text: &str) -> Result<u64, sqlx::Error> {
+    text.parse().map_err(|error| corrupt("xid", error))
 }

@@ -57,7 +57,7 @@ impl EventReader {
         self.body = Some(body.map(|chunk| chunk.map(|bytes| bytes.to_vec())).boxed());
         // With the answer come the first place to go on from, and how long to wait before that.
         while self.retry.is_none() {
-            assert!(self.line_block().await.is_some());
+            assert!(self.read().await.is_some());
         }
     }
 
@@ -79,7 +79,7 @@ impl EventReader {
     pub(crate) async fn next(&mut self) -> Option<Sent> {
         let reading = async {
             loop {
-                if let Some(sent) = self.line_block().await? {
+                if let Some(sent) = self.read().await? {
                     return Some(sent);
                 }
             }
@@ -102,7 +102,7 @@ impl EventReader {
     }
 
     /// Reads up to the next empty line; the event, if the lines make one. Nothing at the end.
-    async fn line_block(&mut self) -> Option<Option<Sent>> {
+    pub(crate) async fn read(&mut self) -> Option<Option<Sent>> {
         let end = loop {
             if let Some(end) = self.unread.windows(2).position(|pair| pair == b"\n\n") {
                 break end;

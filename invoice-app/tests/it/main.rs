@@ -12,6 +12,7 @@ mod access;
 mod bodies;
 mod concurrency;
 mod endpoints;
+mod event_gaps;
 mod event_reader;
 mod events;
 mod harness;
