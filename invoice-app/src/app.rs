@@ -185,11 +185,14 @@ async fn take_calls(
         stop.clone(),
         start.schema.clone(),
     );
+    let migrate = config.migrate_on_start;
     let opening = async {
-        database::prepare_schema(store.pool(), &MIGRATOR, config.migrate_on_start).await?;
+        database::prepare_schema(store.pool(), &MIGRATOR, migrate).await?;
         start.schema.cancel();
         start.readiness.set(true);
         info!(listen = %config.http.listen, "the API is open");
+        let pool = store.pool().clone();
+        database::keep_schema(pool, &MIGRATOR, migrate, start.readiness, stop.clone()).await?;
         Ok::<_, Error>(())
     };
     let serving = http::server::serve(
@@ -199,7 +202,7 @@ async fn take_calls(
         stop.clone(),
     );
     tokio::try_join!(async { serving.await.map_err(Error::from) }, async {
-        stop.run_until_cancelled(opening).await.transpose()
+        stop.run_until_cancelled(Box::pin(opening)).await.transpose()
     },)?;
     Ok(())
 }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use payment_contract::InvoiceId;
-use service::{database::retry_conflicts, fail_point};
+use service::{
+    database::{SHORT, retry_conflicts},
+    fail_point,
+};
 use sqlx::{Postgres, Transaction};
 use tracing::warn;
 use uuid::Uuid;
@@ -45,7 +48,7 @@ pub async fn create(
     call: Option<&Call>,
     answer: impl Fn(&Invoice) -> Answer,
 ) -> Result<Called<Created>, sqlx::Error> {
-    let called = retry_conflicts(async || {
+    let called = retry_conflicts(SHORT, async || {
         let mut tx = store.begin().await?;
         if let Some(called) = check_in_tx(&mut tx, call).await? {
             // Not left to the drop: that would hold the key for a moment longer than the answer takes.

@@ -102,6 +102,7 @@ pub(crate) fn settled(outcome: OutcomeStatus, settlement: Settlement) {
     match settlement {
         Settlement::Applied => counter!(SETTLED, "outcome" => outcome.as_str()).increment(1),
         Settlement::AlreadyApplied => counter!(REPEATED).increment(1),
+        Settlement::Held => {}
         Settlement::Conflict(_) => counter!(CONFLICTS).increment(1),
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use payment_contract::{InvoiceId, PaymentId, trace::TraceParent};
 use service::{
     batcher::{BatchPanicked, Batcher},
-    database::retry_conflicts,
+    database::{LONG, SHORT, allow_time_in_tx, retry_conflicts},
     fail_point,
 };
 use tokio::{sync::Semaphore, time::Instant};
@@ -22,8 +22,8 @@ use crate::{
         Store,
         idempotency::{check_in_tx, keep_in_tx},
         paying::{
-            PaymentParams, RequestedPayments, Selection, allow_time_in_tx, insert_batch_in_tx, pay_in_tx,
-            requested_payment, skipped_in_tx, status_in_tx,
+            PaymentParams, RequestedPayments, Selection, insert_batch_in_tx, pay_in_tx, requested_payment,
+            skipped_in_tx, status_in_tx,
         },
     },
     waiters::{Waiter, Waiters},
@@ -133,7 +133,7 @@ impl Paying {
     async fn pay_alone(&self, single: SingleCall) -> Result<Called<PaidOne>, sqlx::Error> {
         let this = self.clone();
         finish(async move {
-            let called = retry_conflicts(|| this.pay_one_in_tx(&single)).await?;
+            let called = retry_conflicts(SHORT, || this.pay_one_in_tx(&single)).await?;
             Ok(match called {
                 Called::Ran(Ok(asked)) => Called::Ran(this.hand_over_one(asked).await),
                 Called::Ran(Err(Some(status))) => Called::Ran(PaidOne::NotPayable(status)),
@@ -209,7 +209,7 @@ impl Paying {
                 _ => this.large.acquire().await.ok(),
             };
             let ids = ids.map(AskedIds::new);
-            let called = retry_conflicts(|| {
+            let called = retry_conflicts(LONG, || {
                 this.pay_many_in_tx(
                     ids.as_ref(),
                     requested_by.as_deref(),

@@ -190,6 +190,8 @@ pub enum Settlement {
     Applied,
     /// It says what was known.
     AlreadyApplied,
+    /// Somebody else holds its rows: it is to come again.
+    Held,
     /// It cannot be true together with what is known: an operator must look.
     Conflict(Conflict),
 }

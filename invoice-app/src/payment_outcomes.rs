@@ -17,7 +17,7 @@ use payment_contract::{
 };
 use service::{
     batcher::Batcher,
-    database::{Fault, GROUP_LIMIT, fault, in_time, retry_conflicts},
+    database::{Fault, LONG, SHORT, fault, is_lock_timeout, retry_conflicts},
     fail_point,
 };
 use tracing::{debug, error, warn};
@@ -37,6 +37,9 @@ const RETRY: Duration = Duration::from_secs(2);
 const LATEST: usize = 500;
 /// The median is written down at most this often.
 const WRITE_MEDIAN_EVERY: Duration = Duration::from_secs(1);
+
+/// After rows were held for too long, only those are settled that nobody holds, for this long.
+const HINDERED_FOR: Duration = Duration::from_secs(30);
 
 /// Batches that are settled together: what arrives while a transaction commits is part of the next one. More at a time
 /// would only wait for each other, at the count of the payment batch they belong to.
@@ -60,6 +63,8 @@ struct Settling {
     /// For other replicas; none when a dead letter is replayed by hand.
     hints: Option<Hints>,
     waits: Mutex<Waits>,
+    /// When rows were last found held by somebody else for too long.
+    hindered: Mutex<Option<Instant>>,
 }
 
 /// How long the latest outcomes took from the last send.
@@ -79,6 +84,7 @@ impl PaymentOutcomes {
             feed,
             hints: connection.map(Hints::new),
             waits: Mutex::default(),
+            hindered: Mutex::default(),
         });
         let together = {
             let settling = Arc::clone(&settling);
@@ -153,7 +159,7 @@ impl Settling {
 
     async fn settle_round(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
         fail_point!(OutcomesSettling);
-        let found = in_time(GROUP_LIMIT, retry_conflicts(|| self.store.settle(outcomes))).await?;
+        let found = self.settle_in_store(outcomes).await?;
         fail_point!(OutcomesSettled);
         let found: HashMap<PaymentId, Found> = found.into_iter().map(|found| (found.id, found)).collect();
         let (mut changed, mut answered) = (Changed::default(), Vec::new());
@@ -161,7 +167,11 @@ impl Settling {
         let mut settlements = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
             let found = found.get(&outcome.payment_id);
-            let settlement = settle(outcome, found.map(|found| &found.former));
+            let settlement = if found.is_some_and(|found| found.held) {
+                Settlement::Held
+            } else {
+                settle(outcome, found.map(|found| &found.former))
+            };
             metrics::settled(outcome.status, settlement);
             if settlement == Settlement::Applied {
                 log_applied(outcome);
@@ -185,21 +195,45 @@ impl Settling {
             hints.tell_later(answered);
             hints.tell(changed).await;
         }
-        self.note_waits(waits_ms).await;
+        self.note_waits(waits_ms);
         Ok(settlements)
     }
 
+    /// Settles, and waits for nobody's rows longer than once: whoever holds some may have died on a host that is gone, and
+    /// hold them for as long as Postgres believes in it.
+    async fn settle_in_store(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Found>, sqlx::Error> {
+        if !self.is_hindered() {
+            // Each statement has its limit.
+            match retry_conflicts(LONG, || self.store.settle(outcomes)).await {
+                Err(error) if is_lock_timeout(&error) => {
+                    warn!("rows of payments are held by somebody else; settling the others");
+                    *self.hindered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                }
+                settled => return settled,
+            }
+        }
+        retry_conflicts(SHORT, || self.store.settle_free(outcomes)).await
+    }
+
+    fn is_hindered(&self) -> bool {
+        let since = *self.hindered.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() < HINDERED_FOR)
+    }
+
     /// Remembers how long outcomes take, and writes the median down now and then.
-    async fn note_waits(&self, waits_ms: Vec<f64>) {
+    fn note_waits(&self, waits_ms: Vec<f64>) {
         let median = {
             let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
             waits.note(waits_ms.into_iter(), Instant::now())
         };
-        if let Some(median_ms) = median
-            && let Err(error) = self.store.set_patience(median_ms).await
-        {
-            debug!(error = %service::telemetry::chain(&error), "could not write down how long outcomes take");
-        }
+        let Some(median_ms) = median else { return };
+        let store = self.store.clone();
+        // No part of settling: nothing waits for a statistic.
+        tokio::spawn(async move {
+            if let Err(error) = store.set_patience(median_ms).await {
+                debug!(error = %service::telemetry::chain(&error), "could not write down how long outcomes take");
+            }
+        });
     }
 }
 
@@ -283,6 +317,7 @@ impl Handler for PaymentOutcomes {
 fn decide(outcome: &PaymentOutcomeV1, settlement: Settlement) -> Decision {
     match settlement {
         Settlement::Applied | Settlement::AlreadyApplied => Decision::Done,
+        Settlement::Held => Decision::Retry(RETRY),
         Settlement::Conflict(conflict) => {
             error!(
                 payment.id = %outcome.payment_id, invoice.id = %outcome.invoice_id,

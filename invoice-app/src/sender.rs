@@ -1,7 +1,7 @@
 //! Sends pay requests straight after the commit that made them, grouped by what is ready. Whatever it cannot send becomes
 //! due at once, and the sweep sends it: nothing depends on this task but speed.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use jetstream::publish::Publisher;
 use payment_contract::PaymentId;
@@ -17,6 +17,8 @@ use crate::{metrics, payment::Request, store::Store};
 const QUEUE: usize = 1024;
 /// Requests published together, at most.
 const GROUP: usize = 1000;
+/// What the database is given to recover before a batch is read on.
+const AFTER_AN_ERROR: Duration = Duration::from_millis(250);
 /// A call that made more payments than this hands over its batch, not its rows.
 pub const ROWS_HANDED_OVER: usize = 200;
 
@@ -160,7 +162,9 @@ impl Sender {
             Ok(page) => page,
             Err(error) => {
                 let error = service::telemetry::chain(&error);
-                warn!(batch.id = %progress.batch, %error, "could not read a batch back; the rest is sent when its lease ends");
+                warn!(batch.id = %progress.batch, %error, "could not read a batch back; trying again");
+                self.batches.push_back(progress);
+                tokio::time::sleep(AFTER_AN_ERROR).await;
                 return;
             }
         };

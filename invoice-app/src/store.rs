@@ -21,33 +21,33 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: PgPool,
-    warm: WarmPool,
+    database: WarmPool,
 }
 
 impl Store {
     /// Over this pool.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        let warm = WarmPool::new(pool.clone());
-        Self { pool, warm }
+        Self {
+            database: WarmPool::new(pool),
+        }
     }
 
     /// The pool, for what is shared with other services.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
-        &self.pool
+        self.database.pool()
     }
 
     /// Connections for what a payment waits for.
     #[must_use]
     pub const fn warm(&self) -> &WarmPool {
-        &self.warm
+        &self.database
     }
 
-    /// Starts a transaction; dropped, it is rolled back.
+    /// Starts a transaction; dropped, it is rolled back. Whoever works in it sets a limit.
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
-        self.pool.begin().await
+        self.pool().begin().await
     }
 }
 

@@ -156,8 +156,20 @@ async fn take_requests(
         retry_delay: RETRY_DELAY,
         drain: config.common.shutdown_grace.saturating_sub(AFTER_DRAIN),
     };
+    let pool = parts.store.pool().clone();
     let handler = Arc::new(parts.pay_requests(connection.clone()));
-    Box::pin(delivery::run(connection, REQUESTS, settings, handler, stop)).await;
+    let keeping = database::keep_schema(
+        pool,
+        &MIGRATIONS,
+        config.migrate_on_start,
+        readiness,
+        stop.clone(),
+    );
+    let taking = async {
+        Box::pin(delivery::run(connection, REQUESTS, settings, handler, stop)).await;
+        Ok(())
+    };
+    tokio::try_join!(keeping, taking)?;
     Ok(())
 }
 

@@ -6,12 +6,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use jetstream::delivery::{DeadLetter, Decision, Decisions, Handler, Received};
 use payment_contract::{Currency, messages::PayRequestV1, trace::TraceParent};
-use service::{
-    batcher::Batcher,
-    database::{GROUP_LIMIT, in_time},
-    fail_point,
-    telemetry::chain,
-};
+use service::{batcher::Batcher, fail_point, telemetry::chain};
 use tracing::{error, warn};
 
 use crate::{
@@ -77,10 +72,7 @@ impl PayRequests {
             let ledger = ledger.clone();
             async move {
                 fail_point!(ResultsWriting);
-                let recording = async { Ok(ledger.record(&results).await) };
-                let recorded = in_time(GROUP_LIMIT, recording)
-                    .await
-                    .unwrap_or_else(|silent: store::Error| vec![Err(silent); results.len()]);
+                let recorded = ledger.record(&results).await;
                 fail_point!(ResultsWritten);
                 if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
                     warn!(

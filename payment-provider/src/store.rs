@@ -57,8 +57,7 @@ impl Error {
 /// The ledger. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: PgPool,
-    warm: WarmPool,
+    database: WarmPool,
     lease: Duration,
 }
 
@@ -66,20 +65,22 @@ impl Store {
     /// Over a pool; leases last `lease`.
     #[must_use]
     pub fn new(pool: PgPool, lease: Duration) -> Self {
-        let warm = WarmPool::new(pool.clone());
-        Self { pool, warm, lease }
+        Self {
+            database: WarmPool::new(pool),
+            lease,
+        }
     }
 
     /// The pool, for what is not the ledger's.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
-        &self.pool
+        self.database.pool()
     }
 
     /// Connections for what a payment waits for.
     #[must_use]
     pub const fn warm(&self) -> &WarmPool {
-        &self.warm
+        &self.database
     }
 
     /// How long leases last.

@@ -19,6 +19,7 @@ mod dead_letters;
 mod events;
 #[cfg(debug_assertions)]
 mod fail_points;
+mod frozen_connections;
 mod http_bank;
 mod idempotency;
 mod lifecycle;

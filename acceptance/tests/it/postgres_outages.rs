@@ -9,6 +9,7 @@ use acceptance::{
 };
 use local_stack::ServiceKind;
 use serde_json::json;
+use sqlx::{Connection as _, Executor as _};
 
 async fn each_kind_of_call(client: &Client, id: &str) -> Vec<Answer> {
     let body = json!({"amount": {"value": "3.00", "currency": "EUR"}});
@@ -126,4 +127,39 @@ async fn a_database_that_stays_silent_is_answered_503_too() {
         client.invoice(&id).await.map(Some)
     });
     assert_eq!(text(&invoice.await.unwrap(), "/status"), "unpaid");
+}
+
+/// What a replaced server on ephemeral storage looks like, or a backup from before the first migration.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_is_gone_is_answered_503_and_made_again() {
+    let system = System::start().await.unwrap();
+    let client = system.client().unwrap();
+    client.create("3.00", "EUR").await.unwrap();
+    for database in [
+        system.stack().invoice_database_url(),
+        system.stack().payment_database_url(),
+    ] {
+        let mut connection = sqlx::PgConnection::connect(&database).await.unwrap();
+        connection
+            .execute("drop schema public cascade; create schema public")
+            .await
+            .unwrap();
+    }
+    let id = eventually("an invoice can be made again", || async {
+        let answer = client.get("/invoices").await?;
+        assert!(answer.status == 200 || is_unavailable(&answer), "{answer:?}");
+        Ok(client.create("3.00", "EUR").await.ok())
+    })
+    .await
+    .unwrap();
+    let payment = client.pay(&id, WAIT).await.unwrap();
+    assert_eq!(payment.text("/status"), "succeeded", "{payment:?}");
+    for service in [system.stack().invoice_app(), system.stack().payment_provider()] {
+        let admin = Client::try_new(&service.admin_url()).unwrap();
+        eventually("it is ready again", || async {
+            Ok((admin.get("/readyz").await?.status == 200).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
 }

@@ -17,7 +17,7 @@ use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
 pub const PREFIX: &str = "urn:problem:invoice-app:";
 
 /// Every problem's slug: what clients may have to tell apart.
-pub const SLUGS: [&str; 22] = [
+pub const SLUGS: [&str; 23] = [
     "body-too-large",
     "database-unavailable",
     "events-forgotten",
@@ -35,6 +35,7 @@ pub const SLUGS: [&str; 22] = [
     "number-taken",
     "payment-batch-not-found",
     "request-timeout",
+    "schema-missing",
     "starting",
     "timed-out",
     "too-many-requests",
@@ -256,6 +257,12 @@ impl Error {
                     "The database is not available",
                 )
                 .retry(2),
+                Fault::Schema => kind(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "schema-missing",
+                    "The database's schema is missing or older",
+                )
+                .retry(5),
                 Fault::Data | Fault::Other => internal(),
             },
             Self::Panicked(_) => internal(),

@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use payment_contract::{InvoiceId, trace::TraceParent};
 use service::{
     batcher::Batcher,
-    database::{Fault, fault, in_time, retry_conflicts},
+    database::{Fault, SHORT, fault, retry_conflicts},
     fail_point,
 };
 use sqlx::{Connection as _, PgConnection};
@@ -85,11 +85,10 @@ pub(super) fn batcher(single_pays: SinglePayBatcher) -> Batcher<SingleCall, Grou
 
 impl SinglePayBatcher {
     async fn pay(&self, calls: Vec<SingleCall>) -> Vec<Grouping> {
-        let paying = in_time(LIMIT, retry_conflicts(|| self.pay_in_tx(&calls)));
-        let paid = match Box::pin(paying).await {
+        let paid = match retry_conflicts(SHORT, || self.pay_in_tx(&calls)).await {
             Ok(paid) => paid,
             // It may have been committed all the same: nothing that may be done twice.
-            Err(error) if fault(&error) == Fault::Away => {
+            Err(error) if matches!(fault(&error), Fault::Away | Fault::Schema) => {
                 let error = Arc::new(error);
                 return calls
                     .iter()

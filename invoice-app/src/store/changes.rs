@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use payment_contract::{Currency, Money};
-use sqlx::PgConnection;
+use service::database::WarmPool;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -125,7 +125,6 @@ impl Store {
     /// is no place in the history of this database. Only of transactions that are older than every one still running: so
     /// nothing ever appears before what was read.
     pub async fn changes_after(&self, after: Position) -> Result<Option<Vec<Event>>, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
         let rows = sqlx::query_as!(
             Row,
             r#"with changes as materialized (
@@ -154,10 +153,10 @@ impl Store {
             i64::try_from(PAGE).unwrap_or(i64::MAX),
             GROUPS
         )
-        .fetch_all(&mut *connection)
+        .fetch_all(&self.database)
         .await?;
         // After the changes were read: what was deleted before that shows.
-        if !kept(&mut connection).await?.everything_after(after) {
+        if !kept(&self.database).await?.everything_after(after) {
             return Ok(None);
         }
         let events = rows.into_iter().map(|row| row.event(after.era));
@@ -166,20 +165,18 @@ impl Store {
 
     /// Whether everything after a place can still be read.
     pub async fn is_kept(&self, position: Position) -> Result<bool, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        Ok(kept(&mut connection).await?.everything_after(position))
+        Ok(kept(&self.database).await?.everything_after(position))
     }
 
     /// The present, at the last change that can be read. Not at the oldest running transaction: one that leaves nothing
     /// behind is forgotten by a crash, and what comes then may be counted from before it.
     pub async fn present(&self) -> Result<Position, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        let kept = kept(&mut connection).await?;
+        let kept = kept(&self.database).await?;
         let last = sqlx::query!(
             r#"select xid::text as "xid!", id from invoice_changes
                where xid < pg_snapshot_xmin(pg_current_snapshot()) order by xid desc, id desc limit 1"#
         )
-        .fetch_optional(&mut *connection)
+        .fetch_optional(&self.database)
         .await?;
         match last {
             None => Ok(kept.oldest()),
@@ -191,9 +188,8 @@ impl Store {
     /// take minutes.
     pub async fn wait_for_present(&self) -> Result<(), sqlx::Error> {
         let end = Instant::now() + PRESENT_WITHIN;
-        let mut connection = self.pool.acquire().await?;
-        let next = kept(&mut connection).await?.next;
-        while kept(&mut connection).await?.running < next && Instant::now() < end {
+        let next = kept(&self.database).await?.next;
+        while kept(&self.database).await?.running < next && Instant::now() < end {
             tokio::time::sleep(PRESENT_POLL).await;
         }
         Ok(())
@@ -201,8 +197,7 @@ impl Store {
 
     /// Before the first change that is kept.
     pub async fn oldest_kept(&self) -> Result<Position, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        Ok(kept(&mut connection).await?.oldest())
+        Ok(kept(&self.database).await?.oldest())
     }
 
     /// Batches whose counts somebody who was cut off at a place may not have heard.
@@ -220,7 +215,7 @@ impl Store {
             position.group.cast_signed(),
             GROUPS_BEFORE
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         Ok(ids.into_iter().map(BatchId::from).collect())
     }
@@ -232,7 +227,7 @@ impl Store {
             "select id, requested, paid, declined, skipped from payment_batches where id = any($1) order by id",
             &ids
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let batch = rows.into_iter().map(|row| Batch {
             id: row.id.into(),
@@ -268,7 +263,7 @@ impl Store {
              delete from invoice_changes c using old o where c.xid = o.xid and c.id = o.id",
             kept_days
         )
-        .execute(&self.pool)
+        .execute(&self.database)
         .await?;
         Ok(done.rows_affected())
     }
@@ -295,7 +290,7 @@ impl Store {
 }
 
 /// What can be read, and whose history it is: a cluster's timeline, since each restore and each failover begins one.
-async fn kept(connection: &mut PgConnection) -> Result<Kept, sqlx::Error> {
+async fn kept(database: &WarmPool) -> Result<Kept, sqlx::Error> {
     let row = sqlx::query!(
         r#"select s.system_identifier + ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int as "era!",
                   k.forgotten_xid::text as "forgotten_xid!", k.forgotten_id,
@@ -303,7 +298,7 @@ async fn kept(connection: &mut PgConnection) -> Result<Kept, sqlx::Error> {
                   pg_snapshot_xmax(pg_current_snapshot())::text as "next!"
            from pg_control_system() s, invoice_changes_kept k"#
     )
-    .fetch_one(connection)
+    .fetch_one(database)
     .await?;
     Ok(Kept {
         era: row.era,

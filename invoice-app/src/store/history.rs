@@ -49,7 +49,7 @@ impl Store {
             "select created_at, created_by, voided_at, voided_by, attempts from invoices where id = $1",
             id.as_uuid()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.database)
         .await?;
         let Some(invoice) = invoice else { return Ok(None) };
         let attempts = if invoice.attempts == 0 {
@@ -77,7 +77,7 @@ impl Store {
                order by p.attempt"#,
             id.as_uuid()
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let attempts = rows.into_iter().map(|row| Attempt {
             payment_id: row.id.into(),

@@ -179,7 +179,7 @@ impl Store {
              )",
             KEPT_HOURS
         )
-        .execute(&self.pool)
+        .execute(&self.database)
         .await
         .map(|done| done.rows_affected())
     }

@@ -52,7 +52,7 @@ impl Store {
             &amounts,
             &currencies
         )
-        .execute(&self.pool)
+        .execute(&self.database)
         .await
         .map(|_| ())
     }
@@ -60,7 +60,7 @@ impl Store {
     /// Forgets an import that will not be finished.
     pub async fn forget_lines(&self, import: Uuid) -> Result<(), sqlx::Error> {
         sqlx::query!("delete from import_lines where import_id = $1", import)
-            .execute(&self.pool)
+            .execute(&self.database)
             .await
             .map(|_| ())
     }
@@ -68,7 +68,7 @@ impl Store {
     /// Forgets lines of imports that were cut off.
     pub async fn prune_lines(&self) -> Result<u64, sqlx::Error> {
         sqlx::query!("delete from import_lines where received_at < clock_timestamp() - interval '2 hours'")
-            .execute(&self.pool)
+            .execute(&self.database)
             .await
             .map(|done| done.rows_affected())
     }
@@ -90,10 +90,7 @@ pub async fn import_in_tx(
     most_taken: i64,
 ) -> Result<Imported, sqlx::Error> {
     // Millions of lines are one statement.
-    sqlx::query!("set local statement_timeout = '5min'")
-        .execute(&mut *connection)
-        .await?;
-    service::database::plan_for_many_in_tx(&mut *connection).await?;
+    service::database::allow_time_in_tx(&mut *connection).await?;
     if count_lines(connection, import).await? > MANY_LINES {
         // The planner cannot know how many lines there are; compared each with each they would take minutes.
         sqlx::query!("set local enable_nestloop = 'off'")

@@ -1,7 +1,10 @@
 //! Statements about invoices: create, get, list, void.
 
 use payment_contract::{Currency, InvoiceId, Money};
-use service::fail_point;
+use service::{
+    database::{SHORT, in_time},
+    fail_point,
+};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -99,8 +102,10 @@ macro_rules! page {
 impl Store {
     /// One invoice.
     pub async fn invoice(&self, id: InvoiceId) -> Result<Option<Invoice>, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        invoice_in(&mut connection, id).await
+        let mut connection = self.database.acquire().await?;
+        let invoice = in_time(SHORT, invoice_in(&mut connection, id)).await?;
+        connection.release();
+        Ok(invoice)
     }
 
     /// Invoices after `after`, oldest first.
@@ -116,7 +121,7 @@ impl Store {
             (Some(number), status) => self.by_number(number, status, currency, after, limit).await?,
             (None, None) => {
                 page!("true", after, currency, limit)
-                    .fetch_all(&self.pool)
+                    .fetch_all(&self.database)
                     .await?
             }
             (None, Some(Status::Unpaid)) => {
@@ -126,7 +131,7 @@ impl Store {
                     currency,
                     limit
                 )
-                    .fetch_all(&self.pool)
+                    .fetch_all(&self.database)
                     .await?
             }
             (None, Some(Status::Pending)) => {
@@ -136,17 +141,17 @@ impl Store {
                     currency,
                     limit
                 )
-                    .fetch_all(&self.pool)
+                    .fetch_all(&self.database)
                     .await?
             }
             (None, Some(Status::Paid)) => {
                 page!("i.status = 'paid'", after, currency, limit)
-                    .fetch_all(&self.pool)
+                    .fetch_all(&self.database)
                     .await?
             }
             (None, Some(Status::Void)) => {
                 page!("i.voided_at is not null", after, currency, limit)
-                    .fetch_all(&self.pool)
+                    .fetch_all(&self.database)
                     .await?
             }
         };
@@ -177,13 +182,13 @@ impl Store {
             status.map(Status::as_str),
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await
     }
 
     /// Makes an unpaid invoice void.
     pub async fn void_invoice(&self, id: InvoiceId, voided_by: Option<&str>) -> Result<Voided, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.database.acquire().await?;
         fail_point!(InvoiceVoiding);
         let voided = sqlx::query_scalar!(
             // The list of the unpaid first, like everybody: two that wait for each other in turn would never end.

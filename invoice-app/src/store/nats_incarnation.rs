@@ -25,7 +25,7 @@ impl Store {
         seen: &[(String, OffsetDateTime)],
     ) -> Result<Remembered, sqlx::Error> {
         let (names, times): (Vec<String>, Vec<OffsetDateTime>) = seen.iter().cloned().unzip();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.database.pool().begin().await?;
         let first = sqlx::query!(
             "insert into nats_created (name, created)
              select * from unnest($1::text[], $2::timestamptz[]) o (name, created) order by name

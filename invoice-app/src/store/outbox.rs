@@ -14,6 +14,8 @@ use crate::payment::Request;
 
 /// No request waits longer than this to be sent again, in seconds.
 pub const LONGEST_PATIENCE_S: f64 = 600.0;
+/// Rows made due by one statement.
+const RELEASED_TOGETHER: i64 = 5_000;
 
 /// What a claim found.
 #[derive(Debug, Default)]
@@ -61,7 +63,8 @@ impl Store {
         let rows = sqlx::query!(
             r#"with tick as materialized (
                    select clock_timestamp() as now,
-                          coalesce((select 2 * median_ms / 1000 from sender_patience), 0) as slow_s
+                          coalesce((select 2 * median_ms / 1000 from sender_patience
+                                    where updated_at > clock_timestamp() - interval '2 minutes'), 0) as slow_s
                ), due as materialized (
                    select p.id, p.sends, p.last_sent_at from payments p
                    where p.status = 'requested' and p.next_send_at <= (select now from tick)
@@ -89,7 +92,7 @@ impl Store {
             resend_after.as_secs_f64(),
             LONGEST_PATIENCE_S
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let due = rows.len();
         let mut requests: Vec<Request> = rows
@@ -130,7 +133,7 @@ impl Store {
             after.map_or(Uuid::nil(), PaymentId::as_uuid),
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await
         .map(|rows| rows.into_iter().map(Request::from).collect())
     }
@@ -147,45 +150,67 @@ impl Store {
              from locked l where p.id = l.id",
             &ids
         )
-        .execute(&self.pool)
+        .execute(&self.database)
         .await?;
         fail_point!(RequestsReleased);
         Ok(done.rows_affected())
     }
 
-    /// Makes what is left of a batch's first send due at once.
+    /// Makes what is left of a batch's first send due at once. In pages, each committed: a rest of any size comes to its end.
     pub async fn release_batch(&self, batch: BatchId, after: Option<PaymentId>) -> Result<u64, sqlx::Error> {
-        sqlx::query!(
-            "with locked as (
-                 select id from payments
-                 where batch_id = $1 and settled_at is null and id > $2
-                 order by id for no key update
-             )
-             update payments p set next_send_at = clock_timestamp(), last_sent_at = null
-             from locked l where p.id = l.id",
-            batch.as_uuid(),
-            after.map_or(Uuid::nil(), PaymentId::as_uuid)
-        )
-        .execute(&self.pool)
-        .await
-        .map(|done| done.rows_affected())
+        let mut after = after.map_or(Uuid::nil(), PaymentId::as_uuid);
+        let mut released = 0;
+        loop {
+            let page = sqlx::query_scalar!(
+                "with locked as (
+                     select id from payments
+                     where batch_id = $1 and settled_at is null and id > $2
+                     order by id limit $3 for no key update
+                 )
+                 update payments p set next_send_at = clock_timestamp(), last_sent_at = null
+                 from locked l where p.id = l.id
+                 returning p.id",
+                batch.as_uuid(),
+                after,
+                RELEASED_TOGETHER
+            )
+            .fetch_all(&self.database)
+            .await?;
+            let Some(last) = page.iter().max() else {
+                return Ok(released);
+            };
+            after = *last;
+            released += page.len() as u64;
+        }
     }
 
-    /// Makes everything due that was sent within this long: it may have been lost on the way.
+    /// Makes everything due that was sent within this long: it may have been lost on the way. In pages, like a batch's rest.
     pub async fn release_sent_within(&self, within: Duration) -> Result<u64, sqlx::Error> {
-        sqlx::query!(
-            "with locked as (
-                 select id from payments
-                 where status = 'requested' and last_sent_at > clock_timestamp() - make_interval(secs => $1)
-                 order by id for no key update
-             )
-             update payments p set next_send_at = clock_timestamp(), last_sent_at = null
-             from locked l where p.id = l.id",
-            within.as_secs_f64()
-        )
-        .execute(&self.pool)
-        .await
-        .map(|done| done.rows_affected())
+        let until = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
+            .fetch_one(&self.database)
+            .await?;
+        let mut released = 0;
+        loop {
+            let page = sqlx::query!(
+                "with locked as (
+                     select id from payments
+                     where status = 'requested' and last_sent_at between $1::timestamptz - make_interval(secs => $2) and $1
+                     order by id limit $3 for no key update
+                 )
+                 update payments p set next_send_at = clock_timestamp(), last_sent_at = null
+                 from locked l where p.id = l.id",
+                until,
+                within.as_secs_f64(),
+                RELEASED_TOGETHER
+            )
+            .execute(&self.database)
+            .await?
+            .rows_affected();
+            if page == 0 {
+                return Ok(released);
+            }
+            released += page;
+        }
     }
 
     /// Writes down how long outcomes take at the moment.
@@ -195,7 +220,7 @@ impl Store {
              on conflict (only_row) do update set median_ms = excluded.median_ms, updated_at = clock_timestamp()",
             median_ms
         )
-        .execute(&self.pool)
+        .execute(&self.database)
         .await
         .map(|_| ())
     }

@@ -218,15 +218,6 @@ pub async fn pay_free_in_tx(
     .map(|rows| rows.into_iter().map(Request::from).collect())
 }
 
-/// Gives the transaction time for a large call, several times what a million payments take, and plans that fit one. Does
-/// not commit.
-pub async fn allow_time_in_tx(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query!("set local statement_timeout = '5min'")
-        .execute(&mut *connection)
-        .await?;
-    service::database::plan_for_many_in_tx(connection).await
-}
-
 /// Those of `ids` that `batch` did not pay, and why. Does not commit.
 pub async fn skipped_in_tx(
     connection: &mut PgConnection,

@@ -54,7 +54,7 @@ impl Store {
                from payments where id = $1"#,
             id.as_uuid()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.database)
         .await
         .map(|row| row.map(Payment::from))
     }
@@ -71,7 +71,7 @@ impl Store {
                order by attempt"#,
             invoice.as_uuid()
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await
         .map(|rows| rows.into_iter().map(Payment::from).collect())
     }
@@ -82,7 +82,7 @@ impl Store {
             "select requested, paid, declined, skipped from payment_batches where id = $1",
             id.as_uuid()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.database)
         .await?;
         Ok(row.map(|row| Batch {
             id,
@@ -100,7 +100,7 @@ impl Store {
             r#"select paid + declined < requested as "open!" from payment_batches where id = $1"#,
             id.as_uuid()
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.database)
         .await
     }
 
@@ -112,7 +112,7 @@ impl Store {
                       (select count(*) from dead_letters where resolved_at is null) as "dead_letters!"
                from payments where status = 'requested'"#
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.database)
         .await?;
         Ok(Open {
             count: row.count,

@@ -23,7 +23,10 @@ use payment_contract::{
 };
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
-use sqlx::{PgPool, postgres::PgPoolOptions};
+use sqlx::{
+    PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -85,7 +88,13 @@ pub(crate) async fn database() -> PgPool {
     PgPoolOptions::new()
         .max_connections(12)
         .acquire_timeout(Duration::from_secs(2))
-        .connect(&database.url)
+        .connect_with(
+            database
+                .url
+                .parse::<PgConnectOptions>()
+                .unwrap()
+                .options(service::database::SESSION),
+        )
         .await
         .unwrap()
 }

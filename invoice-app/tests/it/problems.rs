@@ -35,7 +35,12 @@ async fn expect(seen: &mut BTreeSet<String>, request: RequestBuilder, status: u1
     );
     let retry = matches!(
         slug,
-        "too-many-requests" | "database-unavailable" | "starting" | "timed-out" | "idempotency-key-in-use"
+        "too-many-requests"
+            | "database-unavailable"
+            | "schema-missing"
+            | "starting"
+            | "timed-out"
+            | "idempotency-key-in-use"
     );
     assert_eq!(headers.contains_key(header::RETRY_AFTER), retry, "{slug}");
     assert_eq!(
@@ -150,6 +155,11 @@ async fn plain(seen: &mut BTreeSet<String>) {
         .await
         .unwrap();
     let batch = "/payment-batches/019a0000-0000-7000-8000-000000000000";
+    expect(seen, app.request(Method::GET, batch), 503, "schema-missing").await;
+    sqlx::query("create view payment_batches as select * from hidden where 1 / (select 0) = 1")
+        .execute(&app.pool)
+        .await
+        .unwrap();
     expect(seen, app.request(Method::GET, batch), 500, "internal").await;
 }
 
@@ -171,7 +181,7 @@ async fn starting(seen: &mut BTreeSet<String>) {
 async fn limited(seen: &mut BTreeSet<String>) {
     let limits = Limits {
         max_in_flight: 2,
-        request: Duration::from_secs(5),
+        request: Duration::from_millis(3500),
         body_stall: Duration::from_millis(100),
         ..Limits::default()
     };

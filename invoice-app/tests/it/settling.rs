@@ -106,6 +106,32 @@ async fn a_late_outcome_of_an_earlier_attempt_does_not_touch_the_later_one() {
     );
 }
 
+/// As a transaction does whose host is gone, until Postgres notices.
+#[tokio::test]
+async fn rows_held_by_somebody_else_keep_back_their_own_payments_only() {
+    let app = App::start().await;
+    let (held, free) = (app.invoice("A", "1.00").await, app.invoice("B", "1.00").await);
+    let outcomes = [
+        succeeded(&app.pay(&held).await, &held),
+        succeeded(&app.pay(&free).await, &free),
+    ];
+    let mut holder = app.pool.begin().await.unwrap();
+    sqlx::query("select from payments where id = $1 for update")
+        .bind(outcomes[0].payment_id.as_uuid())
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    assert_eq!(
+        app.settle(&outcomes).await,
+        [Settlement::Held, Settlement::Applied]
+    );
+    holder.rollback().await.unwrap();
+    assert_eq!(
+        app.settle(&outcomes).await,
+        [Settlement::Applied, Settlement::AlreadyApplied]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_replicas_settling_the_same_batches_apply_each_outcome_once() {
     let app = App::start().await;

@@ -17,10 +17,9 @@ use std::{collections::HashMap, time::Duration};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use service::{
     batcher::Batcher,
-    database::{WarmPool, retry_conflicts},
+    database::{SHORT, WarmPool, retry_conflicts},
     telemetry::chain,
 };
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{Answer, CallError, Gateway, IdempotencyKey, Order};
@@ -140,7 +139,7 @@ impl Simulated {
             "insert into simulated_faults (key) values ($1) on conflict do nothing",
             key.as_uuid()
         )
-        .execute(self.books.pool())
+        .execute(&self.books)
         .await
         .map(|done| done.rows_affected() == 1)
         .map_err(unknown)
@@ -179,9 +178,7 @@ impl Gateway for Simulated {
 
     fn find(&self, key: IdempotencyKey) -> BoxFuture<'_, Result<Option<Answer>, CallError>> {
         async move {
-            let mut found = look_up(self.books.pool(), &[key.as_uuid()])
-                .await
-                .map_err(unknown)?;
+            let mut found = look_up(&self.books, &[key.as_uuid()]).await.map_err(unknown)?;
             Ok(found.pop().map(Charged::answer))
         }
         .boxed()
@@ -197,7 +194,7 @@ async fn enter(books: &WarmPool, charges: &[Charge]) -> Vec<Result<Charged, Call
             let found = if earlier.is_empty() {
                 Ok(Vec::new())
             } else {
-                look_up(books.pool(), &earlier).await
+                look_up(books, &earlier).await
             };
             found.map(|found| {
                 entered.extend(found.into_iter().map(|charged| (charged.key, charged)));
@@ -234,7 +231,7 @@ async fn insert(books: &WarmPool, charges: &[Charge]) -> Result<HashMap<Uuid, Ch
         .iter()
         .map(|_| format!("sim-{}", Uuid::now_v7()))
         .collect();
-    let rows = retry_conflicts(|| async {
+    let rows = retry_conflicts(SHORT, || async {
         let query = sqlx::query_as!(
             Charged,
             "insert into simulated_charges (key, value, currency, invoice, status, reason, reference)
@@ -251,13 +248,13 @@ async fn insert(books: &WarmPool, charges: &[Charge]) -> Result<HashMap<Uuid, Ch
             &reasons as &[Option<String>],
             &references,
         );
-        books.fetch_all(query).await
+        query.fetch_all(books).await
     })
     .await?;
     Ok(rows.into_iter().map(|charged| (charged.key, charged)).collect())
 }
 
-async fn look_up(books: &PgPool, keys: &[Uuid]) -> Result<Vec<Charged>, sqlx::Error> {
+async fn look_up(books: &WarmPool, keys: &[Uuid]) -> Result<Vec<Charged>, sqlx::Error> {
     sqlx::query_as!(
         Charged,
         "select key, value, currency, reason, reference from simulated_charges where key = any($1)",

@@ -302,7 +302,7 @@ fn refuse(requests: &[(usize, Request)], error: &store::Error) -> Admissions {
             UNFORESEEN,
             Some(format!("the ledger cannot hold it: {}", chain(error))),
         ),
-        Fault::Conflict | Fault::Away => (DATABASE_AWAY, None),
+        Fault::Conflict | Fault::Away | Fault::Schema => (DATABASE_AWAY, None),
         Fault::Other => (UNFORESEEN, None),
     };
     warn!(

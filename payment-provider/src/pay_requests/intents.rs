@@ -4,11 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::FutureExt as _;
 use payment_contract::PaymentId;
-use service::{
-    batcher::Batcher,
-    database::{GROUP_LIMIT, in_time},
-    fail_point,
-};
+use service::{batcher::Batcher, fail_point};
 use uuid::Uuid;
 
 use crate::store::{self, Inserted, Intent, Store};
@@ -64,7 +60,7 @@ async fn write_together(store: &Store, batches: &[Vec<Intent>]) -> Result<Vec<Wr
         .flatten()
         .filter(|intent| seen.insert(intent.payment_id));
     let intents: Vec<Intent> = first_ones.cloned().collect();
-    let written = in_time(GROUP_LIMIT, store.insert_intents(&intents, token)).await?;
+    let written = store.insert_intents(&intents, token).await?;
     let mut inserted: HashMap<PaymentId, Inserted> =
         written.into_iter().map(|row| (row.payment_id, row)).collect();
     // Of two requests for one payment only the first has made the row.

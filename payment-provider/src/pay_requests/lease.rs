@@ -15,6 +15,8 @@ use crate::{ledger::outlasts, metrics, store::Store};
 
 /// One statement renews or gives back this many leases at most.
 const LARGEST_GROUP: usize = 512;
+/// Groups under way: one whose connection is silent holds up no other's.
+const GROUPS: usize = 4;
 
 /// A lease on one row.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +80,7 @@ impl PayRequests {
 }
 
 pub(super) fn renewals(store: Store) -> Batcher<Renewal, bool> {
-    Batcher::new(LARGEST_GROUP, 1, move |renewals: Vec<Renewal>| {
+    Batcher::new(LARGEST_GROUP, GROUPS, move |renewals: Vec<Renewal>| {
         let store = store.clone();
         async move {
             let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
@@ -105,7 +107,7 @@ pub(super) fn renewals(store: Store) -> Batcher<Renewal, bool> {
 }
 
 pub(super) fn releases(store: Store) -> Batcher<Release, ()> {
-    Batcher::new(LARGEST_GROUP, 1, move |releases: Vec<Release>| {
+    Batcher::new(LARGEST_GROUP, GROUPS, move |releases: Vec<Release>| {
         let store = store.clone();
         async move {
             let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();

@@ -59,7 +59,7 @@ impl Store {
              from ledger where status = 'started' order by created_at limit $1",
             limit,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         Ok(rows)
     }
@@ -72,7 +72,7 @@ impl Store {
              from ledger order by payment_id desc limit $1",
             limit,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         Ok(rows)
     }
@@ -86,7 +86,7 @@ impl Store {
              from ledger where payment_id = $1",
             payment_id.as_uuid(),
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(&self.database)
         .await?;
         Ok(row.map(|row| Shown {
             listed: Listed {
@@ -115,7 +115,7 @@ impl Store {
             r#"select count(*) as "count!", extract(epoch from clock_timestamp() - min(created_at))::float8 as oldest_s
                from ledger where status = 'started'"#,
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.database)
         .await?;
         Ok((row.count, row.oldest_s.and_then(super::left).unwrap_or_default()))
     }

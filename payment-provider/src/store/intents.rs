@@ -1,7 +1,10 @@
 //! Writing down what is about to be asked of the bank, and reading what was written before.
 
 use payment_contract::{InvoiceId, Money, PaymentId, trace::TraceParent};
-use service::{database::retry_conflicts, telemetry::chain};
+use service::{
+    database::{SHORT, retry_conflicts},
+    telemetry::chain,
+};
 use time::OffsetDateTime;
 use tracing::error;
 use uuid::Uuid;
@@ -80,7 +83,7 @@ impl Store {
     /// that two replicas with overlapping batches wait for each other instead of deadlocking.
     pub async fn insert_intents(&self, intents: &[Intent], token: Uuid) -> Result<Vec<Inserted>, Error> {
         let columns = Columns::of(intents);
-        let rows = retry_conflicts(|| async {
+        let rows = retry_conflicts(SHORT, || async {
             let query = sqlx::query!(
                 // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
                 // time.
@@ -111,7 +114,7 @@ impl Store {
                 self.lease.as_secs_f64(),
                 REJECTED_REQUEST,
             );
-            self.warm.fetch_all(query).await
+            query.fetch_all(&self.database).await
         })
         .await?;
         Ok(rows
@@ -135,7 +138,7 @@ impl Store {
                where payment_id = any($1)"#,
             payment_ids,
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         let readable = |row| match Entry::try_from(row) {
             Ok(entry) => Some(entry),

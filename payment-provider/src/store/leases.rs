@@ -1,6 +1,6 @@
 //! Leases: who may call the bank for a row, until when. By the database's clock, so that replicas' clocks do not matter.
 
-use service::database::retry_conflicts;
+use service::database::{SHORT, retry_conflicts};
 use uuid::Uuid;
 
 use super::{Error, Store};
@@ -8,7 +8,7 @@ use super::{Error, Store};
 impl Store {
     /// Takes the leases of those rows that are open and that nobody holds; returns those it got.
     pub async fn take_leases(&self, payment_ids: &[Uuid], token: Uuid) -> Result<Vec<Uuid>, Error> {
-        let free = retry_conflicts(|| async {
+        let free = retry_conflicts(SHORT, || async {
             sqlx::query_scalar!(
                 "update ledger
                  set lease_token = $2, lease_until = clock_timestamp() + make_interval(secs => $3),
@@ -24,7 +24,7 @@ impl Store {
                 token,
                 self.lease.as_secs_f64(),
             )
-            .fetch_all(&self.pool)
+            .fetch_all(&self.database)
             .await
         })
         .await?;
@@ -33,7 +33,7 @@ impl Store {
 
     /// Prolongs leases that are still their tokens'; returns the payments of those that were.
     pub async fn renew_leases(&self, payment_ids: &[Uuid], tokens: &[Uuid]) -> Result<Vec<Uuid>, Error> {
-        let renewed = retry_conflicts(|| async {
+        let renewed = retry_conflicts(SHORT, || async {
             sqlx::query_scalar!(
                 "update ledger
                  set lease_until = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp()
@@ -48,7 +48,7 @@ impl Store {
                 tokens,
                 self.lease.as_secs_f64(),
             )
-            .fetch_all(&self.pool)
+            .fetch_all(&self.database)
             .await
         })
         .await?;
@@ -58,7 +58,7 @@ impl Store {
     /// Gives leases back, where they are still their tokens', so that the next delivery need not wait for their end, and
     /// adds `tries` (0 or 1 each) to what the rows count.
     pub async fn release_leases(&self, ids: &[Uuid], tokens: &[Uuid], tries: &[i32]) -> Result<(), Error> {
-        retry_conflicts(|| async {
+        retry_conflicts(SHORT, || async {
             sqlx::query!(
                 "update ledger
                  set lease_token = null, lease_until = clock_timestamp(), tries = ledger.tries + held.tried,
@@ -73,7 +73,7 @@ impl Store {
                 tokens,
                 tries,
             )
-            .execute(&self.pool)
+            .execute(&self.database)
             .await
         })
         .await?;

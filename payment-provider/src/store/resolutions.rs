@@ -45,7 +45,7 @@ impl Store {
         resolution: &Resolution,
         token: Uuid,
     ) -> Result<Option<OffsetDateTime>, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.database.pool().begin().await?;
         let settled_at = sqlx::query_scalar!(
             r#"update ledger
                set status = $3, reason = $4, gateway_reference = $5, lease_token = null, lease_until = null,
@@ -86,7 +86,7 @@ impl Store {
              from ledger_resolutions where payment_id = $1 order by id",
             payment_id.as_uuid(),
         )
-        .fetch_all(&self.pool)
+        .fetch_all(&self.database)
         .await?;
         Ok(resolved)
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use payment_contract::PaymentId;
-use service::database::retry_conflicts;
+use service::database::{SHORT, retry_conflicts};
 use uuid::Uuid;
 
 use super::{Error, Store};
@@ -95,7 +95,7 @@ impl Store {
             .iter()
             .map(|result| result.settlement.reference.clone())
             .collect();
-        let rows = retry_conflicts(|| async {
+        let rows = retry_conflicts(SHORT, || async {
             let query = sqlx::query!(
                 // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
                 // time. The guard is `status = 'started'`, written as the column that is null just then (a check says so): the
@@ -114,7 +114,7 @@ impl Store {
                 &reasons as &[Option<String>],
                 &references as &[Option<String>],
             );
-            self.warm.fetch_all(query).await
+            query.fetch_all(&self.database).await
         })
         .await?;
         let endings = rows.into_iter().filter_map(|row| {

@@ -8,12 +8,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::{
+    FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use sqlx::{
-    Connection as _, IntoArguments, PgConnection, PgPool, Postgres, pool::PoolConnection, postgres::PgRow,
-    query::Map,
+    Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
+    pool::PoolConnection,
+    postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 
-use super::TRUSTED_IDLE;
+use super::{
+    check::can_write,
+    limits::{SHORT, in_time},
+    session::TRUSTED_IDLE,
+};
 
 /// The most that are kept: more than there are groups at work at a time.
 const MOST: usize = 8;
@@ -39,10 +49,12 @@ struct Idle {
     used: Instant,
 }
 
-/// A connection in use. Dropped, it goes back to the pool, which finds out what has become of it.
+/// A connection in use. Dropped without [`release`](Self::release), it goes back to the pool, which finds out what has become
+/// of it; and since that may have become of the whole server, the others are not kept either.
 #[derive(Debug)]
 pub struct WarmConnection {
-    connection: PoolConnection<Postgres>,
+    /// Until it is released.
+    connection: Option<PoolConnection<Postgres>>,
     taken: Instant,
     of: WarmPool,
 }
@@ -70,40 +82,27 @@ impl WarmPool {
         &self.pool
     }
 
-    /// Runs one statement, committed by itself.
-    pub async fn fetch_all<O, F, A>(&self, query: Map<'_, Postgres, F, A>) -> Result<Vec<O>, sqlx::Error>
-    where
-        O: Send + Unpin,
-        F: FnMut(PgRow) -> Result<O, sqlx::Error> + Send,
-        A: IntoArguments<Postgres> + Send,
-    {
-        let mut connection = self.acquire().await?;
-        let rows = query.fetch_all(&mut *connection).await?;
-        connection.release();
-        Ok(rows)
-    }
-
     /// One that is kept, or else one of the pool's. Fails, as that does, within the time to acquire one.
     pub async fn acquire(&self) -> Result<WarmConnection, sqlx::Error> {
         let latest = self.idle().pop();
         if let Some(idle) = latest {
-            let mut warm = WarmConnection {
-                connection: idle.connection,
-                taken: idle.taken,
-                of: self.clone(),
-            };
-            if idle.used.elapsed() < TRUSTED_IDLE || warm.lives().await {
-                return Ok(warm);
+            let mut connection = idle.connection;
+            if idle.used.elapsed() < TRUSTED_IDLE || matches!(can_write(&mut connection).await, Ok(true)) {
+                return Ok(self.in_use(connection, idle.taken));
             }
-            // Not through the pool, which would ask once more, and without a limit. The others have been idle for longer.
-            warm.connection.close_on_drop();
+            // The others have been idle for longer.
+            connection.close_on_drop();
             self.close_idle(Duration::ZERO);
         }
-        Ok(WarmConnection {
-            connection: self.pool.acquire().await?,
-            taken: Instant::now(),
+        Ok(self.in_use(self.pool.acquire().await?, Instant::now()))
+    }
+
+    fn in_use(&self, connection: PoolConnection<Postgres>, taken: Instant) -> WarmConnection {
+        WarmConnection {
+            connection: Some(connection),
+            taken,
             of: self.clone(),
-        })
+        }
     }
 
     /// Ends those that were used last this long ago.
@@ -122,39 +121,105 @@ impl WarmPool {
     }
 }
 
+/// Runs one statement, committed by itself, within [`SHORT`].
+impl<'p> Executor<'p> for &'p WarmPool {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let fetched = async move {
+            let mut connection = self.acquire().await?;
+            let fetching = connection.fetch_many(query).try_collect::<Vec<_>>();
+            let fetched = in_time(SHORT, fetching).await?;
+            connection.release();
+            Ok(stream::iter(fetched.into_iter().map(Ok)))
+        };
+        fetched.try_flatten_stream().boxed()
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let fetched = async move {
+            let mut connection = self.acquire().await?;
+            let fetched = in_time(SHORT, connection.fetch_optional(query)).await?;
+            connection.release();
+            Ok(fetched)
+        };
+        fetched.boxed()
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        self.pool.prepare_with(sql, parameters)
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        self.pool.describe(sql)
+    }
+}
+
 impl WarmConnection {
     /// Keeps it for the next use: for when all went well, and nothing was left open.
-    pub fn release(self) {
+    pub fn release(mut self) {
         self.of.close_idle(KEPT_FOR);
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
         let mut idle = self.of.idle();
         if idle.len() < self.of.most && self.taken.elapsed() < KEPT_FOR && !self.of.pool.is_closed() {
             idle.push(Idle {
-                connection: self.connection,
+                connection,
                 taken: self.taken,
                 used: Instant::now(),
             });
         }
     }
+}
 
-    async fn lives(&mut self) -> bool {
-        let limit = self.of.pool.options().get_acquire_timeout();
-        matches!(
-            tokio::time::timeout(limit, self.connection.ping()).await,
-            Ok(Ok(()))
-        )
+impl Drop for WarmConnection {
+    fn drop(&mut self) {
+        if self.connection.is_some() {
+            self.of.close_idle(Duration::ZERO);
+        }
     }
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "it is there until `release`, which takes it whole"
+)]
 impl Deref for WarmConnection {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        &self.connection
+        self.connection.as_ref().expect("not released")
     }
 }
 
+#[expect(
+    clippy::expect_used,
+    reason = "it is there until `release`, which takes it whole"
+)]
 impl DerefMut for WarmConnection {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.connection
+        self.connection.as_mut().expect("not released")
     }
 }

@@ -22,6 +22,7 @@ use sqlx::{
     query_scalar,
 };
 
+mod connections;
 mod warm_pool;
 
 static MIGRATOR: Migrator = sqlx::migrate!("tests/migrations");
@@ -62,8 +63,8 @@ async fn a_connection_names_its_application_and_has_limits() {
     let pool = new_database().await;
     for (setting, expected) in [
         ("application_name", "test"),
-        ("statement_timeout", "1min"),
-        ("lock_timeout", "20s"),
+        ("statement_timeout", "6s"),
+        ("lock_timeout", "4s"),
         ("idle_in_transaction_session_timeout", "1min"),
     ] {
         let value: String = query_scalar("select current_setting($1)")
@@ -83,25 +84,6 @@ async fn a_database_that_is_away_fails_within_the_time_to_acquire() {
     let error = sqlx::query("select 1").execute(&pool).await.unwrap_err();
     assert_eq!(fault(&error), Fault::Away, "{error}");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-}
-
-#[tokio::test]
-async fn connections_cut_by_the_server_are_replaced_without_an_error() {
-    let pool = new_database().await;
-    sqlx::query("select 1").execute(&pool).await.unwrap();
-    let killer = new_connection_to(&pool).await;
-    sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'test' and datname = current_database()")
-        .execute(&killer)
-        .await
-        .unwrap();
-    // Idle for long enough not to be trusted any more.
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    sqlx::query("select 1").execute(&pool).await.unwrap();
-}
-
-async fn new_connection_to(pool: &PgPool) -> PgPool {
-    let options = (*pool.connect_options()).clone().application_name("killer");
-    PgPool::connect_with(options).await.unwrap()
 }
 
 #[tokio::test]
@@ -254,7 +236,7 @@ async fn deadlocks_are_run_again_and_both_sides_succeed() {
     let (pool, barrier) = (&pool, &barrier);
     let add = |first: i32, second: i32| async move {
         let mut tries = 0;
-        let result = retry_conflicts(|| {
+        let result = retry_conflicts(database::SHORT, || {
             tries += 1;
             let meet = tries == 1;
             async move {

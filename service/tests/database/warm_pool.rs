@@ -90,14 +90,14 @@ async fn what_was_left_open_is_undone_before_anybody_gets_it() {
     until_idle(&pool, 1).await;
     {
         // Given up in the middle of an answer.
-        let sleeping = kept.fetch_all(query("select pg_sleep(60)").map(|_| ()));
+        let sleeping = query("select pg_sleep(60)").fetch_all(&kept);
         let given_up = tokio::time::timeout(Duration::from_millis(50), sleeping).await;
         assert!(given_up.is_err());
         let cut = "select pg_cancel_backend($1)";
         let other = pool.acquire().await.unwrap();
         query(cut).bind(first).execute(&mut *{ other }).await.unwrap();
     }
-    let rows = kept.fetch_all(query("select n from left_open").map(|_| ())).await;
+    let rows = query("select n from left_open").fetch_all(&kept).await;
     assert_eq!(rows.unwrap().len(), 0);
 }
 

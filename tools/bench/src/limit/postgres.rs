@@ -5,7 +5,7 @@ use std::{str::FromStr, sync::Arc, time::Duration};
 
 use futures_util::future::{join_all, try_join_all};
 use invoice_app::batch_id::BatchId;
-use invoice_app::store::paying::{PaymentParams, Selection, allow_time_in_tx, insert_batch_in_tx, pay_in_tx};
+use invoice_app::store::paying::{PaymentParams, Selection, insert_batch_in_tx, pay_in_tx};
 use payment_contract::{
     Currency, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
@@ -16,6 +16,7 @@ use payment_provider::{
     ledger::{RequestHash, Settlement},
     store::{Intent, Recorded, ResultToRecord},
 };
+use service::database::allow_time_in_tx;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
