@@ -2,6 +2,7 @@
 
 pub mod bank;
 pub mod bank_process;
+pub mod browser;
 pub mod callers;
 pub mod cli;
 pub mod client;
@@ -21,6 +22,7 @@ pub use reconcile::{Error, Report, Result};
 
 pub use crate::{
     bank_process::BankProcess,
+    browser::Browser,
     callers::{Callers, Tally},
     client::{Answer, Client},
     cut_proxy::CutProxy,

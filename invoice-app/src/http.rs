@@ -22,6 +22,7 @@ pub mod fields;
 pub mod limits;
 pub mod ndjson;
 pub mod observe;
+mod page;
 pub mod prefer;
 pub mod problem;
 pub mod representation;
@@ -83,6 +84,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), limits::in_flight))
         .layer(from_fn_with_state(Arc::clone(&api), limits::when_open))
+        .merge(page::routes())
         .layer(from_fn(drain_body::drain_body))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(observe::observe))

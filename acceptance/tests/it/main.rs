@@ -29,6 +29,7 @@ mod nats_forgets;
 mod nats_outages;
 mod nats_permissions;
 mod overload;
+mod page;
 mod postgres_outages;
 mod reconcile;
 mod rolling;

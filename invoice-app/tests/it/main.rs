@@ -21,6 +21,7 @@ mod hostile;
 mod idempotency;
 mod importing;
 mod nats;
+mod page;
 mod paging;
 mod payment_ids;
 mod problems;
