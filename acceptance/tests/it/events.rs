@@ -1,6 +1,6 @@
 //! Readers of events who are cut off by every kind of death hear everything, once, and in the order in which it is kept.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use acceptance::{Client, EventReader, Load, System, Told};
 use local_stack::ServiceKind;
@@ -68,5 +68,27 @@ async fn reader_hears_everything_once_whatever_dies() {
             system.count_payments(status).await.unwrap(),
             "{kind}"
         );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_ends_open_streams_at_once_and_cleanly() {
+    let system = System::start().await.unwrap();
+    let client = system.client().unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..20 {
+        let mut stream = client.events("", None).await.unwrap();
+        assert!(stream.chunk().await.unwrap().is_some());
+        streams.push(stream);
+    }
+    let status = system
+        .stack()
+        .invoice_app()
+        .stop(Duration::from_mins(1))
+        .await
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    for mut stream in streams {
+        assert_eq!(stream.chunk().await.unwrap(), None, "it was cut off");
     }
 }
