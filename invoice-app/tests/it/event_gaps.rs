@@ -6,8 +6,13 @@ use std::{
     time::Duration,
 };
 
+use invoice_app::{creating::Import, idempotency::Key, invoice::New};
+use payment_contract::Money;
 use rand::{RngExt as _, SeedableRng as _};
-use reqwest::Method;
+use reqwest::{
+    Method,
+    header::{HeaderMap, HeaderValue},
+};
 use serde_json::json;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
@@ -41,6 +46,26 @@ async fn transaction_that_commits_late_is_not_skipped() {
     for invoice in expected {
         assert_eq!(reader.next().await.unwrap().data["subject"], json!(invoice));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn import_under_way_holds_up_no_event() {
+    let app = App::start().await;
+    let mut reader = EventReader::connected(&app, "").await;
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        "idempotency-key",
+        HeaderValue::from_static("held-by-a-transaction"),
+    );
+    let key = Key::from_headers(&headers, "importer").unwrap();
+    let mut import = Import::init(&app.store, None, key).await.unwrap().unwrap();
+    for _ in 0..2500 {
+        let amount = Money::parse("12.15", "EUR").unwrap();
+        import.take(Some(Ok(New { number: None, amount }))).await.unwrap();
+    }
+    let invoice = app.invoice("beside", "1.00").await;
+    assert_eq!(reader.next().await.unwrap().data["subject"], json!(invoice));
+    drop(import);
 }
 
 /// What the database says has happened to each invoice, by its type.
