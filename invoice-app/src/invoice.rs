@@ -34,10 +34,10 @@ impl Status {
         }
     }
 
-    /// The status of that name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == word)
+    /// The status of that name, or what names there are.
+    pub fn try_new(word: &str) -> Result<Self, &'static str> {
+        let found = Self::ALL.into_iter().find(|status| status.as_str() == word);
+        found.ok_or("must be unpaid, pending, paid or void")
     }
 }
 
@@ -138,6 +138,36 @@ pub struct LastPayment {
     pub reason: Option<String>,
 }
 
+impl Invoice {
+    /// Names its state: another one whenever anything about it, or about its payments, is another. The store writes the same
+    /// text (`store::invoices::version_in_tx`).
+    #[must_use]
+    pub fn version(&self) -> String {
+        let micros = self.updated_at.unix_timestamp_nanos() / 1_000;
+        format!("{}-{micros}", self.status.as_str())
+    }
+}
+
+/// In which states a caller wants something done (`If-Match`, RFC 9110, 13.1.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IfMatch {
+    /// In any, if only the invoice exists.
+    Any,
+    /// In these versions.
+    Versions(Vec<String>),
+}
+
+impl IfMatch {
+    /// Whether it is to be done.
+    #[must_use]
+    pub fn is_met(&self, version: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Versions(versions) => versions.iter().any(|wanted| wanted == version),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,8 +198,8 @@ mod tests {
     #[test]
     fn every_status_is_found_by_its_word() {
         for status in Status::ALL {
-            assert_eq!(Status::parse(status.as_str()), Some(status));
+            assert_eq!(Status::try_new(status.as_str()), Ok(status));
         }
-        assert_eq!(Status::parse("Paid"), None);
+        assert!(Status::try_new("Paid").is_err());
     }
 }

@@ -24,4 +24,5 @@ pub mod store;
 pub mod streams;
 pub mod sweep;
 pub mod tokens;
+pub mod totals;
 pub mod waiters;

@@ -15,25 +15,30 @@ use tracing::{Instrument as _, debug};
 use crate::{
     batch_id::BatchId,
     idempotency::{Answer, Call, Called},
-    invoice, metrics,
+    invoice::{self, IfMatch},
+    metrics,
     payment::{Batch, Payment, Request, Status},
     sender::{self, Job, ROWS_HANDED_OVER},
     store::{
         Store,
         idempotency::{check_in_tx, keep_in_tx},
+        invoices::version_in_tx,
         paying::{
             PaymentParams, RequestedPayments, Selection, insert_batch_in_tx, pay_in_tx, requested_payment,
             skipped_in_tx, status_in_tx,
         },
+        totals::totals_of_batch_in_tx,
     },
     waiters::{Waiter, Waiters},
 };
 
 mod asked_ids;
 mod single_pay_batcher;
+mod wanted;
 
-use asked_ids::AskedIds;
 use single_pay_batcher::{Grouping, SingleCall, SinglePayBatcher};
+use wanted::Selected;
+pub use wanted::{PaidMany, TotalsChanged, Wanted};
 
 /// Calls for more invoices than this take turns: each holds a connection for seconds.
 const LARGE: usize = 500;
@@ -62,17 +67,10 @@ pub enum PaidOne {
     Requested(Payment, Waiter),
     /// It is not unpaid.
     NotPayable(invoice::Status),
+    /// It is not as the caller believed.
+    Changed,
     /// No such invoice.
     Unknown,
-}
-
-/// What became of paying several.
-#[derive(Debug)]
-pub struct PaidMany {
-    /// As it was when the call was committed.
-    pub batch: Batch,
-    /// Hears of its payments.
-    pub waiter: Waiter,
 }
 
 /// How long to wait for an outcome.
@@ -111,6 +109,7 @@ impl Paying {
         requested_by: Option<Arc<str>>,
         call: Option<Call>,
         trace: TraceParent,
+        if_match: Option<IfMatch>,
     ) -> Result<Called<PaidOne>, sqlx::Error> {
         let single = SingleCall {
             id,
@@ -118,26 +117,32 @@ impl Paying {
             call,
             trace,
         };
+        if if_match.is_some() {
+            return Box::pin(self.pay_alone(single, if_match)).await;
+        }
         match self.single_pay_batcher.submit(single.clone()).await {
             Ok(Grouping::Done(called)) => {
                 Ok(called.map(|(payment, waiter)| PaidOne::Requested(payment, waiter)))
             }
             // Boxed, since it is rare and large, and every waiting call would have room for it.
-            Ok(Grouping::Alone) => Box::pin(self.pay_alone(single)).await,
+            Ok(Grouping::Alone) => Box::pin(self.pay_alone(single, None)).await,
             Ok(Grouping::Failed(error)) => Err(Grouping::error(error)),
             Err(BatchPanicked) => Err(sqlx::Error::WorkerCrashed),
         }
     }
 
     /// Waits for whoever else has to do with the invoice, and tells why it cannot be paid.
-    async fn pay_alone(&self, single: SingleCall) -> Result<Called<PaidOne>, sqlx::Error> {
+    async fn pay_alone(
+        &self,
+        single: SingleCall,
+        if_match: Option<IfMatch>,
+    ) -> Result<Called<PaidOne>, sqlx::Error> {
         let this = self.clone();
         finish(async move {
-            let called = retry_conflicts(SHORT, || this.pay_one_in_tx(&single)).await?;
+            let called = retry_conflicts(SHORT, || this.pay_one_in_tx(&single, if_match.as_ref())).await?;
             Ok(match called {
                 Called::Ran(Ok(asked)) => Called::Ran(this.hand_over_one(asked).await),
-                Called::Ran(Err(Some(status))) => Called::Ran(PaidOne::NotPayable(status)),
-                Called::Ran(Err(None)) => Called::Ran(PaidOne::Unknown),
+                Called::Ran(Err(refused)) => Called::Ran(refused),
                 Called::Repeated(answer) => Called::Repeated(answer),
                 Called::InUse => Called::InUse,
                 Called::OtherCall => Called::OtherCall,
@@ -146,17 +151,25 @@ impl Paying {
         .await
     }
 
-    /// The payment asked for, or the status that forbids it, or nothing where there is no such invoice.
+    /// The payment asked for, or why there is none.
     async fn pay_one_in_tx(
         &self,
         single: &SingleCall,
-    ) -> Result<Called<Result<Request, Option<invoice::Status>>>, sqlx::Error> {
+        if_match: Option<&IfMatch>,
+    ) -> Result<Called<Result<Request, PaidOne>>, sqlx::Error> {
         let call = single.call.as_ref();
         let mut tx = self.store.begin().await?;
         if let Some(called) = check_in_tx(&mut tx, call).await? {
             // Not left to the drop: that would hold the key for a moment longer than the answer takes.
             tx.rollback().await?;
             return Ok(called);
+        }
+        if let Some(if_match) = if_match
+            && let Some(version) = version_in_tx(&mut tx, single.id).await?
+            && !if_match.is_met(&version)
+        {
+            tx.rollback().await?;
+            return Ok(Called::Ran(Err(PaidOne::Changed)));
         }
         let terms = PaymentParams {
             batch_id: None,
@@ -170,11 +183,11 @@ impl Paying {
             let status = status_in_tx(&mut tx, single.id).await?;
             tx.rollback().await?;
             // Unpaid by now: its payment was under way when we asked and has been declined since.
-            let status = status.map(|status| match status {
-                invoice::Status::Unpaid => invoice::Status::Pending,
-                other => other,
-            });
-            return Ok(Called::Ran(Err(status)));
+            return Ok(Called::Ran(Err(match status {
+                None => PaidOne::Unknown,
+                Some(invoice::Status::Unpaid) => PaidOne::NotPayable(invoice::Status::Pending),
+                Some(other) => PaidOne::NotPayable(other),
+            })));
         };
         keep_in_tx(&mut tx, call, &Answer::Payment(request.payment_id)).await?;
         fail_point!(PaymentCommitting);
@@ -197,29 +210,25 @@ impl Paying {
     /// of the caller.
     pub async fn pay_many(
         &self,
-        ids: Option<Vec<String>>,
+        wanted: Wanted,
         requested_by: Option<Arc<str>>,
         call: Option<Call>,
         trace: TraceParent,
-    ) -> Result<Called<PaidMany>, sqlx::Error> {
+    ) -> Result<Called<Result<PaidMany, TotalsChanged>>, sqlx::Error> {
         let this = self.clone();
         finish(async move {
-            let _turn = match &ids {
+            let _turn = match &wanted.ids {
                 Some(ids) if !is_large(ids.len()) => None,
                 _ => this.large.acquire().await.ok(),
             };
-            let ids = ids.map(AskedIds::new);
+            let selected = Selected::from(wanted);
             let called = retry_conflicts(LONG, || {
-                this.pay_many_in_tx(
-                    ids.as_ref(),
-                    requested_by.as_deref(),
-                    call.as_ref(),
-                    trace.as_str(),
-                )
+                this.pay_many_in_tx(&selected, requested_by.as_deref(), call.as_ref(), trace.as_str())
             })
             .await?;
             Ok(match called {
-                Called::Ran((asked, batch)) => Called::Ran(this.hand_over_many(asked, batch).await),
+                Called::Ran(Ok((asked, batch))) => Called::Ran(Ok(this.hand_over_many(asked, batch).await)),
+                Called::Ran(Err(changed)) => Called::Ran(Err(changed)),
                 Called::Repeated(answer) => Called::Repeated(answer),
                 Called::InUse => Called::InUse,
                 Called::OtherCall => Called::OtherCall,
@@ -230,11 +239,12 @@ impl Paying {
 
     async fn pay_many_in_tx(
         &self,
-        ids: Option<&AskedIds>,
+        selected: &Selected,
         requested_by: Option<&str>,
         call: Option<&Call>,
         trace: &str,
-    ) -> Result<Called<(RequestedPayments, Batch)>, sqlx::Error> {
+    ) -> Result<Called<Result<(RequestedPayments, Batch), TotalsChanged>>, sqlx::Error> {
+        let ids = selected.ids.as_ref();
         let mut tx = self.store.begin().await?;
         if let Some(called) = check_in_tx(&mut tx, call).await? {
             // Not left to the drop: that would hold the key for a moment longer than the answer takes.
@@ -252,8 +262,14 @@ impl Paying {
             lease: self.lease,
             most: i64::try_from(ROWS_HANDED_OVER).unwrap_or(i64::MAX),
         };
-        let selection = ids.map_or(Selection::AllUnpaid, |ids| Selection::These(ids.distinct.clone()));
-        let asked = pay_in_tx(&mut tx, &selection, &terms).await?;
+        let asked = pay_in_tx(&mut tx, &selected.selection(), &terms).await?;
+        if let Some(expected) = &selected.expected {
+            let totals = totals_of_batch_in_tx(&mut tx, id).await?;
+            if !expected.is_met(&totals) {
+                tx.rollback().await?;
+                return Ok(Called::Ran(Err(TotalsChanged(totals))));
+            }
+        }
         let skipped = match ids {
             None => "[]".to_owned(),
             Some(ids) => ids.skipped(skipped_in_tx(&mut tx, &ids.distinct, id).await?),
@@ -271,7 +287,7 @@ impl Paying {
             pending: asked.total,
             skipped,
         };
-        Ok(Called::Ran((asked, batch)))
+        Ok(Called::Ran(Ok((asked, batch))))
     }
 
     async fn hand_over_many(&self, asked: RequestedPayments, batch: Batch) -> PaidMany {

@@ -14,6 +14,7 @@ pub mod outbox;
 pub mod paying;
 pub mod payments;
 pub mod settling;
+pub mod totals;
 
 /// The migrations, embedded.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();

@@ -41,7 +41,7 @@ impl Access {
         let token = bearer(parts).ok_or(Error::Unauthorized)?;
         let caller = tokens
             .find(token, OffsetDateTime::now_utc())
-            .ok_or(Error::Unauthorized)?;
+            .ok_or(Error::UnknownToken)?;
         if caller.may(scope) {
             Ok(caller)
         } else {

@@ -66,6 +66,18 @@ impl Fields {
         found
     }
 
+    /// Takes a field that must be an object, to be read by itself and [merged](Self::merge) afterwards.
+    pub fn object(&mut self, name: &'static str) -> Option<Self> {
+        let value = self.take_even_null(name)?;
+        let Body(parsed) = serde_json::from_str(value.get()).unwrap_or(Body(Err(kind(&value))));
+        Some(Self::new(name, parsed))
+    }
+
+    /// Takes over what was found wrong with an object, fields that nobody took included.
+    pub fn merge(&mut self, object: Self) {
+        self.errors.extend(object.finish());
+    }
+
     /// Takes a field that must be text.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.take(name)?;

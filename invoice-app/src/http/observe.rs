@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::Method,
+    http::{HeaderValue, Method},
     middleware::Next,
     response::Response,
 };
@@ -32,10 +32,14 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
         http.method = method,
         http.route = route
     );
+    let trace_id = trace.trace_id().to_owned();
     request.extensions_mut().insert(trace);
     async move {
         let start = Instant::now();
-        let response = next.run(request).await;
+        let mut response = next.run(request).await;
+        if let Ok(id) = HeaderValue::from_str(&trace_id) {
+            response.headers_mut().insert("request-id", id);
+        }
         let (took, status) = (start.elapsed(), response.status().as_u16());
         let duration_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         debug!(

@@ -17,7 +17,7 @@ use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
 pub const PREFIX: &str = "urn:problem:invoice-app:";
 
 /// Every problem's slug: what clients may have to tell apart.
-pub const SLUGS: [&str; 23] = [
+pub const SLUGS: [&str; 25] = [
     "body-too-large",
     "database-unavailable",
     "events-forgotten",
@@ -34,11 +34,13 @@ pub const SLUGS: [&str; 23] = [
     "not-found",
     "number-taken",
     "payment-batch-not-found",
+    "precondition-failed",
     "request-timeout",
     "schema-missing",
     "starting",
     "timed-out",
     "too-many-requests",
+    "totals-changed",
     "unauthorized",
     "unsupported-media-type",
 ];
@@ -49,9 +51,12 @@ pub enum Error {
     /// The call cannot be read.
     #[error("{0}")]
     Malformed(String),
-    /// No token, or none that is known.
-    #[error("send a known token as `Authorization: Bearer <token>`")]
+    /// No token.
+    #[error("send a token as `Authorization: Bearer <token>`")]
     Unauthorized,
+    /// A token that nobody knows, or not any more.
+    #[error("the token is not known, or has expired; send a valid one as `Authorization: Bearer <token>`")]
+    UnknownToken,
     /// The database's schema is not there yet.
     #[error("the service waits for its database; send the call again in a moment")]
     Starting,
@@ -87,6 +92,12 @@ pub enum Error {
     /// Another invoice has the number.
     #[error("another invoice has the number {0:?}")]
     NumberTaken(String),
+    /// The invoices do not add up to what was expected.
+    #[error("nothing was paid: what would be paid is not what was expected, but now {0}")]
+    TotalsChanged(String),
+    /// The invoice is not as `If-Match` says.
+    #[error("the invoice has changed since you read it; read it again, and decide anew")]
+    PreconditionFailed,
     /// A call with this key is running.
     #[error("a call with this Idempotency-Key is still running; send it again in a moment")]
     KeyInUse,
@@ -168,101 +179,58 @@ struct Document<'a> {
 impl Error {
     fn kind(&self) -> Kind {
         let kind = |status, slug, title| Kind {
-            status,
+            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
             slug,
             title,
             header: None,
         };
-        let conflict = |slug, title| kind(StatusCode::CONFLICT, slug, title);
-        let not_found = |slug, title| kind(StatusCode::NOT_FOUND, slug, title);
+        let challenge = |status, title, challenge| {
+            let slug = if status == 401 {
+                "unauthorized"
+            } else {
+                "forbidden"
+            };
+            kind(status, slug, title).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+        };
+        let conflict = |slug, title| kind(409, slug, title);
+        let not_found = |slug, title| kind(404, slug, title);
         match self {
-            Self::Malformed(_) => kind(
-                StatusCode::BAD_REQUEST,
-                "malformed-request",
-                "The request cannot be read",
-            ),
-            Self::Unauthorized => kind(StatusCode::UNAUTHORIZED, "unauthorized", "A token is needed")
-                .with(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-            Self::Forbidden(_) => kind(
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                "The token does not allow this",
-            ),
+            Self::Malformed(_) => kind(400, "malformed-request", "The request cannot be read"),
+            Self::Unauthorized => challenge(401, "A token is needed", NO_TOKEN),
+            Self::UnknownToken => challenge(401, "The token is not known", UNKNOWN_TOKEN),
+            Self::Forbidden(scope) => challenge(403, "The token does not allow this", lacks(*scope)),
             Self::NoRoute => not_found("not-found", "Not found"),
             Self::NoInvoice(_) => not_found("invoice-not-found", "No such invoice"),
             Self::NoBatch(_) => not_found("payment-batch-not-found", "No such payment batch"),
-            Self::EventsForgotten => kind(
-                StatusCode::GONE,
-                "events-forgotten",
-                "The events are no longer kept",
-            ),
-            Self::MethodNotAllowed => kind(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method-not-allowed",
-                "Method not allowed",
-            ),
-            Self::BodyTimeout => kind(
-                StatusCode::REQUEST_TIMEOUT,
-                "request-timeout",
-                "The body came too slowly",
-            )
-            .closing(),
+            Self::EventsForgotten => kind(410, "events-forgotten", "The events are no longer kept"),
+            Self::MethodNotAllowed => kind(405, "method-not-allowed", "Method not allowed"),
+            Self::BodyTimeout => kind(408, "request-timeout", "The body came too slowly").closing(),
             Self::NotPayable(_) => conflict("invoice-not-payable", "The invoice cannot be paid"),
             Self::NotVoidable(_) => conflict("invoice-not-voidable", "The invoice cannot be voided"),
             Self::NumberTaken(_) => conflict("number-taken", "The number is taken"),
+            Self::PreconditionFailed => kind(412, "precondition-failed", "The invoice has changed"),
+            Self::TotalsChanged(_) => conflict("totals-changed", "The totals have changed"),
             Self::KeyInUse => conflict("idempotency-key-in-use", "The call is still running").retry(1),
             Self::KeyReused => kind(
-                StatusCode::UNPROCESSABLE_ENTITY,
+                422,
                 "idempotency-key-reused",
                 "The Idempotency-Key belongs to another call",
             ),
-            Self::TooLarge(_) => kind(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "body-too-large",
-                "The body is too large",
-            )
-            .closing(),
-            Self::UnsupportedMediaType(_) | Self::Encoded => kind(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported-media-type",
-                "The body has another type",
-            ),
-            Self::Starting => kind(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "starting",
-                "The service is starting",
-            )
-            .retry(2),
-            Self::Invalid(_) => kind(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-request",
-                "The request is not valid",
-            ),
-            Self::TooManyRequests => kind(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-requests",
-                "Too many requests",
-            )
-            .retry(1),
-            Self::TimedOut => kind(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "timed-out",
-                "The call took too long",
-            )
-            .retry(5),
+            Self::TooLarge(_) => kind(413, "body-too-large", "The body is too large").closing(),
+            Self::UnsupportedMediaType(_) | Self::Encoded => {
+                kind(415, "unsupported-media-type", "The body has another type")
+            }
+            Self::Starting => kind(503, "starting", "The service is starting").retry(2),
+            Self::Invalid(_) => kind(422, "invalid-request", "The request is not valid"),
+            Self::TooManyRequests => kind(429, "too-many-requests", "Too many requests").retry(1),
+            Self::TimedOut => kind(503, "timed-out", "The call took too long").retry(5),
             Self::Database(error) => match fault(error) {
-                Fault::Away | Fault::Conflict => kind(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "database-unavailable",
-                    "The database is not available",
-                )
-                .retry(2),
-                Fault::Schema => kind(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "schema-missing",
-                    "The database's schema is missing or older",
-                )
-                .retry(5),
+                Fault::Away | Fault::Conflict => {
+                    kind(503, "database-unavailable", "The database is not available").retry(2)
+                }
+                Fault::Schema => {
+                    kind(503, "schema-missing", "The database's schema is missing or older").retry(5)
+                }
                 Fault::Data | Fault::Other => internal(),
             },
             Self::Panicked(_) => internal(),
@@ -279,6 +247,19 @@ impl Error {
             }
             _ => self.to_string(),
         }
+    }
+}
+
+/// What is asked of whoever may not call (RFC 6750, 3).
+const NO_TOKEN: &str = "Bearer realm=\"invoices\"";
+const UNKNOWN_TOKEN: &str =
+    "Bearer realm=\"invoices\", error=\"invalid_token\", error_description=\"unknown or expired\"";
+
+const fn lacks(scope: Scope) -> &'static str {
+    match scope {
+        Scope::Read => "Bearer realm=\"invoices\", error=\"insufficient_scope\", scope=\"invoices:read\"",
+        Scope::Write => "Bearer realm=\"invoices\", error=\"insufficient_scope\", scope=\"invoices:write\"",
+        Scope::Pay => "Bearer realm=\"invoices\", error=\"insufficient_scope\", scope=\"invoices:pay\"",
     }
 }
 

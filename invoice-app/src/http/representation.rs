@@ -1,10 +1,16 @@
 //! What invoices, payments and batches look like in answers.
 
+use axum::{
+    Json,
+    http::header,
+    response::{IntoResponse as _, Response},
+};
 use payment_contract::{InvoiceId, Money, PaymentId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use time::{OffsetDateTime, serde::rfc3339};
 
+use super::etag::etag;
 use crate::{
     batch_id::BatchId,
     invoice::Invoice,
@@ -88,6 +94,16 @@ impl From<Invoice> for InvoiceView {
             }),
         }
     }
+}
+
+/// An answer with an invoice, and its tag.
+pub fn tagged(invoice: Invoice) -> Response {
+    let tag = etag(&invoice);
+    let mut response = Json(InvoiceView::from(invoice)).into_response();
+    if let Some(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
 }
 
 impl From<Payment> for PaymentView {

@@ -13,6 +13,7 @@ use super::{Api, limits, prefer};
 pub mod create_invoice;
 pub mod get_invoice;
 pub mod get_payment_batch;
+pub mod get_totals;
 pub mod import_invoices;
 pub mod list_events;
 pub mod list_invoice_events;
@@ -33,6 +34,10 @@ pub(super) fn routes(api: &Api) -> Router<Arc<Api>> {
             get(list_invoices::list_invoices)
                 .post(create_invoice::create_invoice)
                 .layer(plain.clone()),
+        )
+        .route(
+            "/invoices/totals",
+            get(get_totals::get_totals).layer(plain.clone()),
         )
         .route(
             "/invoices/import",

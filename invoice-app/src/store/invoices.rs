@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use super::{Store, corrupt};
 use crate::{
-    invoice::{Invoice, LastPayment, Status},
+    invoice::{IfMatch, Invoice, LastPayment, Status},
     payment,
 };
 
-/// What a list is narrowed to.
+/// What a list is narrowed to, and how it is sorted.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Only this status.
@@ -24,6 +24,37 @@ pub struct Filter {
     pub currency: Option<Currency>,
     /// Only this number.
     pub number: Option<String>,
+    /// Only numbers that begin so.
+    pub number_prefix: Option<String>,
+    /// Only those created later.
+    pub created_after: Option<OffsetDateTime>,
+    /// Only those created earlier.
+    pub created_before: Option<OffsetDateTime>,
+    /// Only those whose last payment was declined, or only the others.
+    pub declined: Option<bool>,
+    /// Which come first.
+    pub order: Order,
+}
+
+/// By creation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The oldest first.
+    #[default]
+    Oldest,
+    /// The newest first.
+    Newest,
+}
+
+impl Order {
+    /// By its name.
+    pub fn try_new(word: &str) -> Result<Self, &'static str> {
+        match word {
+            "oldest" => Ok(Self::Oldest),
+            "newest" => Ok(Self::Newest),
+            _ => Err("must be oldest or newest"),
+        }
+    }
 }
 
 /// What became of an attempt to void.
@@ -33,6 +64,8 @@ pub enum Voided {
     Void(Invoice),
     /// It is pending or paid.
     Refused(Status),
+    /// It is not as the caller believed.
+    Changed,
     /// No such invoice.
     Unknown,
 }
@@ -79,23 +112,44 @@ impl TryFrom<Row> for Invoice {
     }
 }
 
-/// One page of a list. A macro, since each status is found in another way: the condition must stand in the text for the
-/// planner to see which one serves.
+/// One page of a list. A macro, since each status is found in another way, and each order goes through an index in another
+/// direction: both must stand in the text for the planner to see what serves.
 macro_rules! page {
-    ($condition:tt, $after:expr, $currency:expr, $limit:expr) => {
+    ($store:expr, $filter:expr, $after:expr, $limit:expr, $condition:tt $(, $more:expr)*) => {
+        match $filter.order {
+            Order::Oldest => page!(
+                @ $store, $filter, $after, $limit, $condition, " and i.id > $1 order by i.id limit $2" $(, $more)*
+            ),
+            Order::Newest => page!(
+                @ $store, $filter, $after, $limit, $condition, " and i.id < $1 order by i.id desc limit $2" $(, $more)*
+            ),
+        }
+    };
+    (@ $store:expr, $filter:expr, $after:expr, $limit:expr, $condition:tt, $order:tt $(, $more:expr)*) => {
         sqlx::query_as!(
             Row,
             r#"select i.id, i.number, i.amount_minor, i.currency, i.status as "status: _",
                       i.created_at, i.updated_at, i.paid_at,
                       p.id as "payment_id?", p.status as "payment_status?: _", p.reason as payment_reason
                from invoices i left join payments p on p.id = i.last_payment_id
-               where i.id > $1 and ($2::text is null or i.currency = $2) and "#
+               where ($3::text is null or i.currency = $3)
+                 and ($4::text is null or starts_with(i.number, $4))
+                 and ($5::timestamptz is null or i.created_at > $5)
+                 and ($6::timestamptz is null or i.created_at < $6)
+                 and ($7::bool is null or (p.status is not distinct from 'declined') = $7) and "#
                 + $condition
-                + " order by i.id limit $3",
+                + $order,
             $after,
-            $currency,
-            $limit
+            $limit,
+            $filter.currency.map(Currency::code),
+            $filter.number_prefix.as_deref(),
+            $filter.created_after,
+            $filter.created_before,
+            $filter.declined
+            $(, $more)*
         )
+        .fetch_all(&$store.database)
+        .await?
     };
 }
 
@@ -108,88 +162,65 @@ impl Store {
         Ok(invoice)
     }
 
-    /// Invoices after `after`, oldest first.
+    /// Invoices after `after`, in the filter's order.
     pub async fn list_invoices(
         &self,
         filter: &Filter,
         after: Option<InvoiceId>,
         limit: i64,
     ) -> Result<Vec<Invoice>, sqlx::Error> {
-        let after = after.map_or(Uuid::nil(), InvoiceId::as_uuid);
-        let currency = filter.currency.map(Currency::code);
+        let begin = match filter.order {
+            Order::Oldest => Uuid::nil(),
+            Order::Newest => Uuid::max(),
+        };
+        let after = after.map_or(begin, InvoiceId::as_uuid);
         let rows = match (&filter.number, filter.status) {
-            (Some(number), status) => self.by_number(number, status, currency, after, limit).await?,
-            (None, None) => {
-                page!("true", after, currency, limit)
-                    .fetch_all(&self.database)
-                    .await?
-            }
-            (None, Some(Status::Unpaid)) => {
-                page!(
-                    "i.status = 'unpaid' and i.id in (select invoice_id from unpaid_invoices)",
-                    after,
-                    currency,
-                    limit
-                )
-                    .fetch_all(&self.database)
-                    .await?
-            }
-            (None, Some(Status::Pending)) => {
-                page!(
-                    "i.status = 'pending' and i.id in (select invoice_id from payments where status = 'requested')",
-                    after,
-                    currency,
-                    limit
-                )
-                    .fetch_all(&self.database)
-                    .await?
-            }
-            (None, Some(Status::Paid)) => {
-                page!("i.status = 'paid'", after, currency, limit)
-                    .fetch_all(&self.database)
-                    .await?
-            }
-            (None, Some(Status::Void)) => {
-                page!("i.voided_at is not null", after, currency, limit)
-                    .fetch_all(&self.database)
-                    .await?
-            }
+            // At most one: numbers are unique.
+            (Some(number), status) => page!(
+                self,
+                filter,
+                after,
+                limit,
+                "i.number = $8 and ($9::text is null or i.status = $9)",
+                number,
+                status.map(Status::as_str)
+            ),
+            (None, None) => page!(self, filter, after, limit, "true"),
+            (None, Some(Status::Unpaid)) => page!(
+                self,
+                filter,
+                after,
+                limit,
+                "i.status = 'unpaid' and i.id in (select invoice_id from unpaid_invoices)"
+            ),
+            (None, Some(Status::Pending)) => page!(
+                self,
+                filter,
+                after,
+                limit,
+                "i.status = 'pending' and i.id in (select invoice_id from payments where status = 'requested')"
+            ),
+            (None, Some(Status::Paid)) => page!(self, filter, after, limit, "i.status = 'paid'"),
+            (None, Some(Status::Void)) => page!(self, filter, after, limit, "i.voided_at is not null"),
         };
         rows.into_iter().map(Invoice::try_from).collect()
     }
 
-    /// At most one: numbers are unique.
-    async fn by_number(
+    /// Makes an unpaid invoice void, if it is as the caller believes.
+    pub async fn void_invoice(
         &self,
-        number: &str,
-        status: Option<Status>,
-        currency: Option<&str>,
-        after: Uuid,
-        limit: i64,
-    ) -> Result<Vec<Row>, sqlx::Error> {
-        sqlx::query_as!(
-            Row,
-            r#"select i.id, i.number, i.amount_minor, i.currency, i.status as "status: _",
-                      i.created_at, i.updated_at, i.paid_at,
-                      p.id as "payment_id?", p.status as "payment_status?: _", p.reason as payment_reason
-               from invoices i left join payments p on p.id = i.last_payment_id
-               where i.number = $1 and i.id > $2 and ($3::text is null or i.currency = $3)
-                 and ($4::text is null or i.status = $4)
-               limit $5"#,
-            number,
-            after,
-            currency,
-            status.map(Status::as_str),
-            limit
-        )
-        .fetch_all(&self.database)
-        .await
-    }
-
-    /// Makes an unpaid invoice void.
-    pub async fn void_invoice(&self, id: InvoiceId, voided_by: Option<&str>) -> Result<Voided, sqlx::Error> {
-        let mut connection = self.database.acquire().await?;
-        fail_point!(InvoiceVoiding);
+        id: InvoiceId,
+        voided_by: Option<&str>,
+        if_match: Option<&IfMatch>,
+    ) -> Result<Voided, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        if let Some(if_match) = if_match
+            && let Some(version) = version_in_tx(&mut tx, id).await?
+            && !if_match.is_met(&version)
+        {
+            tx.rollback().await?;
+            return Ok(Voided::Changed);
+        }
         let voided = sqlx::query_scalar!(
             // The list of the unpaid first, like everybody: two that wait for each other in turn would never end.
             "with unlisted as (
@@ -206,15 +237,35 @@ impl Store {
             id.as_uuid(),
             voided_by
         )
-        .fetch_optional(&mut *connection)
+        .fetch_optional(&mut *tx)
         .await?;
+        let invoice = invoice_in(&mut tx, id).await?;
+        fail_point!(InvoiceVoiding);
+        tx.commit().await?;
         fail_point!(InvoiceVoided);
-        Ok(match invoice_in(&mut connection, id).await? {
+        Ok(match invoice {
             None => Voided::Unknown,
             Some(invoice) if voided.is_some() || invoice.status == Status::Void => Voided::Void(invoice),
             Some(invoice) => Voided::Refused(invoice.status),
         })
     }
+}
+
+/// The invoice's version, its rows locked: nobody changes it before this transaction ends. See [`Invoice::version`].
+pub async fn version_in_tx(
+    connection: &mut PgConnection,
+    id: InvoiceId,
+) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"with listed as materialized (
+               select invoice_id from unpaid_invoices where invoice_id = $1 for update
+           )
+           select status || '-' || (extract(epoch from updated_at) * 1000000)::bigint as "version!"
+           from invoices where id = $1 and (select count(*) from listed) >= 0 for update"#,
+        id.as_uuid()
+    )
+    .fetch_optional(connection)
+    .await
 }
 
 /// One invoice, on this connection.

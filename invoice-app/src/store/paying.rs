@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_contract::{InvoiceId, PaymentId, trace::TraceParent};
+use payment_contract::{Currency, InvoiceId, PaymentId, trace::TraceParent};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -19,6 +19,8 @@ use crate::{
 pub enum Selection {
     /// Every unpaid one.
     AllUnpaid,
+    /// Every unpaid one of a currency.
+    AllUnpaidOf(Currency),
     /// Those of these that are unpaid.
     These(Vec<Uuid>),
 }
@@ -63,7 +65,7 @@ struct Row {
 /// in the same order. A payment's id is made of the row as it is updated (see `PaymentId::of`). A macro, since "all" and
 /// "these" find invoices in different ways.
 macro_rules! pay {
-    ($found:tt, $terms:expr $(, $ids:expr)?) => {
+    ($found:tt, $terms:expr $(, $which:expr)?) => {
         sqlx::query_as!(
             Row,
             r#"with found as materialized ("# + $found + r#"
@@ -102,7 +104,7 @@ macro_rules! pay {
             $terms.lease.as_secs_f64(),
             $terms.most,
             $terms.requested_by
-            $(, $ids)?
+            $(, $which)?
         )
     };
 }
@@ -118,6 +120,16 @@ pub async fn pay_in_tx(
             pay!("delete from unpaid_invoices returning invoice_id as id", terms)
                 .fetch_all(connection)
                 .await?
+        }
+        Selection::AllUnpaidOf(currency) => {
+            pay!(
+                "delete from unpaid_invoices u using invoices i where i.id = u.invoice_id and i.currency = $6
+                 returning u.invoice_id as id",
+                terms,
+                currency.code()
+            )
+            .fetch_all(connection)
+            .await?
         }
         Selection::These(ids) => {
             pay!(

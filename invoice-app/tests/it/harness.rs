@@ -209,6 +209,12 @@ impl App {
     }
 
     /// A new invoice's id.
+    /// Pays several, without waiting.
+    pub(crate) async fn post_pay(&self, body: Value) -> (StatusCode, Value) {
+        let request = self.request(Method::POST, "/invoices/pay");
+        answer(request.header("prefer", "respond-async").json(&body)).await
+    }
+
     pub(crate) async fn invoice(&self, number: &str, value: &str) -> String {
         let (status, invoice) = self.post("/invoices", new(number, value)).await;
         assert_eq!(status, StatusCode::CREATED, "{invoice}");

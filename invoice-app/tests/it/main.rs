@@ -11,10 +11,12 @@
 mod access;
 mod bodies;
 mod concurrency;
+mod conditions;
 mod endpoints;
 mod event_gaps;
 mod event_reader;
 mod events;
+mod guarded;
 mod harness;
 mod history;
 mod hostile;

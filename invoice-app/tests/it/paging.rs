@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{App, succeeded};
+use crate::harness::{App, declined, read, succeeded};
 
 fn numbers(page: &Value) -> Vec<String> {
     let invoices = page["invoices"].as_array().unwrap();
@@ -96,4 +97,57 @@ async fn filters_narrow_alone_and_together() {
         let (_, page) = app.get(&format!("/invoices{query}")).await;
         assert_eq!(numbers(&page), expected, "{query}");
     }
+}
+
+#[tokio::test]
+async fn a_list_is_narrowed_sorted_and_linked() {
+    let app = App::start().await;
+    let mut ids = Vec::new();
+    for number in ["A-1", "A-2", "B_1", "B%1"] {
+        ids.push(app.invoice(number, "1.00").await);
+    }
+    let payment = app.pay(&ids[1]).await;
+    app.settle(&[declined(&payment, &ids[1])]).await;
+    let numbers = async |query: &str| -> Vec<String> {
+        let (status, page) = app.get(&format!("/invoices?{query}")).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        let invoices = page["invoices"].as_array().unwrap();
+        invoices
+            .iter()
+            .map(|invoice| invoice["number"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(numbers("number_prefix=A-").await, ["A-1", "A-2"]);
+    assert_eq!(numbers("number_prefix=B%25").await, ["B%1"], "no pattern");
+    assert_eq!(numbers("order=newest").await, ["B%1", "B_1", "A-2", "A-1"]);
+    assert_eq!(numbers("order=newest&status=unpaid&limit=1").await, ["B%1"]);
+    assert_eq!(numbers("declined=true").await, ["A-2"]);
+    assert_eq!(
+        numbers("declined=false&order=newest").await,
+        ["B%1", "B_1", "A-1"]
+    );
+    assert_eq!(numbers("number=A-2&declined=true").await, ["A-2"]);
+    assert_eq!(numbers("created_after=2020-01-01T00:00:00Z").await.len(), 4);
+    assert_eq!(numbers("created_before=2020-01-01T00:00:00Z").await.len(), 0);
+
+    let (mut seen, mut path) = (Vec::new(), "/invoices?order=newest&limit=3".to_owned());
+    loop {
+        let response = app.request(Method::GET, &path).send().await.unwrap();
+        let link = response
+            .headers()
+            .get("link")
+            .map(|link| link.to_str().unwrap().to_owned());
+        let (_, page) = read(response).await;
+        let invoices = page["invoices"].as_array().unwrap();
+        seen.extend(
+            invoices
+                .iter()
+                .map(|invoice| invoice["number"].as_str().unwrap().to_owned()),
+        );
+        let Some(link) = link else { break };
+        let target = link.strip_suffix("; rel=\"next\"").unwrap();
+        path = target.trim_start_matches('<').trim_end_matches('>').to_owned();
+        assert!(path.ends_with(page["next_cursor"].as_str().unwrap()), "{path}");
+    }
+    assert_eq!(seen, ["B%1", "B_1", "A-2", "A-1"]);
 }

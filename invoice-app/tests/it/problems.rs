@@ -45,7 +45,7 @@ async fn expect(seen: &mut BTreeSet<String>, request: RequestBuilder, status: u1
     assert_eq!(headers.contains_key(header::RETRY_AFTER), retry, "{slug}");
     assert_eq!(
         headers.contains_key(header::WWW_AUTHENTICATE),
-        slug == "unauthorized"
+        matches!(slug, "unauthorized" | "forbidden")
     );
     assert_eq!(headers.contains_key(header::ALLOW), slug == "method-not-allowed");
     seen.insert(slug.to_owned());
@@ -55,6 +55,7 @@ async fn expect(seen: &mut BTreeSet<String>, request: RequestBuilder, status: u1
 async fn every_problem_type_is_produced_with_its_status_and_headers() {
     let mut seen = BTreeSet::new();
     plain(&mut seen).await;
+    changed(&mut seen).await;
     limited(&mut seen).await;
     starting(&mut seen).await;
     guarded(&mut seen).await;
@@ -161,6 +162,17 @@ async fn plain(seen: &mut BTreeSet<String>) {
         .await
         .unwrap();
     expect(seen, app.request(Method::GET, batch), 500, "internal").await;
+}
+
+/// What is not as the caller believed.
+async fn changed(seen: &mut BTreeSet<String>) {
+    let app = App::start().await;
+    let pay = format!("/invoices/{}/pay", app.invoice("A", "1.00").await);
+    let post = |path: &str| app.request(Method::POST, path);
+    let expected = post("/invoices/pay").json(&json!({"expect": {"count": 7}}));
+    expect(seen, expected, 409, "totals-changed").await;
+    let stale = post(&pay).header(header::IF_MATCH, "\"unpaid-1\"");
+    expect(seen, stale, 412, "precondition-failed").await;
 }
 
 /// The database's schema is not there yet.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use invoice_app::{app::Parts, nats_incarnation::Looked, store::nats_incarnation::Remembered, sweep::Swept};
+use invoice_app::{
+    app::Parts, nats_incarnation::Looked, paying::Wanted, store::nats_incarnation::Remembered, sweep::Swept,
+};
 use payment_contract::{streams::PAY_REQUESTS, trace::TraceParent};
 
 use crate::{
@@ -272,12 +274,16 @@ async fn a_single_call_does_not_wait_for_the_end_of_a_large_one() {
     };
     ids(1, 2500).await;
     let trace = TraceParent::generate;
-    replica.paying.pay_many(None, None, None, trace()).await.unwrap();
+    replica
+        .paying
+        .pay_many(Wanted::default(), None, None, trace())
+        .await
+        .unwrap();
     let single = ids(2501, 2501).await;
     replica.sender.step(None).await;
     replica
         .paying
-        .pay_one(single[0].into(), None, None, trace())
+        .pay_one(single[0].into(), None, None, trace(), None)
         .await
         .unwrap();
     replica.sender.step(None).await;

@@ -6,6 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStru
 
 /// The largest amount accepted, in minor units. Keeps sums of a thousand such invoices inside `i64`.
 pub const MAX_MINOR_UNITS: i64 = 1_000_000_000_000_000;
+/// More than a million million of the largest amounts.
+const MAX_SUM: i128 = 1_000_000_000_000 * MAX_MINOR_UNITS as i128;
 
 /// An ISO 4217 currency that people pay in. Codes without a minor unit (metals, test codes, `XXX`) are not: the standard
 /// gives them no smallest amount, so whole units would be our invention.
@@ -74,6 +76,31 @@ impl Currency {
     }
 }
 
+impl Currency {
+    /// Reads decimal text into minor units: of one amount, or of a sum of any number of them. Zero is a sum, too.
+    pub fn minor_units(self, value: &str) -> Result<i128, Error> {
+        let (whole, decimals) = split(value)?;
+        let missing =
+            usize::from(self.exponent)
+                .checked_sub(decimals.len())
+                .ok_or(Error::TooManyDecimals {
+                    currency: self.code(),
+                    allowed: self.exponent,
+                })?;
+        let digits = whole
+            .bytes()
+            .chain(decimals.bytes())
+            .chain(std::iter::repeat_n(b'0', missing));
+        sum(digits)
+    }
+
+    /// A sum of minor units as decimal text, with all of the currency's decimals.
+    #[must_use]
+    pub fn decimal(self, minor_units: i128) -> String {
+        Decimal(minor_units, self.exponent).to_string()
+    }
+}
+
 impl fmt::Display for Currency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
@@ -106,19 +133,8 @@ impl Money {
     /// From decimal text, as received.
     pub fn parse(value: &str, currency: &str) -> Result<Self, Error> {
         let currency = Currency::try_new(currency)?;
-        let (whole, decimals) = split(value)?;
-        let missing =
-            usize::from(currency.exponent)
-                .checked_sub(decimals.len())
-                .ok_or(Error::TooManyDecimals {
-                    currency: currency.code(),
-                    allowed: currency.exponent,
-                })?;
-        let digits = whole
-            .bytes()
-            .chain(decimals.bytes())
-            .chain(std::iter::repeat_n(b'0', missing));
-        Self::try_from_minor_units(sum(digits)?, currency)
+        let minor_units = currency.minor_units(value)?;
+        Self::try_from_minor_units(i64::try_from(minor_units).map_err(|_| Error::TooLarge)?, currency)
     }
 
     /// The amount in minor units.
@@ -136,14 +152,18 @@ impl Money {
     /// Decimal text with all of the currency's decimals: `12.15`, `100` (JPY), `1.500` (KWD).
     #[must_use]
     pub fn value(self) -> String {
-        Decimal(self).to_string()
+        self.decimal().to_string()
+    }
+
+    fn decimal(self) -> Decimal {
+        Decimal(self.minor_units.into(), self.currency.exponent)
     }
 }
 
 /// `12.15 EUR`, for people.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", Decimal(*self), self.currency)
+        write!(f, "{} {}", self.decimal(), self.currency)
     }
 }
 
@@ -163,11 +183,11 @@ fn split(value: &str) -> Result<(&str, &str), Error> {
 }
 
 /// Adds up digits, giving up as soon as the limit is passed: the text may be of any length.
-fn sum(digits: impl Iterator<Item = u8>) -> Result<i64, Error> {
-    let mut minor_units = 0_i64;
+fn sum(digits: impl Iterator<Item = u8>) -> Result<i128, Error> {
+    let mut minor_units = 0_i128;
     for digit in digits {
-        minor_units = minor_units * 10 + i64::from(digit - b'0');
-        if minor_units > MAX_MINOR_UNITS {
+        minor_units = minor_units * 10 + i128::from(digit - b'0');
+        if minor_units > MAX_SUM {
             return Err(Error::TooLarge);
         }
     }
@@ -175,21 +195,16 @@ fn sum(digits: impl Iterator<Item = u8>) -> Result<i64, Error> {
 }
 
 /// The decimal text of an amount, written without an allocation.
-struct Decimal(Money);
+struct Decimal(i128, u8);
 
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exponent = u32::from(self.0.currency.exponent);
-        let scale = 10_i64.pow(exponent);
-        let (whole, decimals) = (self.0.minor_units / scale, self.0.minor_units % scale);
-        if exponent == 0 {
+        let scale = 10_i128.pow(self.1.into());
+        let (whole, decimals) = (self.0 / scale, self.0 % scale);
+        if self.1 == 0 {
             write!(f, "{whole}")
         } else {
-            write!(
-                f,
-                "{whole}.{decimals:0width$}",
-                width = usize::from(self.0.currency.exponent)
-            )
+            write!(f, "{whole}.{decimals:0width$}", width = usize::from(self.1))
         }
     }
 }
@@ -203,7 +218,7 @@ impl Serialize for Decimal {
 impl Serialize for Money {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = serializer.serialize_struct("Money", 2)?;
-        fields.serialize_field("value", &Decimal(*self))?;
+        fields.serialize_field("value", &self.decimal())?;
         fields.serialize_field("currency", self.currency.code())?;
         fields.end()
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
 };
 use payment_contract::InvoiceId;
 
@@ -12,6 +14,7 @@ use crate::http::{
     Api, Error,
     access::Reader,
     call::path_id,
+    etag::{etag, is_known},
     representation::{InvoiceWithPayments, PaymentView},
 };
 
@@ -19,20 +22,30 @@ use crate::http::{
 pub async fn get_invoice(
     State(api): State<Arc<Api>>,
     _: Reader,
+    headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
-) -> Result<Json<InvoiceWithPayments>, Error> {
+) -> Result<Response, Error> {
     let id = path_id(path)?;
     let Ok(parsed) = id.parse::<InvoiceId>() else {
         return Err(Error::NoInvoice(id));
     };
     let invoice = api.store.invoice(parsed).await?.ok_or(Error::NoInvoice(id))?;
+    let tag = etag(&invoice).map(|tag| [(header::ETAG, tag)]);
+    if is_known(&headers, &invoice.version())? {
+        return Ok((
+            StatusCode::NOT_MODIFIED,
+            tag.into_iter().flatten().collect::<HeaderMap>(),
+        )
+            .into_response());
+    }
     let payments = match invoice.last_payment {
         None => Vec::new(),
         Some(_) => api.store.payments_of(parsed).await?,
     };
     let payments = payments.into_iter().map(PaymentView::from).collect();
-    Ok(Json(InvoiceWithPayments {
+    let view = InvoiceWithPayments {
         invoice: invoice.into(),
         payments,
-    }))
+    };
+    Ok((tag.into_iter().flatten().collect::<HeaderMap>(), Json(view)).into_response())
 }

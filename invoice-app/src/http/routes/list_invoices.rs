@@ -1,20 +1,29 @@
-//! `GET /invoices`: invoices oldest first, filtered, in pages.
+//! `GET /invoices`: invoices by creation, filtered, in pages; or all that match, as CSV.
 
 use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
+    http::{HeaderValue, Uri, header},
+    response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use payment_contract::{Currency, InvoiceId};
+use payment_contract::InvoiceId;
 use serde::Serialize;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 use crate::http::{
-    Api, Error, access::Reader, fields::without_name, problem::FieldError, representation::InvoiceView,
+    Api, Error,
+    access::Reader,
+    query::{Parameters, RawQuery},
+    representation::InvoiceView,
 };
-use crate::{invoice::Status, store::invoices::Filter};
+use crate::{
+    invoice::Status,
+    store::invoices::{Filter, Order},
+};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
@@ -27,116 +36,146 @@ pub struct Page {
 }
 
 /// What was asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Asked {
     filter: Filter,
     after: Option<InvoiceId>,
-    limit: Option<usize>,
+    limit: usize,
 }
-
-type Pairs = Vec<(String, String)>;
 
 /// Lists invoices.
 pub async fn list_invoices(
     State(api): State<Arc<Api>>,
     _: Reader,
-    query: Result<Query<Pairs>, QueryRejection>,
-) -> Result<Json<Page>, Error> {
-    let Ok(Query(pairs)) = query else {
-        return Err(Error::Malformed("the query cannot be read".to_owned()));
-    };
-    let asked = Asked::parse(pairs).map_err(Error::Invalid)?;
-    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
+    uri: Uri,
+    query: RawQuery,
+) -> Result<Response, Error> {
+    let Asked { filter, after, limit } = Asked::parse(Parameters::try_new(query)?)?;
     // One more tells whether there is a next page.
     let more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
-    let mut invoices = api.store.list_invoices(&asked.filter, asked.after, more).await?;
+    let mut invoices = api.store.list_invoices(&filter, after, more).await?;
     let is_last = invoices.len() <= limit;
     invoices.truncate(limit);
-    let next_cursor = invoices.last().filter(|_| !is_last).map(|last| cursor(last.id));
-    Ok(Json(Page {
+    let last = invoices.last().filter(|_| !is_last);
+    let next_cursor = last.map(|last| cursor(filter.order, last.id));
+    let link = next_cursor.as_deref().and_then(|cursor| next_link(&uri, cursor));
+    let page = Page {
         invoices: invoices.into_iter().map(InvoiceView::from).collect(),
         next_cursor,
-    }))
+    };
+    let mut response = Json(page).into_response();
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
 }
 
 impl Asked {
-    /// Reads the parameters, or says what is wrong with each. Unknown ones are refused: a filter misspelt would answer with
-    /// everything.
-    fn parse(pairs: Pairs) -> Result<Self, Vec<FieldError>> {
-        let (mut asked, mut errors, mut seen) = (Self::default(), Vec::new(), Vec::new());
-        for (name, value) in pairs {
-            let problem = if seen.contains(&name) {
-                Some("is given twice".to_owned())
-            } else {
-                asked.set(&name, &value).err()
-            };
-            if let Some(problem) = problem {
-                errors.push(FieldError::new(
-                    name.chars().take(64).collect::<String>(),
-                    problem,
-                ));
-            }
-            seen.push(name);
-        }
-        if errors.is_empty() { Ok(asked) } else { Err(errors) }
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        match name {
-            "status" => {
-                let status = Status::parse(value).ok_or("must be unpaid, pending, paid or void")?;
-                self.filter.status = Some(status);
-            }
-            "currency" => {
-                let currency = Currency::try_new(value);
-                self.filter.currency =
-                    Some(currency.map_err(|error| without_name(name, &error.to_string()))?);
-            }
-            // No invoice has a number with NUL in it, and Postgres cannot be asked.
-            "number" => self.filter.number = Some(value.replace('\0', "\u{FFFD}")),
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                self.limit =
-                    Some(limit.ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))?);
-            }
-            "cursor" => {
-                self.after = Some(parse_cursor(value).ok_or("must be a next_cursor as it was answered")?);
-            }
-            _ => return Err("is not known".to_owned()),
-        }
-        Ok(())
+    fn parse(mut parameters: Parameters) -> Result<Self, Error> {
+        // No invoice has a number with NUL in it, and Postgres cannot be asked.
+        let storable = |text: &str| Ok::<_, &str>(text.replace('\0', "\u{FFFD}"));
+        let filter = Filter {
+            status: parameters.take("status", Status::try_new),
+            currency: parameters.currency(),
+            number: parameters.take("number", storable),
+            number_prefix: parameters.take("number_prefix", storable),
+            created_after: parameters.take("created_after", time),
+            created_before: parameters.take("created_before", time),
+            declined: parameters.take("declined", |word| match word {
+                "true" => Ok(true),
+                "false" => Ok(false),
+                _ => Err("must be true or false"),
+            }),
+            order: parameters.take("order", Order::try_new).unwrap_or_default(),
+        };
+        let limit = parameters.take("limit", |text| {
+            let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            limit.ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))
+        });
+        let order = filter.order;
+        let after = parameters.take("cursor", |text| {
+            parse_cursor(order, text).ok_or("must be a next_cursor as it was answered, with the same order")
+        });
+        parameters.finish()?;
+        Ok(Self {
+            filter,
+            after,
+            limit: limit.unwrap_or(DEFAULT_LIMIT),
+        })
     }
 }
 
-fn cursor(last: InvoiceId) -> String {
-    URL_SAFE_NO_PAD.encode(last.as_uuid().as_bytes())
+fn time(text: &str) -> Result<OffsetDateTime, &'static str> {
+    OffsetDateTime::parse(text, &Rfc3339)
+        .map_err(|_| "must be a time like 2026-01-31T12:00:00Z; write + in an offset as %2B")
 }
 
-fn parse_cursor(text: &str) -> Option<InvoiceId> {
+/// The same list, from there on (RFC 8288).
+fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
+    let kept = uri.query().unwrap_or_default().split('&');
+    let kept = kept.filter(|part| !part.is_empty() && !part.starts_with("cursor="));
+    let query: String = kept.flat_map(|part| [part, "&"]).collect();
+    HeaderValue::try_from(format!("<{}?{query}cursor={cursor}>; rel=\"next\"", uri.path())).ok()
+}
+
+fn cursor(order: Order, last: InvoiceId) -> String {
+    let mut bytes = vec![order as u8];
+    bytes.extend(last.as_uuid().as_bytes());
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn parse_cursor(order: Order, text: &str) -> Option<InvoiceId> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    Uuid::from_slice(&bytes).ok().map(InvoiceId::from)
+    let (of, id) = bytes.split_first()?;
+    let id = Uuid::from_slice(id).ok()?;
+    (*of == order as u8).then(|| id.into())
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::extract::Query;
+
     use super::*;
+    use crate::http::problem::FieldError;
 
     fn parse(pairs: &[(&str, &str)]) -> Result<Asked, Vec<FieldError>> {
-        Asked::parse(
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
+        let pairs = pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let parameters = Parameters::try_new(Ok(Query(pairs.collect()))).unwrap();
+        match Asked::parse(parameters) {
+            Ok(asked) => Ok(asked),
+            Err(Error::Invalid(errors)) => Err(errors),
+            Err(other) => panic!("{other}"),
+        }
     }
 
     #[test]
-    fn a_cursor_is_read_as_it_was_written() {
+    fn a_cursor_is_read_as_it_was_written_and_in_its_own_order_only() {
         let id = InvoiceId::generate();
-        assert_eq!(parse_cursor(&cursor(id)), Some(id));
-        for bad in ["", "x", "AAAA", "!!", "AAAAAAAAAAAAAAAAAAAAAA=="] {
-            assert_eq!(parse_cursor(bad), None, "{bad}");
+        for order in [Order::Oldest, Order::Newest] {
+            assert_eq!(parse_cursor(order, &cursor(order, id)), Some(id));
         }
+        assert_eq!(parse_cursor(Order::Newest, &cursor(Order::Oldest, id)), None);
+        for bad in [
+            "",
+            "x",
+            "AAAA",
+            "!!",
+            "AAAAAAAAAAAAAAAAAAAAAA==",
+            "AAAAAAAAAAAAAAAAAAAAAA",
+        ] {
+            assert_eq!(parse_cursor(Order::Oldest, bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_next_page_is_linked_with_the_same_filter() {
+        let uri = Uri::from_static("/invoices?status=unpaid&cursor=old&limit=2");
+        let link = next_link(&uri, "new").unwrap();
+        assert_eq!(link, "</invoices?status=unpaid&limit=2&cursor=new>; rel=\"next\"");
+        let link = next_link(&Uri::from_static("/invoices"), "new").unwrap();
+        assert_eq!(link, "</invoices?cursor=new>; rel=\"next\"");
     }
 
     #[test]
@@ -144,20 +183,34 @@ mod tests {
         let errors = parse(&[
             ("status", "Paid"),
             ("currency", "eur"),
+            ("created_after", "yesterday"),
+            ("declined", "yes"),
+            ("order", "random"),
             ("limit", "0"),
             ("cursor", "?"),
             ("stauts", "paid"),
             ("number", "1"),
             ("number", "2"),
         ]);
-        let fields: Vec<String> = errors.unwrap_err().into_iter().map(|error| error.field).collect();
+        let mut fields: Vec<String> = errors.unwrap_err().into_iter().map(|error| error.field).collect();
+        fields.sort_unstable();
         assert_eq!(
             fields,
-            ["status", "currency", "limit", "cursor", "stauts", "number"]
+            [
+                "created_after",
+                "currency",
+                "cursor",
+                "declined",
+                "limit",
+                "number",
+                "order",
+                "status",
+                "stauts"
+            ]
         );
         for limit in ["1001", "-1", "1.5", "", "99999999999999999999"] {
             assert!(parse(&[("limit", limit)]).is_err(), "{limit}");
         }
-        assert_eq!(parse(&[("limit", "1000")]).unwrap().limit, Some(1000));
+        assert_eq!(parse(&[("limit", "1000")]).unwrap().limit, 1000);
     }
 }

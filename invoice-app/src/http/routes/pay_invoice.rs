@@ -14,6 +14,7 @@ use crate::http::{
     answer::settled_or_not,
     body,
     call::{Post, Read, no_fields, path_id},
+    etag::if_match,
     representation::PaymentView,
 };
 use crate::{
@@ -31,6 +32,7 @@ pub async fn pay_invoice(
     post: Post,
 ) -> Result<Response, Error> {
     let id = path_id(path)?;
+    let condition = if_match(post.headers())?;
     let Read {
         body,
         call,
@@ -43,9 +45,14 @@ pub async fn pay_invoice(
     let Ok(parsed) = id.parse::<InvoiceId>() else {
         return Err(Error::NoInvoice(id));
     };
-    let (payment, waiter, repeated) = match api.paying.pay_one(parsed, caller.actor, call, trace).await? {
+    let (payment, waiter, repeated) = match api
+        .paying
+        .pay_one(parsed, caller.actor, call, trace, condition)
+        .await?
+    {
         Called::Ran(PaidOne::Requested(payment, waiter)) => (payment, waiter, false),
         Called::Ran(PaidOne::NotPayable(status)) => return Err(Error::NotPayable(status)),
+        Called::Ran(PaidOne::Changed) => return Err(Error::PreconditionFailed),
         Called::Ran(PaidOne::Unknown) => return Err(Error::NoInvoice(id)),
         Called::Repeated(answer) => repeat(&api, answer).await?,
         Called::InUse => return Err(Error::KeyInUse),

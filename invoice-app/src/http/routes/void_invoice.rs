@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{Path, State, rejection::PathRejection},
+    response::Response,
 };
 use payment_contract::InvoiceId;
+use service::database::{SHORT, in_time};
 
 use crate::http::{
     Api, Error,
     access::Writer,
     body,
     call::{Post, no_fields, path_id},
-    representation::InvoiceView,
+    etag::if_match,
+    representation::tagged,
 };
 use crate::store::invoices::Voided;
 
@@ -23,14 +25,18 @@ pub async fn void_invoice(
     Writer(caller): Writer,
     path: Result<Path<String>, PathRejection>,
     post: Post,
-) -> Result<Json<InvoiceView>, Error> {
+) -> Result<Response, Error> {
     let id = path_id(path)?;
+    let condition = if_match(post.headers())?;
     no_fields(&post.read(&caller, body::PLAIN, &api).await?.body)?;
     let Ok(parsed) = id.parse::<InvoiceId>() else {
         return Err(Error::NoInvoice(id));
     };
-    match api.store.void_invoice(parsed, caller.actor.as_deref()).await? {
-        Voided::Void(invoice) => Ok(Json(invoice.into())),
+    let actor = caller.actor.as_deref();
+    let voiding = api.store.void_invoice(parsed, actor, condition.as_ref());
+    match in_time(SHORT, voiding).await? {
+        Voided::Void(invoice) => Ok(tagged(invoice)),
+        Voided::Changed => Err(Error::PreconditionFailed),
         Voided::Refused(status) => Err(Error::NotVoidable(status)),
         Voided::Unknown => Err(Error::NoInvoice(id)),
     }

@@ -1,0 +1,80 @@
+//! A query string read parameter by parameter, so that everything wrong is told at once: unknown ones, those given twice, and
+//! unusable values. Ignored, a filter misspelt would answer with everything.
+
+use std::fmt::Display;
+
+use axum::extract::{Query, rejection::QueryRejection};
+use payment_contract::Currency;
+
+use super::{Error, fields::without_name, problem::FieldError};
+
+/// As a handler gets it.
+pub type RawQuery = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// The parameters as they came, and what has been found wrong so far.
+#[derive(Debug)]
+pub struct Parameters {
+    left: Vec<(String, String)>,
+    errors: Vec<FieldError>,
+}
+
+impl Parameters {
+    /// Of a query that can be read at all.
+    pub fn try_new(query: RawQuery) -> Result<Self, Error> {
+        match query {
+            Ok(Query(left)) => Ok(Self {
+                left,
+                errors: Vec::new(),
+            }),
+            Err(_) => Err(Error::Malformed("the query cannot be read".to_owned())),
+        }
+    }
+
+    /// Takes a parameter, or notes what is wrong with it.
+    pub fn take<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let mut found = None;
+        while let Some(place) = self.left.iter().position(|(other, _)| other == name) {
+            let (_, value) = self.left.remove(place);
+            if found.replace(value).is_some() {
+                self.wrong(name, "is given twice");
+            }
+        }
+        match parse(&found?) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.wrong(name, &without_name(name, &problem.to_string()));
+                None
+            }
+        }
+    }
+
+    /// Takes a currency.
+    pub fn currency(&mut self) -> Option<Currency> {
+        self.take("currency", Currency::try_new)
+    }
+
+    /// Notes what is wrong with a parameter.
+    pub fn wrong(&mut self, name: &str, problem: &str) {
+        // What is echoed stays short, however long the name sent.
+        self.errors.push(FieldError::new(
+            name.chars().take(64).collect::<String>(),
+            problem,
+        ));
+    }
+
+    /// Everything wrong, parameters nobody took included.
+    pub fn finish(mut self) -> Result<(), Error> {
+        for (name, _) in std::mem::take(&mut self.left) {
+            self.wrong(&name, "is not known");
+        }
+        if self.errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Invalid(self.errors))
+        }
+    }
+}

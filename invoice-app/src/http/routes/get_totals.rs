@@ -1,0 +1,53 @@
+//! `GET /invoices/totals`: what invoices add up to, by currency.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+
+use crate::http::{
+    Api, Error,
+    access::Reader,
+    query::{Parameters, RawQuery},
+};
+use crate::{invoice::Status, totals::Total};
+
+/// All of them.
+#[derive(Debug, Serialize)]
+pub struct Totals {
+    totals: Vec<TotalView>,
+}
+
+/// Of one currency.
+#[derive(Debug, Serialize)]
+struct TotalView {
+    currency: &'static str,
+    count: i64,
+    value: String,
+}
+
+impl From<Total> for TotalView {
+    fn from(total: Total) -> Self {
+        Self {
+            currency: total.currency.code(),
+            count: total.count,
+            value: total.currency.decimal(total.minor_units),
+        }
+    }
+}
+
+/// Adds up the invoices of a status and a currency, or all.
+pub async fn get_totals(
+    State(api): State<Arc<Api>>,
+    _: Reader,
+    query: RawQuery,
+) -> Result<Json<Totals>, Error> {
+    let mut parameters = Parameters::try_new(query)?;
+    let status = parameters.take("status", Status::try_new);
+    let currency = parameters.currency();
+    parameters.finish()?;
+    let totals = api.store.totals(status, currency).await?;
+    Ok(Json(Totals {
+        totals: totals.into_iter().map(TotalView::from).collect(),
+    }))
+}

@@ -1,0 +1,116 @@
+//! Entity tags, and calls that want an invoice as it was read, or nothing.
+
+use reqwest::{Method, StatusCode, header};
+
+use crate::harness::{App, read, succeeded};
+
+async fn tag(app: &App, path: &str) -> String {
+    let response = app.request(Method::GET, path).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    response.headers()[header::ETAG].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_tag_changes_with_the_invoice_and_only_with_it() {
+    let app = App::start().await;
+    let invoice = app.invoice("A", "1.00").await;
+    let path = format!("/invoices/{invoice}");
+    let unpaid = tag(&app, &path).await;
+    assert_eq!(tag(&app, &path).await, unpaid);
+    assert!(unpaid.starts_with('"'), "strong: {unpaid}");
+    let known = app
+        .request(Method::GET, &path)
+        .header(header::IF_NONE_MATCH, &unpaid);
+    let response = known.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::NOT_MODIFIED);
+    assert_eq!(response.headers()[header::ETAG], unpaid.as_str());
+    assert_eq!(response.text().await.unwrap(), "");
+
+    let payment = app.pay(&invoice).await;
+    let pending = tag(&app, &path).await;
+    app.settle(&[succeeded(&payment, &invoice)]).await;
+    let paid = tag(&app, &path).await;
+    assert!(unpaid != pending && pending != paid && unpaid != paid);
+    let changed = app
+        .request(Method::GET, &path)
+        .header(header::IF_NONE_MATCH, &unpaid);
+    assert_eq!(changed.send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn paying_and_voiding_ask_for_the_version_that_was_read() {
+    let app = App::start().await;
+    let invoice = app.invoice("A", "1.00").await;
+    let path = format!("/invoices/{invoice}");
+    let current = tag(&app, &path).await;
+    let call = |action: &str, tag: &str| {
+        app.request(Method::POST, &format!("{path}/{action}"))
+            .header(header::IF_MATCH, tag)
+            .header("prefer", "respond-async")
+    };
+    for (action, stale) in [
+        ("pay", "\"unpaid-1\""),
+        ("void", "\"unpaid-1\""),
+        ("void", "W/\"unpaid-1\""),
+    ] {
+        let (status, problem) = read(call(action, stale).send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::PRECONDITION_FAILED, "{problem}");
+    }
+    let (status, _) = read(call("pay", "not a tag").send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let weak = format!("W/{current}");
+    let (status, _) = read(call("pay", &weak).send().await.unwrap()).await;
+    assert_eq!(
+        status,
+        StatusCode::PRECONDITION_FAILED,
+        "a weak tag never matches"
+    );
+    assert_eq!(tag(&app, &path).await, current, "nothing was done");
+
+    let keyed = || call("pay", &current).header("idempotency-key", "once");
+    let (status, payment) = read(keyed().send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{payment}");
+    let (status, again) = read(keyed().send().await.unwrap()).await;
+    assert_eq!(
+        (status, &again["id"]),
+        (StatusCode::ACCEPTED, &payment["id"]),
+        "what succeeded is answered again, though the invoice has changed by it"
+    );
+    let (status, _) = read(call("pay", &current).send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::PRECONDITION_FAILED);
+    let missing = app
+        .request(Method::POST, "/invoices/019a0000-0000-7000-8000-000000000000/pay")
+        .header(header::IF_MATCH, "*");
+    assert_eq!(missing.send().await.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn voiding_with_the_right_tag_answers_with_the_next_one() {
+    let app = App::start().await;
+    let invoice = app.invoice("A", "1.00").await;
+    let path = format!("/invoices/{invoice}");
+    let voiding = app
+        .request(Method::POST, &format!("{path}/void"))
+        .header(header::IF_MATCH, tag(&app, &path).await);
+    let response = voiding.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let answered = response.headers()[header::ETAG].to_str().unwrap().to_owned();
+    assert_eq!(answered, tag(&app, &path).await);
+}
+
+#[tokio::test]
+async fn every_answer_has_a_request_id() {
+    let app = App::start().await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for path in ["/invoices", "/nothing", "/invoices/x"] {
+        let traced = app.request(Method::GET, path).header("traceparent", trace);
+        let response = traced.send().await.unwrap();
+        assert_eq!(
+            response.headers()["request-id"],
+            "4bf92f3577b34da6a3ce929d0e0e4736",
+            "{path}"
+        );
+    }
+    let response = app.request(Method::GET, "/invoices").send().await.unwrap();
+    assert_eq!(response.headers()["request-id"].len(), 32);
+}
