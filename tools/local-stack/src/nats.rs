@@ -11,6 +11,9 @@ use rustix::process::Signal;
 
 use crate::{Error, Keys, Program, Result, Spec, User, http::wait_for_ok, tools};
 
+/// A member of a cluster is ready once it has caught up with the others, which takes them long on a busy machine.
+const READY_LIMIT: Duration = Duration::from_mins(2);
+
 /// How to run a nats-server.
 #[derive(Clone, Debug)]
 pub struct NatsOptions {
@@ -96,9 +99,7 @@ impl NatsServer {
     pub async fn start_again(&self) -> Result<()> {
         let process = self.program.start().await?;
         let health = format!("http://127.0.0.1:{}/healthz", self.options.monitor_port);
-        process
-            .ready_within(Duration::from_secs(30), wait_for_ok(&health))
-            .await
+        process.ready_within(READY_LIMIT, wait_for_ok(&health)).await
     }
 
     /// `tls://127.0.0.1:<port>`

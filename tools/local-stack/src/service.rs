@@ -145,7 +145,7 @@ impl Service {
         let process = self.program.start().await?;
         let ready = format!("{}/readyz", self.admin_url());
         process
-            .ready_within(Duration::from_secs(30), wait_for_ok(&ready))
+            .ready_within(Duration::from_mins(1), wait_for_ok(&ready))
             .await
     }
 
