@@ -26,6 +26,7 @@ pub mod observe;
 mod page;
 pub mod prefer;
 pub mod problem;
+pub mod problem_pages;
 pub mod query;
 pub mod representation;
 pub mod routes;
@@ -87,6 +88,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&api), limits::in_flight))
         .layer(from_fn_with_state(Arc::clone(&api), limits::when_open))
         .merge(page::routes())
+        // They tell why there is no database, and so do without one.
+        .merge(problem_pages::routes())
         .layer(from_fn(drain_body::drain_body))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(observe::observe))

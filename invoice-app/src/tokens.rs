@@ -111,8 +111,8 @@ pub enum Error {
     /// A hash is not 64 hexadecimal digits.
     #[error("token {0:?}: sha256 must be 64 hexadecimal digits")]
     Hash(String),
-    /// Two tokens share a name or a hash.
-    #[error("token {0:?}: its name and hash must each be its own")]
+    /// Two entries have one hash.
+    #[error("token {0:?}: another entry has the same hash")]
     Twice(String),
 }
 
@@ -151,12 +151,13 @@ impl Tokens {
         let file: File = figment::Figment::from(figment::providers::Toml::string(text))
             .extract()
             .map_err(|error| Error::Parse(Box::new(error)))?;
-        let (mut names, mut hashes) = (HashSet::new(), HashSet::new());
+        // Several tokens may share a name, for rotation: the name is the caller, and idempotency keys belong to it.
+        let mut hashes = HashSet::new();
         let mut entries = Vec::with_capacity(file.tokens.len());
         for token in file.tokens {
             let mut hash = [0; 32];
             hex::decode_to_slice(&token.sha256, &mut hash).map_err(|_| Error::Hash(token.name.clone()))?;
-            if !names.insert(token.name.clone()) || !hashes.insert(hash) {
+            if !hashes.insert(hash) {
                 return Err(Error::Twice(token.name));
             }
             entries.push(Entry {

@@ -13,8 +13,8 @@ use tracing::{error, warn};
 
 use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
 
-/// Before the slug, in `type`.
-pub const PREFIX: &str = "urn:problem:invoice-app:";
+/// Before the slug, in `type`: the page that tells more.
+pub const PREFIX: &str = "/problems/";
 
 /// Every problem's slug: what clients may have to tell apart.
 pub const SLUGS: [&str; 25] = [

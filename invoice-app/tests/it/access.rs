@@ -114,12 +114,25 @@ async fn a_changed_tokens_file_is_in_force_within_seconds_and_a_broken_one_is_no
 }
 
 #[test]
-fn a_name_or_token_cannot_be_added_twice() {
+fn a_token_cannot_be_added_twice() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("tokens.toml");
     let (_, entry) = generate("ci", &[Scope::Read]);
     add(&path, &entry).unwrap();
     assert!(add(&path, &entry).is_err());
-    assert!(add(&path, &generate("ci", &[Scope::Pay]).1).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), entry);
+}
+
+#[test]
+fn tokens_of_one_name_are_one_caller() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("tokens.toml");
+    let ((old, first), (new, second)) = (generate("ci", &[Scope::Read]), generate("ci", &[Scope::Pay]));
+    add(&path, &first).unwrap();
+    add(&path, &second).unwrap();
+    let tokens = Tokens::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let find = |token| tokens.find(token, time::OffsetDateTime::UNIX_EPOCH).unwrap();
+    assert_eq!((&*find(&old).name, &*find(&new).name), ("ci", "ci"));
+    assert!(find(&old).may(Scope::Read) && !find(&old).may(Scope::Pay));
+    assert!(find(&new).may(Scope::Pay));
 }

@@ -213,7 +213,7 @@ async fn while_a_call_runs_another_with_its_key_is_told_and_the_key_is_not_visib
     let (status, problem, _, _) = send(pay()).await;
     assert_eq!(
         (status, &problem["type"]),
-        (409, &json!("urn:problem:invoice-app:idempotency-key-in-use"))
+        (409, &json!("/problems/idempotency-key-in-use"))
     );
     assert_eq!(app.count("select count(*) from idempotency_keys").await, 0);
     held.rollback().await.unwrap();

@@ -63,6 +63,45 @@ async fn every_problem_type_is_produced_with_its_status_and_headers() {
     assert_eq!(seen, SLUGS.into_iter().map(str::to_owned).collect());
 }
 
+#[tokio::test]
+async fn every_problem_has_a_page_for_people_and_for_curl_without_a_token_or_a_database() {
+    let nobody = Access::Tokens(std::sync::Arc::default());
+    let app = App::with(Options {
+        access: nobody,
+        open: CancellationToken::new(),
+        ..Options::default()
+    })
+    .await;
+    let read = async |path: &str, accept: &str| {
+        let request = app.request(Method::GET, path).header(header::ACCEPT, accept);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        let kind = response.headers()[header::CONTENT_TYPE]
+            .to_str()
+            .unwrap()
+            .to_owned();
+        (kind, response.text().await.unwrap())
+    };
+    let (_, list) = read("/problems", "text/plain").await;
+    for slug in SLUGS {
+        let path = format!("{PREFIX}{slug}");
+        assert!(list.contains(&path), "{slug}");
+        let (kind, text) = read(&path, "text/plain").await;
+        assert!(kind.starts_with("text/plain"), "{kind}");
+        for part in ["What happened", "Why", "What to do", "  $ "] {
+            assert!(text.contains(part), "{slug}: {text}");
+        }
+        let (kind, html) = read(&path, "text/html,*/*").await;
+        assert!(
+            kind.starts_with("text/html") && html.contains("<h2>Why</h2>"),
+            "{html}"
+        );
+        assert_eq!(read(&path, "*/*").await.1, html);
+    }
+    let unknown = app.request(Method::GET, "/problems/none").send().await.unwrap();
+    assert_eq!(unknown.status(), 404);
+}
+
 async fn plain(seen: &mut BTreeSet<String>) {
     let app = App::start().await;
     let post = |path: &str| app.request(Method::POST, path);
