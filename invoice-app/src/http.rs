@@ -16,6 +16,8 @@ pub mod access;
 pub mod answer;
 pub mod body;
 pub mod call;
+pub mod csv_export;
+pub mod csv_import;
 pub mod drain_body;
 pub mod etag;
 pub mod event_stream;

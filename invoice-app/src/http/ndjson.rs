@@ -24,6 +24,14 @@ pub enum Line<'a> {
     TooLong,
 }
 
+impl Line<'_> {
+    /// What is told of a line that is too long.
+    #[must_use]
+    pub fn too_long(&self) -> String {
+        format!("the line is longer than {MAX_LINE} bytes")
+    }
+}
+
 impl Lines {
     /// Splits the next piece at its first line end: the piece's rest, and whether a line is complete now and can be had
     /// with [`Lines::line`].

@@ -12,6 +12,7 @@ mod access;
 mod bodies;
 mod concurrency;
 mod conditions;
+mod csv_files;
 mod endpoints;
 mod event_gaps;
 mod event_reader;

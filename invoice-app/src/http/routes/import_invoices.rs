@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::StatusCode, response::Response};
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::Response,
+};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -10,10 +14,11 @@ use crate::http::{
     Api, Error,
     access::Writer,
     answer::stored,
-    body::{Incoming, check_type},
+    body::{Incoming, check_type, essence},
     call::Post,
+    csv_import::Rows,
     fields::Fields,
-    ndjson::{Line, Lines, MAX_LINE},
+    ndjson::{Line, Lines},
 };
 use crate::{
     creating::{Import, Summary},
@@ -21,13 +26,21 @@ use crate::{
     invoice::New,
 };
 
-const TYPES: [&str; 5] = [
+const TYPES: [&str; 6] = [
     "application/x-ndjson",
     "application/ndjson",
     "application/jsonl",
     "application/x-jsonlines",
     "application/json",
+    CSV,
 ];
+const CSV: &str = "text/csv";
+
+/// How lines are to be read.
+enum Format {
+    Ndjson,
+    Csv(Rows),
+}
 
 #[derive(Serialize)]
 struct SummaryView<'a> {
@@ -51,14 +64,15 @@ pub async fn import_invoices(
     let _turn = api.imports.try_acquire().map_err(|_| Error::TooManyRequests)?;
     let key = post.key(&caller)?;
     if !post.is_empty() {
-        check_type(post.headers(), &TYPES, "application/x-ndjson")?;
+        check_type(post.headers(), &TYPES, "application/x-ndjson or text/csv")?;
     }
+    let mut format = Format::of(post.headers());
     let mut fingerprint = post.fingerprint();
     let mut incoming = post.incoming(api.limits.import_bytes, &api)?;
     let Some(mut import) = Import::init(&api.store, caller.actor, key).await? else {
         return Err(Error::KeyInUse);
     };
-    take_lines(&mut import, &mut incoming, &mut fingerprint).await?;
+    take_lines(&mut import, &mut incoming, &mut format, &mut fingerprint).await?;
     match import.finish(fingerprint.finalize().to_vec(), answer).await? {
         Called::Ran(summary) => Ok(stored(answer(&summary), false)),
         Called::Repeated(answer) => Ok(stored(answer, true)),
@@ -70,6 +84,7 @@ pub async fn import_invoices(
 async fn take_lines(
     import: &mut Import,
     incoming: &mut Incoming,
+    format: &mut Format,
     fingerprint: &mut Sha256,
 ) -> Result<(), Error> {
     let mut lines = Lines::default();
@@ -77,20 +92,39 @@ async fn take_lines(
         fingerprint.update(&piece);
         while !piece.is_empty() {
             if lines.feed(&mut piece) {
-                import.take(lines.line(|line| parse(&line))).await?;
+                import.take(lines.line(|line| format.parse(&line))?).await?;
             }
         }
     }
     if lines.has_rest() {
-        import.take(lines.line(|line| parse(&line))).await?;
+        import.take(lines.line(|line| format.parse(&line))?).await?;
     }
     Ok(())
+}
+
+impl Format {
+    fn of(headers: &HeaderMap) -> Self {
+        let kind = headers.get(header::CONTENT_TYPE).map(essence);
+        if kind.is_some_and(|kind| kind == CSV) {
+            Self::Csv(Rows::default())
+        } else {
+            Self::Ndjson
+        }
+    }
+
+    /// An invoice, or why it is none; nothing for a line that is not about one.
+    fn parse(&mut self, line: &Line<'_>) -> Result<Option<Result<New, String>>, Error> {
+        match self {
+            Self::Ndjson => Ok(parse(line)),
+            Self::Csv(rows) => rows.read(line),
+        }
+    }
 }
 
 /// An invoice, or why it is none; nothing for a blank line.
 fn parse(line: &Line<'_>) -> Option<Result<New, String>> {
     let text = match line {
-        Line::TooLong => return Some(Err(format!("the line is longer than {MAX_LINE} bytes"))),
+        Line::TooLong => return Some(Err(line.too_long())),
         Line::Whole(text) => text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text),
     };
     if text.trim_ascii().is_empty() {

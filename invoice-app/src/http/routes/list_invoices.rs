@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderValue, Uri, header},
+    http::{HeaderMap, HeaderValue, Uri, header},
     response::{IntoResponse as _, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::http::{
     Api, Error,
     access::Reader,
+    csv_export,
     query::{Parameters, RawQuery},
     representation::InvoiceView,
 };
@@ -48,9 +49,13 @@ pub async fn list_invoices(
     State(api): State<Arc<Api>>,
     _: Reader,
     uri: Uri,
+    headers: HeaderMap,
     query: RawQuery,
 ) -> Result<Response, Error> {
     let Asked { filter, after, limit } = Asked::parse(Parameters::try_new(query)?)?;
+    if csv_export::is_asked_for(&headers) {
+        return Ok(csv_export::export(api.store.clone(), filter, after));
+    }
     // One more tells whether there is a next page.
     let more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
     let mut invoices = api.store.list_invoices(&filter, after, more).await?;
@@ -63,7 +68,7 @@ pub async fn list_invoices(
         invoices: invoices.into_iter().map(InvoiceView::from).collect(),
         next_cursor,
     };
-    let mut response = Json(page).into_response();
+    let mut response = ([(header::VARY, "accept")], Json(page)).into_response();
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }
