@@ -14,6 +14,8 @@ pub const ACK_WAIT: Duration = Duration::from_secs(15);
 pub const MAX_AGE: Duration = Duration::from_hours(1);
 /// Two million messages. Beyond it the oldest go, and are sent again if nobody took them.
 pub const MAX_BYTES: i64 = 1 << 30;
+/// Headers included. Ours are below one; whatever is larger is refused when it is published, and never reaches a reader.
+pub const MAX_MESSAGE_SIZE: i32 = 8 * 1024;
 /// Catches a publish repeated by the client or a replica at the same moment. Sending again on purpose has a new id, so a
 /// longer window would only cost memory.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(30);
@@ -67,8 +69,8 @@ pub(crate) fn stream_config(base: stream::Config, stream: Stream, replicas: usiz
         // Bytes and age are the limits; these would be further ones (-1 is how the server writes "none").
         max_messages: -1,
         max_messages_per_subject: -1,
-        max_message_size: -1,
         max_consumers: -1,
+        max_message_size: MAX_MESSAGE_SIZE,
         num_replicas: replicas,
         duplicate_window: DUPLICATE_WINDOW,
         // Publishers that ask for an ack get one; those that do not, send no reply subject.

@@ -79,6 +79,7 @@ async fn the_settings_are_the_designed_ones() {
     assert_eq!(config.discard, stream::DiscardPolicy::Old);
     assert_eq!(config.max_age, Duration::from_hours(1));
     assert_eq!(config.max_bytes, 1 << 30);
+    assert_eq!(config.max_message_size, 8 * 1024);
     assert_eq!(config.duplicate_window, Duration::from_secs(30));
     assert_eq!(config.num_replicas, 1);
     let durable: consumer::PullConsumer = stream.get_consumer("payment-provider").await.unwrap();
