@@ -38,6 +38,17 @@ impl System {
         })
     }
 
+    /// Starts one for a test that lets no call fail. On a machine that is busy with other tests a connection to Postgres may take
+    /// longer than a caller is usually made to wait, and that is not what such a test looks for.
+    pub async fn start_patient(configure: impl FnOnce(&mut StackOptions)) -> Result<Self> {
+        Self::start_with(|options| {
+            let patience = ("database.acquire_timeout_ms".to_owned(), "20000".to_owned());
+            options.invoice_app.extend([patience]);
+            configure(options);
+        })
+        .await
+    }
+
     /// Its processes.
     #[must_use]
     pub fn stack(&self) -> &Stack {

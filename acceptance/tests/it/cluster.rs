@@ -12,7 +12,7 @@ const STREAMS: [&str; 2] = ["PAY_REQUESTS", "PAY_OUTCOMES"];
 /// Soon sent again, so that a lost message does not make the tests long.
 async fn cluster() -> System {
     let resend_after = ("sender.resend_after_s".to_owned(), "5".to_owned());
-    let system = System::start_with(|options| {
+    let system = System::start_patient(|options| {
         options.nats_nodes = NatsNodes::Three;
         options.invoice_app.extend([resend_after]);
     })

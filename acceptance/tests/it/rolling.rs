@@ -10,7 +10,7 @@ use acceptance::{
 use local_stack::{Service, ServiceKind};
 
 async fn two_of_each() -> (System, Service, Service) {
-    let system = System::start().await.unwrap();
+    let system = System::start_patient(|_| {}).await.unwrap();
     let (other_app, other_provider) = tokio::try_join!(
         system.replica(ServiceKind::InvoiceApp, "invoice-app-2", |_| {}),
         system.replica(ServiceKind::PaymentProvider, "payment-provider-2", |_| {}),

@@ -69,7 +69,7 @@ async fn migrates_beside_calls(system: &System, callers: &Callers, kind: Service
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_next_releases_schema_comes_under_load_and_this_release_works_on_with_it() {
-    let system = System::start().await.unwrap();
+    let system = System::start_patient(|_| {}).await.unwrap();
     let stack = system.stack();
     let callers = Callers::start(8, vec![system.client().unwrap()], NO_WAIT);
     callers.accepted(300).await.unwrap();
