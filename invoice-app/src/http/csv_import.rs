@@ -1,9 +1,7 @@
 //! CSV in imports: a header, and then one invoice a line.
 
-use payment_contract::Money;
-
 use super::{Error, csv_export::is_dangerous, ndjson::Line, problem::FieldError};
-use crate::invoice::{New, Number};
+use crate::invoice::{New, Number, new_amount};
 
 const HEADER: [&str; 3] = ["number", "value", "currency"];
 
@@ -62,7 +60,7 @@ fn invoice(line: &[u8], delimiter: u8) -> Result<New, String> {
         .map(Number::try_new)
         .transpose()
         .map_err(|error| format!("number {error}"))?;
-    let amount = Money::parse(value, currency).map_err(|error| error.to_string())?;
+    let amount = new_amount(value, currency).map_err(|error| error.to_string())?;
     Ok(New { number, amount })
 }
 

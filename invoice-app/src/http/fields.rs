@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use super::{Error, problem::FieldError};
-use crate::invoice::{New, Number};
+use crate::invoice::{New, Number, new_amount};
 
 /// An object's fields as they came, and what has been found wrong so far.
 #[derive(Debug)]
@@ -161,7 +161,7 @@ impl Fields {
             return None;
         }
         let money = match (fields.required_text("value"), fields.required_text("currency")) {
-            (Some(value), Some(currency)) => match Money::parse(&value, &currency) {
+            (Some(value), Some(currency)) => match new_amount(&value, &currency) {
                 Ok(money) => Some(money),
                 Err(error) => {
                     let field = if error.is_about_currency() {

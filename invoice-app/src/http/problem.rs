@@ -217,9 +217,10 @@ impl Error {
                 "The Idempotency-Key belongs to another call",
             ),
             Self::TooLarge(_) => kind(413, "body-too-large", "The body is too large").closing(),
-            Self::UnsupportedMediaType(_) | Self::Encoded => {
-                kind(415, "unsupported-media-type", "The body has another type")
-            }
+            Self::UnsupportedMediaType(_) => kind(415, "unsupported-media-type", "The body has another type"),
+            // Says what is taken (RFC 9110, 12.5.3).
+            Self::Encoded => kind(415, "unsupported-media-type", "The body has another type")
+                .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
             Self::Starting => kind(503, "starting", "The service is starting").retry(2),
             Self::Invalid(_) => kind(422, "invalid-request", "The request is not valid"),
             Self::TooManyRequests => kind(429, "too-many-requests", "Too many requests").retry(1),

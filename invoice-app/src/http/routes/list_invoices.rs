@@ -11,7 +11,9 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use payment_contract::InvoiceId;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use unicode_normalization::UnicodeNormalization as _;
 use uuid::Uuid;
 
 use crate::http::{
@@ -62,7 +64,7 @@ pub async fn list_invoices(
     let is_last = invoices.len() <= limit;
     invoices.truncate(limit);
     let last = invoices.last().filter(|_| !is_last);
-    let next_cursor = last.map(|last| cursor(filter.order, last.id));
+    let next_cursor = last.map(|last| cursor(&filter, last.id));
     let link = next_cursor.as_deref().and_then(|cursor| next_link(&uri, cursor));
     let page = Page {
         invoices: invoices.into_iter().map(InvoiceView::from).collect(),
@@ -78,7 +80,7 @@ pub async fn list_invoices(
 impl Asked {
     fn parse(mut parameters: Parameters) -> Result<Self, Error> {
         // No invoice has a number with NUL in it, and Postgres cannot be asked.
-        let storable = |text: &str| Ok::<_, &str>(text.replace('\0', "\u{FFFD}"));
+        let storable = |text: &str| Ok::<_, &str>(text.nfc().collect::<String>().replace('\0', "\u{FFFD}"));
         let filter = Filter {
             status: parameters.take("status", Status::try_new),
             currency: parameters.currency(),
@@ -97,9 +99,9 @@ impl Asked {
             let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
             limit.ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))
         });
-        let order = filter.order;
         let after = parameters.take("cursor", |text| {
-            parse_cursor(order, text).ok_or("must be a next_cursor as it was answered, with the same order")
+            parse_cursor(&filter, text)
+                .ok_or("must be a next_cursor as it was answered, with the same filters and the same order")
         });
         parameters.finish()?;
         Ok(Self {
@@ -123,17 +125,28 @@ fn next_link(uri: &Uri, cursor: &str) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("<{}?{query}cursor={cursor}>; rel=\"next\"", uri.path())).ok()
 }
 
-fn cursor(order: Order, last: InvoiceId) -> String {
-    let mut bytes = vec![order as u8];
-    bytes.extend(last.as_uuid().as_bytes());
+/// Behind this invoice, in this list.
+fn cursor(filter: &Filter, last: InvoiceId) -> String {
+    let id = last.as_uuid().into_bytes();
+    let bytes: Vec<u8> = id.into_iter().chain(check(filter, &id)).collect();
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn parse_cursor(order: Order, text: &str) -> Option<InvoiceId> {
+fn parse_cursor(filter: &Filter, text: &str) -> Option<InvoiceId> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-    let (of, id) = bytes.split_first()?;
-    let id = Uuid::from_slice(id).ok()?;
-    (*of == order as u8).then(|| id.into())
+    let (id, sent) = bytes.split_first_chunk::<16>()?;
+    check(filter, id)
+        .eq(sent.iter().copied())
+        .then(|| Uuid::from_bytes(*id).into())
+}
+
+/// Tells a cursor of another list, or one that was made up. There is nothing to be gained by making one up.
+fn check(filter: &Filter, id: &[u8; 16]) -> impl Iterator<Item = u8> {
+    let list = Sha256::new()
+        .chain_update(id)
+        .chain_update(format!("{filter:?}"))
+        .finalize();
+    list.into_iter().take(8)
 }
 
 #[cfg(test)]
@@ -156,12 +169,26 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_is_read_as_it_was_written_and_in_its_own_order_only() {
+    fn a_cursor_is_read_as_it_was_written_and_in_its_own_list_only() {
         let id = InvoiceId::generate();
-        for order in [Order::Oldest, Order::Newest] {
-            assert_eq!(parse_cursor(order, &cursor(order, id)), Some(id));
+        let lists = [
+            Filter::default(),
+            Filter {
+                order: Order::Newest,
+                ..Filter::default()
+            },
+            Filter {
+                status: Some(Status::Paid),
+                ..Filter::default()
+            },
+        ];
+        for (n, list) in lists.iter().enumerate() {
+            let written = cursor(list, id);
+            for (m, other) in lists.iter().enumerate() {
+                assert_eq!(parse_cursor(other, &written), (n == m).then_some(id));
+            }
         }
-        assert_eq!(parse_cursor(Order::Newest, &cursor(Order::Oldest, id)), None);
+        let forged = URL_SAFE_NO_PAD.encode([7; 24]);
         for bad in [
             "",
             "x",
@@ -169,8 +196,9 @@ mod tests {
             "!!",
             "AAAAAAAAAAAAAAAAAAAAAA==",
             "AAAAAAAAAAAAAAAAAAAAAA",
+            forged.as_str(),
         ] {
-            assert_eq!(parse_cursor(Order::Oldest, bad), None, "{bad}");
+            assert_eq!(parse_cursor(&lists[0], bad), None, "{bad}");
         }
     }
 
