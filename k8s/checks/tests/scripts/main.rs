@@ -2,21 +2,15 @@
 //! docker are stand-ins in `tools/`; what a real cluster does with the rest is `tests/cluster`'s to show.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 
+mod harness;
+
 use std::{
     fs,
-    io::{Read as _, Write as _},
-    net::TcpListener,
-    path::PathBuf,
-    process::Command,
-    sync::{Mutex, PoisonError},
-    thread,
     time::{Duration, Instant},
 };
 
-use manifest_checks::{kubectl, workspace_root};
-
-/// They all write to `target/deploy`.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+use harness::{paid_invoices, run, run_with};
+use manifest_checks::workspace_root;
 
 #[test]
 fn what_can_be_known_in_a_second_is_said_before_anything_is_built() {
@@ -116,23 +110,27 @@ fn a_deployment_is_rolled_out_and_pays_an_invoice() {
     }
 }
 
-/// An API in which every invoice is paid; where it is.
-fn paid_invoices() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        let body = r#"{"id":"0198c0de-0000","number":"I1","status":"paid","paid_at":"2026-01-01T00:00:00Z"}"#;
-        for mut call in listener.incoming().flatten() {
-            // The request is not of interest, but closing before it is read would reset the connection.
-            let _ = call.read(&mut [0; 4096]);
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close",
-                body.len()
-            );
-            let _ = call.write_all(format!("{head}\r\n\r\n{body}").as_bytes());
-        }
-    });
-    url
+#[test]
+fn secrets_are_made_once_and_a_role_that_came_later_gets_its_own() {
+    let ran = run("secrets.sh", &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+    assert!(!ran.asked.contains("applied"), "{}", ran.asked);
+    // As if a password were missing among those of the roles.
+    let ran = run("secrets.sh", &[("FAKE_SECRET", "")]);
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+    for secret in ["postgres-roles", "postgres-tls", "database", "databases"] {
+        assert!(
+            ran.asked.contains(&format!("applied {secret}\n")),
+            "{secret}: {}",
+            ran.asked
+        );
+    }
+    assert!(
+        ran.asked.contains("rollout restart statefulset/postgres"),
+        "{}",
+        ran.asked
+    );
+    assert!(!ran.asked.contains("applied nats-tls"), "{}", ran.asked);
 }
 
 #[test]
@@ -326,53 +324,5 @@ fn an_operators_command_that_cannot_run_says_why() {
             "{settings:?}: {}",
             ran.said
         );
-    }
-}
-
-/// How a script ended, what it said, and what it asked kubectl and docker for.
-struct Ran {
-    code: Option<i32>,
-    said: String,
-    asked: String,
-}
-
-fn run(script: &str, settings: &[(&str, &str)]) -> Ran {
-    run_with(script, &[], settings)
-}
-
-fn run_with(script: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let scripts = workspace_root().join("k8s");
-    let tools: PathBuf = scripts.join("checks/tests/scripts/tools");
-    let mut command = Command::new(scripts.join("scripts").join(script));
-    command.args(arguments);
-    for setting in [
-        "KUBE_CONTEXT",
-        "OVERLAY",
-        "TAG",
-        "PREFIX",
-        "STORAGE",
-        "IMAGE_LOAD_CMD",
-        "BINARIES",
-        "ENGINE",
-        "TIMEOUT",
-    ] {
-        command.env_remove(setting);
-    }
-    command
-        .env("TOOLS", tools)
-        .env("REAL_KUBECTL", kubectl())
-        .env("FAKE_LOG", log.path())
-        .env("LOCAL_STACK", "/bin/true")
-        .env("PATIENCE", "0")
-        // The local overlay's Postgres is not asked about TLS.
-        .env("POSTGRES_TLS", "on")
-        .envs(settings.iter().copied());
-    let output = command.output().unwrap();
-    Ran {
-        code: output.status.code(),
-        said: String::from_utf8(output.stderr).unwrap(),
-        asked: fs::read_to_string(log.path()).unwrap(),
     }
 }
