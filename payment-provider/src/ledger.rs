@@ -19,6 +19,12 @@ pub const REJECTED_REQUEST: &str = "rejected_request";
 /// How long a row that only an operator can end is left alone between two looks at it.
 pub const OPERATOR_DELAY: Duration = Duration::from_mins(10);
 
+/// A request older than this that has no row yet is looked up before the bank is called: the ledger may have been restored to
+/// a time before its row. A ledger loses what happened between a backup, or a standby's last moment, and now, and is back no
+/// sooner than people can bring it; a request that comes for the first time is seconds old, and at most as old as the last
+/// outage was long. A younger one is called with the same key, which the bank remembers for far longer.
+const LOOK_UP_FIRST: Duration = Duration::from_hours(1);
+
 /// The longest pause between two tries: an answer that is there should not wait much longer than the customer does.
 const LONGEST_RETRY: Duration = Duration::from_mins(1);
 
@@ -65,7 +71,8 @@ pub struct Entry {
     pub order: Order,
     /// Calls and look-ups that ended without a known result.
     pub tries: u32,
-    /// Time since it was written, by the database's clock.
+    /// Time since it was written, by the database's clock, or since it was asked for where that is longer: a ledger that went
+    /// back in time has forgotten its own row.
     pub age: Duration,
     /// The first request's trace.
     pub trace: Option<TraceParent>,
@@ -159,7 +166,7 @@ pub fn next_step(entry: &Entry, hash: RequestHash) -> Step {
     }
 }
 
-/// How old a row is. It was read a while ago by whoever asks, and grows older while they wait for a line to the bank, or are
+/// How old a payment is. It was read a while ago by whoever asks, and grows older while they wait for a line to the bank, or are
 /// stopped.
 #[derive(Clone, Copy, Debug)]
 pub struct Age {
@@ -179,6 +186,12 @@ impl Age {
     pub fn at(&self, now: Instant) -> Duration {
         self.then + now.saturating_duration_since(self.read)
     }
+}
+
+/// Whether the bank may have been called for a payment of this age whose row is new.
+#[must_use]
+pub fn may_have_been_called_before(age: Duration) -> bool {
+    age >= LOOK_UP_FIRST
 }
 
 /// Whether the bank may be called for a row of this age. It surely remembers the key of an earlier call still, and this one

@@ -6,8 +6,10 @@ use std::{path::PathBuf, time::Duration};
 use acceptance::{Callers, Result, System, client::NO_WAIT, client::text, eventually, stream_state};
 use async_nats::HeaderMap;
 use local_stack::{Service, ServiceKind, User, workspace_root};
+use payment_contract::timestamp::Display;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool, Postgres, Transaction, migrate::Migrator};
+use time::OffsetDateTime;
 
 /// What a next release adds to a database.
 fn next_release(database: &str) -> PathBuf {
@@ -142,6 +144,8 @@ fn golden(name: &str, payment_id: &str, invoice: &Value) -> Value {
         message["invoice_number"] = invoice["number"].clone();
         message["amount"] = invoice["amount"].clone();
         message["attempt"] = json!(1);
+        // One as old as the file would be an operator's.
+        message["requested_at"] = json!(Display(OffsetDateTime::now_utc()).to_string());
     }
     message
 }

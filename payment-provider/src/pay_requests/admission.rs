@@ -24,7 +24,8 @@ use super::{
 use crate::{
     gateway::Order,
     ledger::{
-        Age, Ending, Entry, REJECTED_REQUEST, RequestHash, Settlement, Step, next_step, wait_for_lease,
+        Age, Ending, Entry, REJECTED_REQUEST, RequestHash, Settlement, Step, may_have_been_called_before,
+        next_step, wait_for_lease,
     },
     metrics,
     store::{self, Inserted, Intent},
@@ -44,7 +45,7 @@ pub(super) struct Call {
     pub(super) trace: Option<TraceParent>,
     pub(super) tries: u32,
     pub(super) began: Instant,
-    /// How old the row is.
+    /// How long ago it was first asked for.
     pub(super) age: Age,
     /// Somebody may have called before: look up first.
     pub(super) look_up: bool,
@@ -145,6 +146,7 @@ impl PayRequests {
                 amount: message.amount,
                 invoice_number: message.invoice_number.clone(),
                 attempt: message.attempt,
+                requested_at: message.requested_at,
                 trace: trace.clone(),
                 rejected: !self.policy.currencies.is_empty()
                     && !self.policy.currencies.contains(&message.amount.currency()),
@@ -262,8 +264,8 @@ fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instan
         trace: trace.clone(),
         tries: 0,
         began,
-        age: Age::new(Duration::ZERO, began),
-        look_up: false,
+        age: Age::new(row.age, began),
+        look_up: may_have_been_called_before(row.age),
     }))
 }
 

@@ -1,5 +1,7 @@
 //! Writing down what is about to be asked of the bank, and reading what was written before.
 
+use std::time::Duration;
+
 use payment_contract::{InvoiceId, Money, PaymentId, trace::TraceParent};
 use service::{
     database::{SHORT, retry_conflicts},
@@ -27,6 +29,8 @@ pub struct Intent {
     pub invoice_number: String,
     /// Which attempt at the invoice.
     pub attempt: u32,
+    /// When the sender first asked, by its clock.
+    pub requested_at: OffsetDateTime,
     /// The request's trace.
     pub trace: Option<TraceParent>,
     /// It can never be paid: the row is born declined, and the bank is never asked.
@@ -38,6 +42,8 @@ pub struct Intent {
 pub struct Inserted {
     /// The payment.
     pub payment_id: PaymentId,
+    /// Time since it was first asked for, by the database's clock: about nothing, unless a row for it was lost.
+    pub age: Duration,
     /// Set when the row was born declined.
     pub settled_at: Option<OffsetDateTime>,
 }
@@ -52,6 +58,7 @@ struct Columns {
     currencies: Vec<String>,
     numbers: Vec<String>,
     attempts: Vec<i64>,
+    requested_at: Vec<OffsetDateTime>,
     traces: Vec<Option<String>>,
     rejected: Vec<bool>,
 }
@@ -69,6 +76,7 @@ impl Columns {
                 .push(intent.amount.currency().code().to_owned());
             columns.numbers.push(intent.invoice_number.clone());
             columns.attempts.push(i64::from(intent.attempt));
+            columns.requested_at.push(intent.requested_at);
             columns
                 .traces
                 .push(intent.trace.as_ref().map(|trace| trace.as_str().to_owned()));
@@ -87,20 +95,22 @@ impl Store {
             let query = sqlx::query!(
                 // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
                 // time.
-                "insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
-                                     traceparent, status, reason, settled_at, lease_token, lease_until)
-                 select i.payment_id, i.invoice_id, i.hash, i.amount, i.currency, i.number, i.attempt, i.trace,
+                r#"insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
+                                     requested_at, traceparent, status, reason, settled_at, lease_token, lease_until)
+                 select i.payment_id, i.invoice_id, i.hash, i.amount, i.currency, i.number, i.attempt,
+                        i.requested_at, i.trace,
                         case when i.rejected then 'declined' else 'started' end,
                         case when i.rejected then $12 end,
                         case when i.rejected then clock_timestamp() end,
                         case when not i.rejected then $10::uuid end,
                         case when not i.rejected then clock_timestamp() + make_interval(secs => $11) end
                  from unnest((select $1::uuid[]), $2::uuid[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::bigint[],
-                             $8::text[], $9::bool[])
-                      as i (payment_id, invoice_id, hash, amount, currency, number, attempt, trace, rejected)
+                             $8::text[], $9::bool[], $13::timestamptz[])
+                      as i (payment_id, invoice_id, hash, amount, currency, number, attempt, trace, rejected, requested_at)
                  order by i.payment_id
                  on conflict (payment_id) do nothing
-                 returning payment_id, settled_at",
+                 returning payment_id, settled_at,
+                           extract(epoch from clock_timestamp() - least(created_at, requested_at))::float8 as "age_s!""#,
                 &columns.payment_ids,
                 &columns.invoice_ids,
                 &columns.hashes,
@@ -113,6 +123,7 @@ impl Store {
                 token,
                 self.lease.as_secs_f64(),
                 REJECTED_REQUEST,
+                &columns.requested_at,
             );
             query.fetch_all(&self.database).await
         })
@@ -121,6 +132,7 @@ impl Store {
             .into_iter()
             .map(|row| Inserted {
                 payment_id: row.payment_id.into(),
+                age: super::left(row.age_s).unwrap_or_default(),
                 settled_at: row.settled_at,
             })
             .collect())
@@ -133,7 +145,7 @@ impl Store {
             r#"select payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, status, reason,
                       gateway_reference, tries, traceparent, settled_at,
                       extract(epoch from lease_until - clock_timestamp())::float8 as lease_left_s,
-                      extract(epoch from clock_timestamp() - created_at)::float8 as "age_s!"
+                      extract(epoch from clock_timestamp() - least(created_at, requested_at))::float8 as "age_s!"
                from ledger
                where payment_id = any($1)"#,
             payment_ids,

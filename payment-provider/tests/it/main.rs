@@ -13,6 +13,7 @@ mod delivered;
 mod doored_bank;
 mod http_gateway;
 mod leases;
+mod old_requests;
 mod paying;
 mod refusals;
 mod resolving;

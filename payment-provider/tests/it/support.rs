@@ -111,6 +111,7 @@ impl World {
             amount: request.amount,
             invoice_number: request.invoice_number.clone(),
             attempt: request.attempt,
+            requested_at: request.requested_at,
             trace: None,
             rejected: false,
         };
@@ -226,7 +227,7 @@ pub(crate) fn request(value: &str, currency: &str) -> PayRequestV1 {
         invoice_number: format!("I-{payment_id}"),
         amount: Money::parse(value, currency).unwrap(),
         attempt: 1,
-        requested_at: OffsetDateTime::UNIX_EPOCH,
+        requested_at: OffsetDateTime::now_utc(),
     }
 }
 

@@ -234,6 +234,7 @@ fn intent(request: &PayRequestV1) -> Intent {
         amount: request.amount,
         invoice_number: request.invoice_number.clone(),
         attempt: request.attempt,
+        requested_at: request.requested_at,
         trace: Some(TraceParent::generate()),
         rejected: false,
     }
