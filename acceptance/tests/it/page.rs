@@ -72,18 +72,32 @@ async fn person_creates_imports_pays_and_voids_and_sees_it_happen() {
     // A name is text, whatever it looks like.
     browser.sees("#rows", "<b>bold</b>").await.unwrap();
 
-    browser.click("#rows tr:nth-child(3) .link").await.unwrap();
+    browser.click("#rows tr:nth-child(1) .link").await.unwrap();
     browser.sees("#invoice", "void-me").await.unwrap();
     browser.click("#void-one").await.unwrap();
     browser.sees("#history", "voided").await.unwrap();
     browser.click("#invoice [data-close]").await.unwrap();
-    browser.sees("#rows tr:nth-child(3)", "void").await.unwrap();
+    browser.sees("#rows .status.void", "void").await.unwrap();
 
+    browser.sees("#totals", "3 invoices: 4013.16 EUR").await.unwrap();
     browser.click("#pay-all").await.unwrap();
-    browser.click("#confirm button.main").await.unwrap();
-    browser.sees("#rows tr:nth-child(1)", "paid").await.unwrap();
     browser
-        .sees("#rows tr:nth-child(2)", "insufficient funds")
+        .sees("#confirm[open]", "4012.16 EUR (2 invoices)")
+        .await
+        .unwrap();
+    // Another one comes between the question and the answer: nothing is paid that was not shown.
+    let client = system.client().unwrap();
+    let late = client.create("5.00", "GBP").await.unwrap();
+    browser.click("#confirm button.main").await.unwrap();
+    browser.sees("#messages .bad", "nothing was paid").await.unwrap();
+    client.void(&late).await.unwrap();
+    assert_eq!(system.count_payments("requested").await.unwrap(), 0);
+    browser.click("#pay-all").await.unwrap();
+    browser.sees("#confirm[open]", "4012.16 EUR").await.unwrap();
+    browser.click("#confirm button.main").await.unwrap();
+    browser.sees("#rows tr:nth-child(4)", "paid").await.unwrap();
+    browser
+        .sees("#rows tr:nth-child(3)", "insufficient funds")
         .await
         .unwrap();
     browser

@@ -128,10 +128,10 @@ let loading = new AbortController();
 
 function query() {
   const form = $("filter").elements;
-  const asked = new URLSearchParams({ limit: PAGE });
-  for (const name of ["status", "currency", "number"]) {
-    const value = form[name].value.trim();
-    if (value) asked.set(name, name === "currency" ? value.toUpperCase() : value);
+  const asked = new URLSearchParams({ order: "newest", limit: PAGE });
+  const wanted = { status: form.status.value, currency: form.currency.value.toUpperCase(), number_prefix: form.number.value };
+  for (const [name, value] of Object.entries(wanted)) {
+    if (value.trim()) asked.set(name, value.trim());
   }
   return asked;
 }
@@ -150,8 +150,9 @@ async function load(more = false) {
       $("rows").replaceChildren();
     }
     cursor = page.next_cursor;
-    page.invoices.forEach(show);
+    page.invoices.forEach((invoice) => show(invoice));
     showEnds();
+    await showTotals(signal);
   } catch (problem) {
     if (!signal.aborted && problem.status !== 401) say(problem.message, true);
   }
@@ -160,13 +161,24 @@ async function load(more = false) {
 function showEnds() {
   $("more").hidden = !cursor || rows.size >= SHOWN;
   $("empty").hidden = rows.size > 0;
-  $("caption").textContent = `${rows.size} ${rows.size === 1 ? "invoice" : "invoices"} shown${cursor ? "; there are more" : ""}`;
+  $("caption").textContent = `${counted(rows.size)} shown${cursor ? "; there are more" : ""}`;
   showSelection();
 }
 
-function show(invoice) {
+/** What the filter lets through, whether or not it is shown. Numbers are not added up. */
+async function showTotals(signal) {
+  const asked = query();
+  ["order", "limit"].forEach((name) => asked.delete(name));
+  $("totals").textContent = asked.has("number_prefix") ? "" : inWords((await get(`invoices/totals?${asked}`, signal)).totals);
+}
+
+const inWords = (totals) =>
+  totals.map(({ count, value, currency }) => `${counted(count)}: ${value} ${currency}`).join(" · ");
+const counted = (count) => `${count.toLocaleString()} ${count === 1 ? "invoice" : "invoices"}`;
+
+function show(invoice, place = "append") {
   const { id } = invoice;
-  const row = rows.get(id) ?? addRow(invoice);
+  const row = rows.get(id) ?? addRow(invoice, place);
   // An event may have told more than a list that was asked for before it.
   // Without the Z, since fractions are as long as they need to be: 1.5 is before 1.51.
   if (row.invoice.updated_at.slice(0, -1) > invoice.updated_at.slice(0, -1)) return;
@@ -180,7 +192,7 @@ function show(invoice) {
   row.reason.textContent = reason(invoice);
 }
 
-function addRow(invoice) {
+function addRow(invoice, place) {
   const { id } = invoice;
   const box = el("input", { type: "checkbox" });
   box.setAttribute("aria-label", `Select ${invoice.number}`);
@@ -195,7 +207,7 @@ function addRow(invoice) {
   rows.set(id, row);
   const cells = [box, open, money(invoice.amount), row.status].map((content) => el("td", {}, content));
   cells[2].className = "amount";
-  $("rows").append(el("tr", {}, ...cells, row.reason, el("td", {}, time(invoice.created_at))));
+  $("rows")[place](el("tr", {}, ...cells, row.reason, el("td", {}, time(invoice.created_at))));
   return row;
 }
 
@@ -275,9 +287,9 @@ function importFile(file) {
 
 // Pay and void
 
-function confirmPay(title, text) {
+function confirmPay(title, ...texts) {
   $("confirm-title").textContent = title;
-  $("confirm-text").replaceChildren(el("p", { textContent: text }));
+  $("confirm-text").replaceChildren(...texts.map((text) => el("p", { textContent: text })));
   $("confirm").returnValue = "";
   $("confirm").showModal();
   return new Promise((resolve) => {
@@ -300,14 +312,23 @@ $("pay-selected").addEventListener("click", () =>
     const ids = [...selected];
     const sums = ids.map((id) => rows.get(id).invoice).map((invoice) => `${invoice.number} (${money(invoice.amount)})`);
     const named = sums.slice(0, 10).join(", ") + (sums.length > 10 ? ` and ${sums.length - 10} more` : "");
-    if (!(await confirmPay(`Pay ${ids.length} ${ids.length === 1 ? "invoice" : "invoices"}?`, named))) return;
+    if (!(await confirmPay(`Pay ${counted(ids.length)}?`, named))) return;
     selected.clear();
     await pay({ ids });
   }),
 );
 $("pay-all").addEventListener("click", () =>
   attempt($("pay-all"), async () => {
-    if (await confirmPay("Pay everything?", "Every unpaid invoice is paid, those not shown included.")) await pay({});
+    const currency = query().get("currency");
+    const asked = new URLSearchParams({ status: "unpaid", ...(currency && { currency }) });
+    const { totals } = await get(`invoices/totals?${asked}`);
+    const count = totals.reduce((sum, total) => sum + total.count, 0);
+    if (count === 0) return say("Nothing is unpaid.");
+    const sums = totals.map((total) => `${total.value} ${total.currency} (${counted(total.count)})`);
+    if (!(await confirmPay(`Pay ${counted(count)}?`, ...sums))) return;
+    // What was shown is paid, or nothing.
+    const expect = { count, totals: totals.map((total) => ({ currency: total.currency, value: total.value })) };
+    await pay({ ...(currency && { currency }), expect });
   }),
 );
 
@@ -439,31 +460,35 @@ function hear(block) {
   else if (fields.event === "invoice") heard(data.type, data.data);
 }
 
-/** Rows that are shown change in place; a new one is added where the list ends. */
+/** Rows that are shown change in place; a new one comes first. */
 function heard(type, invoice) {
   const asked = query();
-  const fits = ["status", "currency", "number"].every((name) => {
-    const value = name === "currency" ? invoice.amount.currency : invoice[name];
-    return !asked.has(name) || asked.get(name) === value;
-  });
-  if (rows.has(invoice.id) || (type === "invoice.created" && fits && !cursor && rows.size < SHOWN)) {
-    show(invoice);
+  const wanted = (name) => asked.get(name) ?? "";
+  const fits =
+    ["", invoice.status].includes(wanted("status")) &&
+    ["", invoice.amount.currency].includes(wanted("currency")) &&
+    invoice.number.startsWith(wanted("number_prefix"));
+  if (rows.has(invoice.id) || (type === "invoice.created" && fits && rows.size < SHOWN)) {
+    show(invoice, "prepend");
     changed();
   }
   if (opened === invoice.id) reopen();
+  recount();
 }
 
 const changed = soon(showEnds);
 const reopen = soon(() => opened && showInvoice(opened));
+// An outage is told by the stream.
+const recount = soon(() => showTotals().catch(() => {}), 1000);
 
 /** However often it is called, once in a while. */
-function soon(work) {
+function soon(work, after = 100) {
   let timer = null;
   return () => {
     timer ??= setTimeout(() => {
       timer = null;
       work();
-    }, 100);
+    }, after);
   };
 }
 

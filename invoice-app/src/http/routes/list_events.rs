@@ -5,22 +5,20 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::{
     Json,
     body::Body,
-    extract::{Query, State, rejection::QueryRejection},
+    extract::State,
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
 use futures_util::StreamExt as _;
-use payment_contract::InvoiceId;
 use serde::Serialize;
 
 use crate::{
-    batch_id::BatchId,
     event::Position,
     http::{
         Api, Error,
         access::Reader,
         event_stream::{EventView, Filter, Listener, Type},
-        problem::FieldError,
+        query::{Parameters, RawQuery},
         representation::BatchView,
     },
     store::changes::PAGE,
@@ -51,19 +49,14 @@ struct Asked {
     limit: Option<usize>,
 }
 
-type Pairs = Vec<(String, String)>;
-
 /// Tells what happens to invoices.
 pub async fn list_events(
     State(api): State<Arc<Api>>,
     _: Reader,
     headers: HeaderMap,
-    query: Result<Query<Pairs>, QueryRejection>,
+    query: RawQuery,
 ) -> Result<Response, Error> {
-    let Ok(Query(pairs)) = query else {
-        return Err(Error::Malformed("the query cannot be read".to_owned()));
-    };
-    let asked = Asked::parse(pairs).map_err(Error::Invalid)?;
+    let asked = Asked::parse(Parameters::try_new(query)?)?;
     let place = Arc::clone(&api.listeners)
         .try_acquire_owned()
         .map_err(|_| Error::TooManyRequests)?;
@@ -174,73 +167,50 @@ fn prefers_json(headers: &HeaderMap) -> bool {
 }
 
 impl Asked {
-    /// Reads the parameters, or says what is wrong with each.
-    fn parse(pairs: Pairs) -> Result<Self, Vec<FieldError>> {
-        let (mut asked, mut errors, mut seen) = (Self::default(), Vec::new(), Vec::new());
-        for (name, value) in pairs {
-            let problem = if seen.contains(&name) {
-                Some("is given twice")
-            } else {
-                asked.set(&name, &value).err()
-            };
-            if let Some(problem) = problem {
-                let name = name.chars().take(64).collect::<String>();
-                errors.push(FieldError::new(name, problem));
-            }
-            seen.push(name);
-        }
-        if errors.is_empty() { Ok(asked) } else { Err(errors) }
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
-        match name {
-            "invoice_id" => {
-                let id = value
-                    .parse::<InvoiceId>()
-                    .map_err(|_| "must be an invoice's id, a UUID")?;
-                self.filter.invoice_id = Some(id);
-            }
-            "batch_id" => {
-                let id = value
-                    .parse::<BatchId>()
-                    .map_err(|_| "must be a batch's id, a UUID")?;
-                self.filter.batch_id = Some(id);
-            }
-            "type" => {
-                let types = value.split(',').map(Type::parse).collect::<Option<_>>();
-                self.filter.types = types.ok_or(
-                    "must be invoice.created, invoice.pending, invoice.paid, invoice.declined, invoice.voided or batch, or several, with commas",
-                )?;
-            }
-            "follow" => self.follow = Some(value.parse().map_err(|_| "must be true or false")?),
-            "cursor" => {
-                let cursor = value
-                    .parse()
-                    .map_err(|_| "must be a next_cursor as it was answered")?;
-                self.cursor = Some(cursor);
-            }
-            "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-                self.limit = Some(limit.ok_or("must be a whole number from 1 to 1000")?);
-            }
-            _ => return Err("is not known"),
-        }
-        Ok(())
+    fn parse(mut parameters: Parameters) -> Result<Self, Error> {
+        let types = |text: &str| {
+            text.split(',').map(Type::parse).collect::<Option<Vec<_>>>().ok_or(
+                "must be invoice.created, invoice.pending, invoice.paid, invoice.declined, invoice.voided or batch, or several, with commas",
+            )
+        };
+        let limit = |text: &str| {
+            let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            limit.ok_or("must be a whole number from 1 to 1000")
+        };
+        let asked = Self {
+            filter: Filter {
+                invoice_id: parameters.take("invoice_id", |text| {
+                    text.parse().map_err(|_| "must be an invoice's id, a UUID")
+                }),
+                batch_id: parameters.take("batch_id", |text| {
+                    text.parse().map_err(|_| "must be a batch's id, a UUID")
+                }),
+                types: parameters.take("type", types).unwrap_or_default(),
+            },
+            follow: parameters.take("follow", |text| text.parse().map_err(|_| "must be true or false")),
+            cursor: parameters.take("cursor", |text| {
+                text.parse()
+                    .map_err(|_| "must be a next_cursor as it was answered")
+            }),
+            limit: parameters.take("limit", limit),
+        };
+        parameters.finish()?;
+        Ok(asked)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
+    use axum::extract::Query;
+
     use super::*;
     use crate::event::Kind;
 
-    fn parse(pairs: &[(&str, &str)]) -> Result<Asked, Vec<FieldError>> {
-        Asked::parse(
-            pairs
-                .iter()
-                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect(),
-        )
+    fn parse(pairs: &[(&str, &str)]) -> Result<Asked, Error> {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Asked::parse(Parameters::try_new(Ok(Query(pairs.iter().map(owned).collect())))?)
     }
 
     #[test]
@@ -258,20 +228,20 @@ mod tests {
             ("last_event_id", "1"),
             ("follow", "true"),
         ]);
-        let fields: Vec<String> = errors.unwrap_err().into_iter().map(|error| error.field).collect();
-        assert_eq!(
-            fields,
-            [
-                "type",
-                "follow",
-                "invoice_id",
-                "batch_id",
-                "cursor",
-                "limit",
-                "last_event_id",
-                "follow"
-            ]
-        );
+        let Err(Error::Invalid(errors)) = errors else {
+            panic!("accepted: {errors:?}");
+        };
+        let fields: HashSet<&str> = errors.iter().map(|error| error.field.as_str()).collect();
+        let wrong = [
+            "type",
+            "follow",
+            "invoice_id",
+            "batch_id",
+            "cursor",
+            "limit",
+            "last_event_id",
+        ];
+        assert_eq!(fields, wrong.into());
     }
 
     #[test]
