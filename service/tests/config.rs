@@ -20,6 +20,7 @@ url = "tls://localhost:4222"
 nkey_seed_file = ""
 ca_file = ""
 replicas = 1
+more_readers = []
 [log]
 format = "text"
 filter = "info"
@@ -215,6 +216,7 @@ fn a_mistake_found_while_a_section_is_read_names_its_source() {
         ("APP__NATS__URL", "http://nats", "nats.url"),
         ("APP__ADMIN__LISTEN", "9081", "admin.listen"),
         ("APP__LOG__FILTER", "a=b=c", "log.filter"),
+        ("APP__NATS__MORE_READERS", "[\"a.b\"]", "nats.more_readers"),
     ] {
         let mut environment = GOOD.to_vec();
         environment.retain(|(good, _)| *good != name);
