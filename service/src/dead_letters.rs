@@ -10,7 +10,7 @@ use jetstream::delivery::{DeadLetter, Origin};
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
 
-use crate::database::storable;
+use crate::database::{SHORT, in_time, storable};
 
 mod shown;
 
@@ -49,7 +49,10 @@ pub async fn insert_in_tx(connection: &mut PgConnection, letters: &[DeadLetter])
 /// Keeps letters and commits.
 pub async fn insert(pool: &PgPool, letters: &[DeadLetter]) -> Result<(), sqlx::Error> {
     // One statement is a transaction of its own.
-    insert_in_tx(&mut *pool.acquire().await?, letters).await
+    in_time(SHORT, async {
+        insert_in_tx(&mut *pool.acquire().await?, letters).await
+    })
+    .await
 }
 
 /// Over all parts with their lengths, so that no two letters can be cut differently into the same bytes.
