@@ -1,4 +1,4 @@
-//! Calls that wait for payments to be settled: woken in process, hinted by other replicas (see [`crate::hints`]), and polling
+//! Calls that wait for payments to be settled: woken in process, hinted by other replicas (see [`crate::change_events`]), and polling
 //! as the fallback. A waiting call holds no database connection.
 
 use std::{

@@ -35,8 +35,7 @@ use crate::{
 const LARGEST_GROUP: usize = 128;
 /// One group commits while the next is on its way.
 const GROUPS: usize = 2;
-/// Far longer than a group takes, since it waits for nobody: this much is a database that has gone silent. Two such groups
-/// would hold up everybody else.
+/// Handing requests over takes no time, unless the sender is full and their rows are made due in the database instead.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// A call that pays one invoice.

@@ -1,11 +1,8 @@
 //! Statements about invoices: create, get, list, void.
 
 use payment_contract::{Currency, InvoiceId, Money};
-use service::{
-    database::{SHORT, in_time},
-    fail_point,
-};
-use sqlx::PgConnection;
+use service::fail_point;
+use sqlx::{Executor, PgConnection, Postgres};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -156,10 +153,7 @@ macro_rules! page {
 impl Store {
     /// One invoice.
     pub async fn invoice(&self, id: InvoiceId) -> Result<Option<Invoice>, sqlx::Error> {
-        let mut connection = self.database.acquire().await?;
-        let invoice = in_time(SHORT, invoice_in(&mut connection, id)).await?;
-        connection.release();
-        Ok(invoice)
+        invoice_in(&self.database, id).await
     }
 
     /// Invoices after `after`, in the filter's order.
@@ -239,7 +233,7 @@ impl Store {
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let invoice = invoice_in(&mut tx, id).await?;
+        let invoice = invoice_in(&mut *tx, id).await?;
         fail_point!(InvoiceVoiding);
         tx.commit().await?;
         fail_point!(InvoiceVoided);
@@ -268,9 +262,9 @@ pub async fn version_in_tx(
     .await
 }
 
-/// One invoice, on this connection.
-pub async fn invoice_in(
-    connection: &mut PgConnection,
+/// One invoice.
+async fn invoice_in(
+    executor: impl Executor<'_, Database = Postgres>,
     id: InvoiceId,
 ) -> Result<Option<Invoice>, sqlx::Error> {
     sqlx::query_as!(
@@ -282,7 +276,7 @@ pub async fn invoice_in(
            where i.id = $1"#,
         id.as_uuid()
     )
-    .fetch_optional(connection)
+    .fetch_optional(executor)
     .await?
     .map(Invoice::try_from)
     .transpose()

@@ -1,17 +1,9 @@
 //! Lists and imports as CSV.
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::App;
-
-fn numbers(page: &Value) -> Vec<String> {
-    let invoices = page["invoices"].as_array().unwrap();
-    invoices
-        .iter()
-        .map(|invoice| invoice["number"].as_str().unwrap().to_owned())
-        .collect()
-}
+use crate::harness::{App, numbers};
 
 async fn csv(app: &App, query: &str) -> String {
     let request = app.request(Method::GET, &format!("/invoices{query}"));

@@ -208,13 +208,13 @@ impl App {
         answer(self.request(Method::POST, path).header("prefer", "respond-async")).await
     }
 
-    /// A new invoice's id.
     /// Pays several, without waiting.
     pub(crate) async fn post_pay(&self, body: Value) -> (StatusCode, Value) {
         let request = self.request(Method::POST, "/invoices/pay");
         answer(request.header("prefer", "respond-async").json(&body)).await
     }
 
+    /// A new invoice's id.
     pub(crate) async fn invoice(&self, number: &str, value: &str) -> String {
         let (status, invoice) = self.post("/invoices", new(number, value)).await;
         assert_eq!(status, StatusCode::CREATED, "{invoice}");
@@ -301,6 +301,15 @@ pub(crate) async fn read(response: Response) -> (StatusCode, Value) {
 
 pub(crate) fn new(number: &str, value: &str) -> Value {
     json!({"number": number, "amount": {"value": value, "currency": "EUR"}})
+}
+
+/// The numbers of the invoices on a page.
+pub(crate) fn numbers(page: &Value) -> Vec<String> {
+    let invoices = page["invoices"].as_array().unwrap();
+    invoices
+        .iter()
+        .map(|invoice| invoice["number"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 pub(crate) fn id(document: &Value) -> String {

@@ -5,15 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{App, declined, read, succeeded};
-
-fn numbers(page: &Value) -> Vec<String> {
-    let invoices = page["invoices"].as_array().unwrap();
-    invoices
-        .iter()
-        .map(|invoice| invoice["number"].as_str().unwrap().to_owned())
-        .collect()
-}
+use crate::harness::{App, declined, numbers, read, succeeded};
 
 #[tokio::test]
 async fn pages_show_each_invoice_once_while_others_come_and_change() {
@@ -108,27 +100,20 @@ async fn a_list_is_narrowed_sorted_and_linked() {
     }
     let payment = app.pay(&ids[1]).await;
     app.settle(&[declined(&payment, &ids[1])]).await;
-    let numbers = async |query: &str| -> Vec<String> {
+    let list = async |query: &str| -> Vec<String> {
         let (status, page) = app.get(&format!("/invoices?{query}")).await;
         assert_eq!(status, StatusCode::OK, "{page}");
-        let invoices = page["invoices"].as_array().unwrap();
-        invoices
-            .iter()
-            .map(|invoice| invoice["number"].as_str().unwrap().to_owned())
-            .collect()
+        numbers(&page)
     };
-    assert_eq!(numbers("number_prefix=A-").await, ["A-1", "A-2"]);
-    assert_eq!(numbers("number_prefix=B%25").await, ["B%1"], "no pattern");
-    assert_eq!(numbers("order=newest").await, ["B%1", "B_1", "A-2", "A-1"]);
-    assert_eq!(numbers("order=newest&status=unpaid&limit=1").await, ["B%1"]);
-    assert_eq!(numbers("declined=true").await, ["A-2"]);
-    assert_eq!(
-        numbers("declined=false&order=newest").await,
-        ["B%1", "B_1", "A-1"]
-    );
-    assert_eq!(numbers("number=A-2&declined=true").await, ["A-2"]);
-    assert_eq!(numbers("created_after=2020-01-01T00:00:00Z").await.len(), 4);
-    assert_eq!(numbers("created_before=2020-01-01T00:00:00Z").await.len(), 0);
+    assert_eq!(list("number_prefix=A-").await, ["A-1", "A-2"]);
+    assert_eq!(list("number_prefix=B%25").await, ["B%1"], "no pattern");
+    assert_eq!(list("order=newest").await, ["B%1", "B_1", "A-2", "A-1"]);
+    assert_eq!(list("order=newest&status=unpaid&limit=1").await, ["B%1"]);
+    assert_eq!(list("declined=true").await, ["A-2"]);
+    assert_eq!(list("declined=false&order=newest").await, ["B%1", "B_1", "A-1"]);
+    assert_eq!(list("number=A-2&declined=true").await, ["A-2"]);
+    assert_eq!(list("created_after=2020-01-01T00:00:00Z").await.len(), 4);
+    assert_eq!(list("created_before=2020-01-01T00:00:00Z").await.len(), 0);
 
     let (mut seen, mut path) = (Vec::new(), "/invoices?order=newest&limit=3".to_owned());
     loop {
@@ -138,12 +123,7 @@ async fn a_list_is_narrowed_sorted_and_linked() {
             .get("link")
             .map(|link| link.to_str().unwrap().to_owned());
         let (_, page) = read(response).await;
-        let invoices = page["invoices"].as_array().unwrap();
-        seen.extend(
-            invoices
-                .iter()
-                .map(|invoice| invoice["number"].as_str().unwrap().to_owned()),
-        );
+        seen.extend(numbers(&page));
         let Some(link) = link else { break };
         let target = link.strip_suffix("; rel=\"next\"").unwrap();
         path = target.trim_start_matches('<').trim_end_matches('>').to_owned();

@@ -27,7 +27,7 @@ pub(super) const PULL_OVERDUE: Duration = Duration::from_secs(2);
 /// Longest to ask: the question waits for room in the connection's queue.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// While the server has many more to send, a batch waits this long for them, all in all.
-const LINGER: Duration = Duration::from_millis(10);
+const BATCH_WAIT: Duration = Duration::from_millis(10);
 /// So many are surely on their way here. A few may be on their way to somebody else, or may have been sent already.
 const MANY: u64 = 64;
 /// When hardly any slot is free, the next pull waits this long for more: one question for many messages.
@@ -232,7 +232,7 @@ impl Pull {
                 None => Ok(None),
             };
         }
-        let deadline = Instant::now() + LINGER;
+        let deadline = Instant::now() + BATCH_WAIT;
         while self.arrived.len() < self.slots.num_permits() {
             let more = match self.arrive().now_or_never() {
                 Some(more) => more,

@@ -72,7 +72,7 @@ async fn the_trace_and_the_message_as_it_came_reach_the_handler() {
         .await
         .unwrap();
     let _running = start(&pair, SETTINGS, &handler);
-    eventually("the burial", || async {
+    eventually("the dead letter", || async {
         handler.letters.lock().unwrap().len() == 1
     })
     .await;
@@ -223,19 +223,19 @@ async fn what_cannot_be_decoded_is_buried_and_then_terminated() {
 async fn a_dead_letter_that_cannot_be_stored_is_not_lost() {
     let pair = Pair::start().await;
     let handler = Recorder::done_at_once();
-    handler.burials_to_fail.store(3, Ordering::SeqCst);
+    handler.dead_letters_to_fail.store(3, Ordering::SeqCst);
     let _running = start(&pair, SETTINGS, &handler);
     pair.invoice_app
         .client()
         .publish("pay.v1.request.eur", "{".into())
         .await
         .unwrap();
-    eventually("the burial", || async {
+    eventually("the dead letter", || async {
         handler.letters.lock().unwrap().len() == 1
     })
     .await;
     eventually("the termination", || nothing_left(&pair)).await;
-    assert_eq!(handler.burials_to_fail.load(Ordering::SeqCst), 0);
+    assert_eq!(handler.dead_letters_to_fail.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

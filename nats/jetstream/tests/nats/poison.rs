@@ -88,7 +88,7 @@ async fn is_buried_and_the_rest_handled(headers: &[u8]) {
     let body = pay_request(666).encode();
     publisher.publish(headers, &body).await;
     publish(&pair, 10..30).await;
-    eventually("the burial", || async {
+    eventually("the dead letter", || async {
         handler.letters.lock().unwrap().len() == 1
     })
     .await;

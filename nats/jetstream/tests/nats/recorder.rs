@@ -49,7 +49,7 @@ pub(crate) struct Recorder {
     done: Mutex<BTreeSet<String>>,
     pub(crate) batches: Mutex<Vec<usize>>,
     pub(crate) letters: Mutex<Vec<DeadLetter>>,
-    pub(crate) burials_to_fail: AtomicUsize,
+    pub(crate) dead_letters_to_fail: AtomicUsize,
     in_hand: AtomicUsize,
     pub(crate) most_in_hand: AtomicUsize,
 }
@@ -63,7 +63,7 @@ impl Recorder {
             done: Mutex::default(),
             batches: Mutex::default(),
             letters: Mutex::default(),
-            burials_to_fail: AtomicUsize::new(0),
+            dead_letters_to_fail: AtomicUsize::new(0),
             in_hand: AtomicUsize::new(0),
             most_in_hand: AtomicUsize::new(0),
         })
@@ -130,7 +130,7 @@ impl Handler for Recorder {
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let failing = |left: usize| left.checked_sub(1);
         if self
-            .burials_to_fail
+            .dead_letters_to_fail
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, failing)
             .is_ok()
         {
