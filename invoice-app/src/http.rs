@@ -18,6 +18,7 @@ pub mod body;
 pub mod call;
 pub mod csv_export;
 pub mod csv_import;
+mod docs;
 pub mod drain_body;
 pub mod etag;
 pub mod event_stream;
@@ -25,6 +26,7 @@ pub mod fields;
 pub mod limits;
 pub mod ndjson;
 pub mod observe;
+pub mod openapi;
 mod page;
 pub mod prefer;
 pub mod problem;
@@ -84,12 +86,14 @@ impl Api {
 
 /// Every route, within what all share. The outermost layer stands last.
 pub fn router(api: Arc<Api>) -> Router {
-    routes::routes(&api)
+    let (routes, document) = routes::routes(&api).split_for_parts();
+    routes
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), limits::in_flight))
         .layer(from_fn_with_state(Arc::clone(&api), limits::when_open))
         .merge(page::routes())
+        .merge(docs::routes(&openapi::complete(document)))
         // They tell why there is no database, and so do without one.
         .merge(problem_pages::routes())
         .layer(from_fn(drain_body::drain_body))

@@ -24,6 +24,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// Every status.
+    pub const ALL: [Self; 3] = [Self::Requested, Self::Succeeded, Self::Declined];
+
     /// The word in the API and in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -12,6 +12,7 @@ use tokio::{
     time::Instant,
 };
 use tracing::debug;
+use utoipa::ToSchema;
 
 use super::representation::{BatchView, InvoiceView};
 use crate::{
@@ -27,6 +28,8 @@ use crate::{
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// How long a client waits before it comes back, in milliseconds.
 const RETRY_MS: u32 = 2000;
+/// The type of what is told of a batch.
+pub const BATCH: &str = "batch";
 /// After the database failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -54,7 +57,7 @@ impl Type {
     /// The type of that name.
     pub fn parse(word: &str) -> Option<Self> {
         match word {
-            "batch" => Some(Self::Batch),
+            BATCH => Some(Self::Batch),
             _ => Kind::parse(word).map(Self::Invoice),
         }
     }
@@ -85,14 +88,17 @@ impl Filter {
 }
 
 /// An event, with the attributes of `CloudEvents`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
 pub struct EventView {
     specversion: &'static str,
     id: String,
     source: &'static str,
     r#type: &'static str,
+    #[schema(value_type = uuid::Uuid)]
     subject: InvoiceId,
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     time: OffsetDateTime,
     data: InvoiceView,
 }

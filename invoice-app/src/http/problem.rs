@@ -8,6 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::Value;
 use service::database::{Fault, fault};
 use tracing::{error, warn};
 
@@ -238,6 +239,36 @@ impl Error {
         }
     }
 
+    /// With what it is answered.
+    pub(super) fn status(&self) -> StatusCode {
+        self.kind().status
+    }
+
+    /// The header that comes with it, if one does.
+    pub(super) fn header_name(&self) -> Option<HeaderName> {
+        self.kind().header.map(|(name, _)| name)
+    }
+
+    /// The document that is answered.
+    pub(super) fn document(&self) -> Value {
+        let Kind {
+            status, slug, title, ..
+        } = self.kind();
+        let errors = match self {
+            Self::Invalid(errors) => errors.as_slice(),
+            _ => &[],
+        };
+        let document = Document {
+            kind: format!("{PREFIX}{slug}"),
+            title,
+            status: status.as_u16(),
+            detail: &self.detail(status),
+            errors,
+        };
+        // Strings always serialize.
+        serde_json::to_value(&document).unwrap_or_default()
+    }
+
     /// What the caller is told: never anything internal.
     fn detail(&self, status: StatusCode) -> String {
         match status {
@@ -293,12 +324,7 @@ fn internal() -> Kind {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let Kind {
-            status,
-            slug,
-            title,
-            header,
-        } = self.kind();
+        let Kind { status, header, .. } = self.kind();
         let chain = || service::telemetry::chain(&self);
         match &self {
             Self::Database(_) if status == StatusCode::SERVICE_UNAVAILABLE => {
@@ -308,19 +334,7 @@ impl IntoResponse for Error {
             Self::TimedOut => warn!("a call took too long and was given up"),
             _ => {}
         }
-        let errors = match &self {
-            Self::Invalid(errors) => errors.as_slice(),
-            _ => &[],
-        };
-        let document = Document {
-            kind: format!("{PREFIX}{slug}"),
-            title,
-            status: status.as_u16(),
-            detail: &self.detail(status),
-            errors,
-        };
-        // Strings always serialize.
-        let body = serde_json::to_vec(&document).unwrap_or_default();
+        let body = self.document().to_string();
         let mut response = (status, Body::from(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(

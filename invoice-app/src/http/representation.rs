@@ -9,6 +9,7 @@ use payment_contract::{InvoiceId, Money, PaymentId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use time::{OffsetDateTime, serde::rfc3339};
+use utoipa::ToSchema;
 
 use super::etag::etag;
 use crate::{
@@ -18,30 +19,41 @@ use crate::{
 };
 
 /// An invoice.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Invoice)]
 pub struct InvoiceView {
+    #[schema(value_type = uuid::Uuid)]
     id: InvoiceId,
     number: String,
+    #[schema(value_type = MoneyView)]
     amount: Money,
     status: &'static str,
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     created_at: OffsetDateTime,
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     updated_at: OffsetDateTime,
     #[serde(with = "rfc3339::option")]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     paid_at: Option<OffsetDateTime>,
+    #[schema(required)]
     last_payment: Option<LastPaymentView>,
 }
 
-#[derive(Debug, Serialize)]
+/// The latest attempt to pay an invoice.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = LastPayment)]
 struct LastPaymentView {
+    #[schema(value_type = uuid::Uuid)]
     id: PaymentId,
     status: &'static str,
+    #[schema(required)]
     reason: Option<String>,
 }
 
 /// An invoice with its payments.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct InvoiceWithPayments {
     /// The invoice.
     #[serde(flatten)]
@@ -51,30 +63,60 @@ pub struct InvoiceWithPayments {
 }
 
 /// A payment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Payment)]
 pub struct PaymentView {
+    #[schema(value_type = uuid::Uuid)]
     id: PaymentId,
+    #[schema(value_type = uuid::Uuid)]
     invoice_id: InvoiceId,
     attempt: i32,
     status: &'static str,
+    #[schema(required)]
     reason: Option<String>,
+    #[schema(required)]
     provider_reference: Option<String>,
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     created_at: OffsetDateTime,
     #[serde(with = "rfc3339::option")]
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     settled_at: Option<OffsetDateTime>,
 }
 
 /// How a batch stands.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Batch)]
 pub struct BatchView {
+    #[schema(value_type = uuid::Uuid)]
     batch_id: BatchId,
     requested: i64,
     paid: i64,
     declined: i64,
     pending: i64,
     /// As it was kept, without being read.
+    #[schema(value_type = Vec<SkippedView>)]
     skipped: Box<RawValue>,
+}
+
+/// Money as [`Money`] is answered.
+#[derive(ToSchema)]
+#[schema(as = Money)]
+#[expect(dead_code, reason = "describes a type of a crate that knows no HTTP")]
+struct MoneyView {
+    /// With all of the currency's decimals.
+    value: String,
+    /// ISO 4217.
+    currency: String,
+}
+
+/// What was asked for and is not paid. Such a row is written in SQL.
+#[derive(ToSchema)]
+#[schema(as = Skipped)]
+#[expect(dead_code, reason = "describes what is only passed on")]
+struct SkippedView {
+    id: String,
+    reason: String,
 }
 
 impl From<Invoice> for InvoiceView {

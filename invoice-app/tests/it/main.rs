@@ -24,6 +24,7 @@ mod hostile;
 mod idempotency;
 mod importing;
 mod nats;
+mod openapi;
 mod page;
 mod paging;
 mod payment_ids;

@@ -5,7 +5,14 @@ use std::sync::Arc;
 use axum::{extract::State, http::StatusCode, response::Response};
 
 use crate::http::{
-    Api, Error, access::Writer, answer::stored, body, call::Post, fields::Fields, representation::InvoiceView,
+    Api, Error,
+    access::Writer,
+    answer::stored,
+    body,
+    call::Post,
+    fields::Fields,
+    openapi::{parameters, schemas},
+    representation::InvoiceView,
 };
 use crate::{
     creating::{self, Created},
@@ -14,6 +21,18 @@ use crate::{
 };
 
 /// Creates one invoice.
+#[utoipa::path(
+    post, path = "/invoices", tag = "Invoices", security(("token" = ["invoices:write"])),
+    params(parameters::Keyed), request_body = schemas::NewInvoice,
+    responses(
+        (status = 201, description = "It was created", body = InvoiceView, headers(("Location")), links(
+            ("get_invoice" = (operation_id = "get_invoice", parameters(("id" = "$response.body#/id")))),
+            ("pay_invoice" = (operation_id = "pay_invoice", parameters(("id" = "$response.body#/id")))),
+            ("void_invoice" = (operation_id = "void_invoice", parameters(("id" = "$response.body#/id")))),
+        )),
+        (status = 409, description = "number-taken"),
+    ),
+)]
 pub async fn create_invoice(
     State(api): State<Arc<Api>>,
     Writer(caller): Writer,

@@ -15,10 +15,24 @@ use crate::http::{
     access::Reader,
     call::path_id,
     etag::{etag, is_known},
+    openapi::parameters,
     representation::{InvoiceWithPayments, PaymentView},
 };
 
 /// Gets one invoice with its payments.
+#[utoipa::path(
+    get, path = "/invoices/{id}", tag = "Invoices", security(("token" = ["invoices:read"])),
+    params(parameters::Id, parameters::IfNoneMatch),
+    responses(
+        (status = 200, description = "The invoice", body = InvoiceWithPayments, headers(("ETag")), links(
+            ("pay_invoice" = (operation_id = "pay_invoice", parameters(("id" = "$response.body#/id"), ("If-Match" = "$response.header.ETag")))),
+            ("void_invoice" = (operation_id = "void_invoice", parameters(("id" = "$response.body#/id"), ("If-Match" = "$response.header.ETag")))),
+            ("list_invoice_events" = (operation_id = "list_invoice_events", parameters(("id" = "$response.body#/id")))),
+        )),
+        (status = 304, description = "You have it already", headers(("ETag"))),
+        (status = 404, description = "invoice-not-found"),
+    ),
+)]
 pub async fn get_invoice(
     State(api): State<Arc<Api>>,
     _: Reader,

@@ -8,9 +8,19 @@ use axum::{
 };
 
 use crate::batch_id::BatchId;
-use crate::http::{Api, Error, access::Reader, call::path_id, representation::BatchView};
+use crate::http::{
+    Api, Error, access::Reader, call::path_id, openapi::parameters, representation::BatchView,
+};
 
 /// Gets the counts of one batch.
+#[utoipa::path(
+    get, path = "/payment-batches/{id}", tag = "Payments", security(("token" = ["invoices:read"])),
+    params(parameters::Id),
+    responses(
+        (status = 200, description = "How it stands", body = BatchView),
+        (status = 404, description = "payment-batch-not-found"),
+    ),
+)]
 pub async fn get_payment_batch(
     State(api): State<Arc<Api>>,
     _: Reader,

@@ -4,22 +4,25 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::http::{
     Api, Error,
     access::Reader,
+    openapi::parameters,
     query::{Parameters, RawQuery},
 };
 use crate::{invoice::Status, totals::Total};
 
 /// All of them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Totals {
     totals: Vec<TotalView>,
 }
 
 /// Of one currency.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Total)]
 struct TotalView {
     currency: &'static str,
     count: i64,
@@ -37,6 +40,10 @@ impl From<Total> for TotalView {
 }
 
 /// Adds up the invoices of a status and a currency, or all.
+#[utoipa::path(
+    get, path = "/invoices/totals", tag = "Invoices", security(("token" = ["invoices:read"])),
+    params(parameters::Totals), responses((status = 200, description = "By currency", body = Totals)),
+)]
 pub async fn get_totals(
     State(api): State<Arc<Api>>,
     _: Reader,

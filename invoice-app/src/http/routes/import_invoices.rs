@@ -9,6 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
+use utoipa::ToSchema;
 
 use crate::http::{
     Api, Error,
@@ -19,6 +20,7 @@ use crate::http::{
     csv_import::Rows,
     fields::Fields,
     ndjson::{Line, Lines},
+    openapi::parameters,
 };
 use crate::{
     creating::{Import, Summary},
@@ -42,20 +44,28 @@ enum Format {
     Csv(Rows),
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = ImportSummary)]
 struct SummaryView<'a> {
     created: i64,
     rejected: Vec<RejectedView<'a>>,
     rejected_total: i64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = Rejected)]
 struct RejectedView<'a> {
     line: i64,
     error: &'a str,
 }
 
 /// Imports invoices. Lines that cannot become one are told and stop nothing; a body that breaks off creates nothing.
+#[utoipa::path(
+    post, path = "/invoices/import", tag = "Invoices", security(("token" = ["invoices:write"])),
+    params(parameters::Keyed),
+    request_body(content((String = "application/x-ndjson"), (String = "text/csv"))),
+    responses((status = 200, description = "What became of the lines", body = SummaryView<'static>)),
+)]
 pub async fn import_invoices(
     State(api): State<Arc<Api>>,
     Writer(caller): Writer,

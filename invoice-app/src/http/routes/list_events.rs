@@ -11,6 +11,7 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::{
     event::Position,
@@ -18,6 +19,7 @@ use crate::{
         Api, Error,
         access::Reader,
         event_stream::{EventView, Filter, Listener, Type},
+        openapi::parameters,
         query::{Parameters, RawQuery},
         representation::BatchView,
     },
@@ -30,11 +32,13 @@ const MAX_LIMIT: usize = 1000;
 const READS: usize = 20;
 
 /// One page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventsPage)]
 struct Page {
     events: Vec<EventView>,
     /// Those that the events are about, as they stand.
     batches: Vec<BatchView>,
+    #[schema(required)]
     next_cursor: Option<String>,
     /// Where to go on from later: the last event, whether or not it was let through.
     last_event_id: String,
@@ -50,6 +54,14 @@ struct Asked {
 }
 
 /// Tells what happens to invoices.
+#[utoipa::path(
+    get, path = "/events", tag = "Events", security(("token" = ["invoices:read"])),
+    params(parameters::Events, parameters::LastEventId),
+    responses(
+        (status = 200, description = "What happened", content((String = "text/event-stream"), (Page = "application/json"))),
+        (status = 410, description = "events-forgotten"),
+    ),
+)]
 pub async fn list_events(
     State(api): State<Arc<Api>>,
     _: Reader,

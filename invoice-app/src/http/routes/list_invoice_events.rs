@@ -9,8 +9,9 @@ use axum::{
 use payment_contract::{InvoiceId, PaymentId};
 use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
+use utoipa::ToSchema;
 
-use crate::http::{Api, Error, access::Reader, call::path_id};
+use crate::http::{Api, Error, access::Reader, call::path_id, openapi::parameters};
 use crate::{
     batch_id::BatchId,
     event::Kind,
@@ -19,24 +20,38 @@ use crate::{
 };
 
 /// What happened to an invoice.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = History)]
 pub struct HistoryView {
     events: Vec<HistoryEvent>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct HistoryEvent {
     r#type: &'static str,
     #[serde(with = "rfc3339")]
+    #[schema(value_type = String, format = DateTime)]
     time: OffsetDateTime,
     /// The name of the token that asked for it. Null where there was none, and for what the provider did.
+    #[schema(required)]
     actor: Option<String>,
+    #[schema(value_type = Option<uuid::Uuid>, required)]
     payment_id: Option<PaymentId>,
+    #[schema(value_type = Option<uuid::Uuid>, required)]
     batch_id: Option<BatchId>,
+    #[schema(required)]
     reason: Option<String>,
 }
 
 /// Tells what happened to one invoice.
+#[utoipa::path(
+    get, path = "/invoices/{id}/events", tag = "Invoices", security(("token" = ["invoices:read"])),
+    params(parameters::Id),
+    responses(
+        (status = 200, description = "Its history", body = HistoryView),
+        (status = 404, description = "invoice-not-found"),
+    ),
+)]
 pub async fn list_invoice_events(
     State(api): State<Arc<Api>>,
     _: Reader,

@@ -14,12 +14,14 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use unicode_normalization::UnicodeNormalization as _;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::http::{
     Api, Error,
     access::Reader,
     csv_export,
+    openapi::parameters,
     query::{Parameters, RawQuery},
     representation::InvoiceView,
 };
@@ -32,9 +34,11 @@ const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1000;
 
 /// One page.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = InvoicesPage)]
 pub struct Page {
     invoices: Vec<InvoiceView>,
+    #[schema(required)]
     next_cursor: Option<String>,
 }
 
@@ -47,6 +51,11 @@ struct Asked {
 }
 
 /// Lists invoices.
+#[utoipa::path(
+    get, path = "/invoices", tag = "Invoices", security(("token" = ["invoices:read"])),
+    params(parameters::Invoices),
+    responses((status = 200, description = "Those that match", content((Page = "application/json"), (String = "text/csv")), headers(("Link")))),
+)]
 pub async fn list_invoices(
     State(api): State<Arc<Api>>,
     _: Reader,

@@ -15,6 +15,7 @@ use crate::http::{
     body,
     call::{Post, Read, no_fields, path_id},
     etag::if_match,
+    openapi::{parameters, schemas},
     representation::PaymentView,
 };
 use crate::{
@@ -25,6 +26,21 @@ use crate::{
 };
 
 /// Pays one invoice, and waits for the outcome.
+#[utoipa::path(
+    post, path = "/invoices/{id}/pay", tag = "Payments", security(("token" = ["invoices:pay"])),
+    params(parameters::Id, parameters::Keyed, parameters::IfMatch, parameters::Prefer), request_body = Option<schemas::Nothing>,
+    responses(
+        (status = 200, description = "It is settled", body = PaymentView, links(
+            ("get_invoice" = (operation_id = "get_invoice", parameters(("id" = "$response.body#/invoice_id")))),
+            ("void_invoice" = (operation_id = "void_invoice", parameters(("id" = "$response.body#/invoice_id")))),
+        )),
+        (status = 202, description = "It is under way", body = PaymentView, links(
+            ("get_invoice" = (operation_id = "get_invoice", parameters(("id" = "$response.body#/invoice_id")))),
+        )),
+        (status = 404, description = "invoice-not-found"),
+        (status = 409, description = "invoice-not-payable"),
+    ),
+)]
 pub async fn pay_invoice(
     State(api): State<Arc<Api>>,
     Payer(caller): Payer,

@@ -13,6 +13,7 @@ use crate::http::{
     body,
     call::{Post, Read},
     fields::{Fields, without_name},
+    openapi::{parameters, schemas},
     representation::BatchView,
 };
 use crate::{
@@ -27,6 +28,19 @@ use crate::{
 const MAX_IDS: usize = 100_000;
 
 /// Pays several invoices, and waits for the outcomes.
+#[utoipa::path(
+    post, path = "/invoices/pay", tag = "Payments", security(("token" = ["invoices:pay"])),
+    params(parameters::Keyed, parameters::Prefer), request_body = Option<schemas::PayInvoices>,
+    responses(
+        (status = 200, description = "Everything is settled", body = BatchView, links(
+            ("get_payment_batch" = (operation_id = "get_payment_batch", parameters(("id" = "$response.body#/batch_id")))),
+        )),
+        (status = 202, description = "Some are under way", body = BatchView, links(
+            ("get_payment_batch" = (operation_id = "get_payment_batch", parameters(("id" = "$response.body#/batch_id")))),
+        )),
+        (status = 409, description = "totals-changed"),
+    ),
+)]
 pub async fn pay_invoices(
     State(api): State<Arc<Api>>,
     Payer(caller): Payer,

@@ -15,11 +15,21 @@ use crate::http::{
     body,
     call::{Post, no_fields, path_id},
     etag::if_match,
-    representation::tagged,
+    openapi::{parameters, schemas},
+    representation::{InvoiceView, tagged},
 };
 use crate::store::invoices::Voided;
 
 /// Voids an unpaid invoice. One that is void already stays so, and is answered the same.
+#[utoipa::path(
+    post, path = "/invoices/{id}/void", tag = "Invoices", security(("token" = ["invoices:write"])),
+    params(parameters::Id, parameters::IfMatch), request_body = Option<schemas::Nothing>,
+    responses(
+        (status = 200, description = "It is void", body = InvoiceView, headers(("ETag"))),
+        (status = 404, description = "invoice-not-found"),
+        (status = 409, description = "invoice-not-voidable"),
+    ),
+)]
 pub async fn void_invoice(
     State(api): State<Arc<Api>>,
     Writer(caller): Writer,
