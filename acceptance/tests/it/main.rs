@@ -14,6 +14,7 @@ mod accounting;
 mod bulk;
 mod cluster;
 mod concurrency;
+mod control_room;
 mod crashes;
 mod dead_letters;
 mod events;

@@ -1,6 +1,7 @@
 //! The commands behind the recipes of the justfile.
 
 mod commands;
+mod control_room;
 
 use std::{path::PathBuf, process::ExitCode};
 

@@ -28,6 +28,8 @@ pub struct Ports {
     pub nats: [NatsPorts; 3],
     /// Postgres. Not 5432, where a machine's own server may run.
     pub postgres: u16,
+    /// The control room of `demo`.
+    pub control_room: u16,
 }
 
 /// The ports of one nats-server.
@@ -53,12 +55,13 @@ impl Default for Ports {
                 route: 6222 + node,
             }),
             postgres: 15433,
+            control_room: 8090,
         }
     }
 }
 
 impl Ports {
-    /// Six ports in a row, and seven more for a cluster of NATS.
+    /// Six ports in a row, the control room's at 9, and seven more for a cluster of NATS.
     #[must_use]
     pub const fn from_base(base: u16) -> Self {
         const fn nats(base: u16, client: u16, route: u16) -> NatsPorts {
@@ -72,8 +75,9 @@ impl Ports {
             http: base,
             invoice_app_admin: base.saturating_add(1),
             payment_provider_admin: base.saturating_add(2),
-            nats: [nats(base, 3, 10), nats(base, 6, 11), nats(base, 8, 12)],
+            nats: [nats(base, 3, 10), nats(base, 6, 11), nats(base, 13, 12)],
             postgres: base.saturating_add(5),
+            control_room: base.saturating_add(9),
         }
     }
 

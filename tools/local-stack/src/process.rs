@@ -218,6 +218,7 @@ impl Drop for Process {
 pub struct Program {
     spec: Spec,
     current: watch::Sender<Option<Arc<Process>>>,
+    held: watch::Sender<bool>,
 }
 
 impl Program {
@@ -227,6 +228,7 @@ impl Program {
         Self {
             spec,
             current: watch::Sender::new(None),
+            held: watch::Sender::new(false),
         }
     }
 
@@ -241,6 +243,17 @@ impl Program {
         let process = Arc::new(Process::init(self.spec.clone()).await?);
         self.current.send_replace(Some(Arc::clone(&process)));
         Ok(process)
+    }
+
+    /// While it is held, a supervisor leaves it dead.
+    pub fn hold(&self, held: bool) {
+        self.held.send_replace(held);
+    }
+
+    /// Waits until nobody holds it.
+    pub(crate) async fn released(&self) {
+        // The sender is this program's own, so it cannot be gone.
+        let _ = self.held.subscribe().wait_for(|held| !held).await;
     }
 
     /// The process started last.

@@ -53,6 +53,7 @@ async fn keep_running(stack: &Stack, program: &Program) {
             process.pid()
         );
         drop(process);
+        program.released().await;
         tokio::time::sleep(pause).await;
         pause = if start_again(stack, program).await {
             Duration::ZERO

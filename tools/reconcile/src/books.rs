@@ -146,6 +146,14 @@ impl Databases {
         (&mut self.invoices, &mut self.ledger, &mut self.charges)
     }
 
+    /// In good order: a server logs a session that breaks off within a transaction.
+    pub(super) async fn close(self) {
+        for connection in [self.invoices, self.ledger, self.charges] {
+            // A courtesy; what was read is read.
+            let _ = connection.close().await;
+        }
+    }
+
     pub(super) fn by_invoice(&mut self) -> &mut PgConnection {
         &mut self.invoices
     }

@@ -65,6 +65,7 @@ pub async fn check(
         )
         .await?;
     check.invoices(books::invoices(databases.by_invoice())).await?;
+    databases.close().await;
     Ok(check.finish())
 }
 

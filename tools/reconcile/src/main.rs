@@ -1,5 +1,7 @@
 //! `reconcile`: the check for operators. Reads both databases, changes nothing, and tells which payments do not agree.
 
+mod running_stack;
+
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
@@ -7,7 +9,6 @@ use std::{
 };
 
 use clap::Parser;
-use local_stack::{StackOptions, read_env};
 use reconcile::{BankBooks, Error, Finding, Options, Report, Result};
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
@@ -84,12 +85,10 @@ fn database_urls(invoices: Option<String>, payments: Option<String>) -> Result<(
     if let (Some(invoices), Some(payments)) = (&invoices, &payments) {
         return Ok((invoices.clone(), payments.clone()));
     }
-    let running = read_env(&StackOptions::directory_from_env())?;
+    let running = running_stack::env()?;
     let of_running_stack = |name: &str| {
-        let found = running.iter().find(|(variable, _)| variable == name);
-        found
-            .map(|(_, url)| url.clone())
-            .ok_or_else(|| Error::new(format!("the running stack's env lacks {name}")))
+        let url = running.get(name).cloned();
+        url.ok_or_else(|| Error::new(format!("the running stack's env lacks {name}")))
     };
     Ok((
         invoices.map_or_else(|| of_running_stack("INVOICE_DATABASE_URL"), Ok)?,

@@ -57,6 +57,22 @@ impl Client {
             .unwrap_or_default())
     }
 
+    /// A POST that is answered at once; what it asked for may still be pending.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        let request = self.http.post(format!("{}{path}", self.url));
+        let request = request.header("prefer", "respond-async");
+        self.send(if body.is_null() {
+            request
+        } else {
+            request.json(body)
+        })
+        .await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
+        self.send(self.http.get(format!("{}{path}", self.url))).await
+    }
+
     async fn send(&self, mut request: reqwest::RequestBuilder) -> Result<Value> {
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);

@@ -1,8 +1,13 @@
 //! `local-stack demo`: three invoices from import to paid.
 
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::IsTerminal as _,
+    process::{Command, ExitCode, Stdio},
+    sync::Arc,
+    time::Duration,
+};
 
-use local_stack::{Error, Result, Stack};
+use local_stack::{Error, Ports, Result, Stack};
 use serde_json::Value;
 
 use super::{
@@ -10,6 +15,7 @@ use super::{
     shutdown::Shutdown,
     up,
 };
+use crate::control_room::ControlRoom;
 
 const INVOICES: [(&str, &str, &str); 3] = [
     ("I1", "12.15", "EUR"),
@@ -46,13 +52,53 @@ pub(crate) async fn run(once: bool) -> Result<ExitCode> {
             ExitCode::FAILURE
         });
     }
+    let room = open_control_room(&stack).await;
     println!("\nThe stack is running:");
     up::print_addresses(&stack);
     println!();
     up::print_next(&stack);
+    if let Some(room) = &room {
+        println!("\nThe control room, to watch it and to break it: {}", room.url());
+        show(&room.url());
+    }
     println!("\nCtrl-C stops it.");
-    up::stay(Arc::clone(&stack), &mut shutdown).await;
+    up::stay(Arc::clone(&stack), room, &mut shutdown).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The demo does without when it cannot be opened.
+async fn open_control_room(stack: &Arc<Stack>) -> Option<ControlRoom> {
+    let port = match Ports::from_env() {
+        Ok(ports) => ports.control_room,
+        Err(_) => return None,
+    };
+    ControlRoom::open(Arc::clone(stack), port)
+        .await
+        .inspect_err(|error| eprintln!("There is no control room: {error}"))
+        .ok()
+}
+
+/// In the browser of whoever sits at a desktop; where that fails, the address has been printed.
+fn show(url: &str) {
+    let at_a_desktop = ["DISPLAY", "WAYLAND_DISPLAY"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some());
+    let opener = if cfg!(target_os = "macos") {
+        "open"
+    } else {
+        "xdg-open"
+    };
+    if std::io::stdout().is_terminal() && (at_a_desktop || cfg!(target_os = "macos")) {
+        // Dropped without waiting: it may run for as long as the browser does.
+        drop(
+            Command::new(opener)
+                .arg(url)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn(),
+        );
+    }
 }
 
 async fn pay_three(stack: &Stack) -> Result<bool> {

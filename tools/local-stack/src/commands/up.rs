@@ -5,6 +5,7 @@ use std::{process::ExitCode, sync::Arc};
 use local_stack::{Result, Stack, StackOptions, Supervisor, quoted_path};
 
 use super::shutdown::Shutdown;
+use crate::control_room::ControlRoom;
 
 pub(crate) async fn run() -> Result<ExitCode> {
     let mut shutdown = Shutdown::try_new()?;
@@ -16,7 +17,7 @@ pub(crate) async fn run() -> Result<ExitCode> {
     println!();
     print_next(&stack);
     println!("\nCtrl-C stops it.");
-    stay(stack, &mut shutdown).await;
+    stay(stack, None, &mut shutdown).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -31,10 +32,13 @@ pub(crate) async fn start(shutdown: &mut Shutdown) -> Result<Option<Arc<Stack>>>
 }
 
 /// Keeps the stack running until a signal; a second one ends the wait for good order.
-pub(crate) async fn stay(stack: Arc<Stack>, shutdown: &mut Shutdown) {
+pub(crate) async fn stay(stack: Arc<Stack>, room: Option<ControlRoom>, shutdown: &mut Shutdown) {
     let supervisor = Supervisor::new(Arc::clone(&stack));
     shutdown.requested().await;
     eprintln!("Stopping ...");
+    if let Some(room) = room {
+        room.close().await;
+    }
     tokio::select! {
         () = supervisor.stop() => (),
         () = shutdown.requested() => stack.kill(),
