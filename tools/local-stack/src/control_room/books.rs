@@ -15,8 +15,10 @@ use super::{Room, diary::clock, lock};
 
 /// What has not ended by then is shown as late: longer than a request takes that was lost and is sent again.
 const LATE: Duration = Duration::from_mins(2);
-/// Between two looks at least; and four times as long as a look takes, so that looking never takes much of a machine.
+/// Between two looks at least; and twice as long as a look takes, so that looking never takes much of a machine.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A verdict that is much older than this would say little.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A database that is frozen never answers.
 const LIMIT: Duration = Duration::from_secs(30);
 /// More ids than this help nobody.
@@ -99,7 +101,7 @@ pub(super) async fn keep_checking(room: Arc<Room>) {
             verdict.state = "unknown";
             verdict.cannot_look = cannot_look;
         }
-        tokio::time::sleep(PAUSE.max((took * 4).min(LIMIT))).await;
+        tokio::time::sleep((took * 2).clamp(PAUSE, LONGEST_PAUSE)).await;
     }
 }
 

@@ -142,8 +142,9 @@ impl Faults {
         for server in stack.nats_servers().iter() {
             if let Some(process) = server.program().process() {
                 process.signal(Signal::STOP);
-                server.wipe_store()?;
+                let wiped = server.wipe_store();
                 process.signal(Signal::KILL);
+                wiped?;
             }
         }
         thaw(&self.0, Target::Nats);
