@@ -72,12 +72,12 @@ psql-payments:
     @. "${STACK_DIR:-.stack}/env" && exec psql "$PAYMENT_DATABASE_URL"
 
 # Run every test; arguments go to `cargo test` (TEST_THREADS, default 2, run at once)
-test *ARGS: (_tools "kubernetes")
+test *ARGS: (_tools "kubernetes" "http")
     cargo build --workspace --bins
     @.ci/cargo-test "$@"
 
 # Run the tests that take too long for every change: an hour or so
-test-ignored *ARGS: (_tools "kubernetes" "lint")
+test-ignored *ARGS: (_tools "kubernetes" "lint" "http")
     cargo build --workspace --bins
     @.ci/cargo-test "$@" -- --ignored
 

@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -60,6 +61,8 @@ pub struct Limits {
     pub max_imports: usize,
     /// Streams of events open at once.
     pub max_listeners: usize,
+    /// How often one caller may call; as often as it likes without it.
+    pub rate: Option<Rate>,
     /// Largest import, in bytes.
     pub import_bytes: usize,
     /// Limit of a request.
@@ -68,6 +71,15 @@ pub struct Limits {
     pub import: Duration,
     /// Limit of a pause within a body.
     pub body_stall: Duration,
+}
+
+/// How often a caller may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: NonZeroU32,
+    /// At once.
+    pub burst: NonZeroU32,
 }
 
 impl Config {
@@ -128,6 +140,8 @@ impl Http {
         let max_imports = count("http.max_imports", 1_000);
         let max_listeners = count("http.max_listeners", 1_000_000);
         let import_mib = count("http.import_limit_mib", 65_536);
+        let per_second = reader.number("http.requests_per_second", 0..=1_000_000);
+        let burst = reader.number("http.burst", 1..=1_000_000);
         let request = reader.duration("http.request_timeout_s");
         let import = reader.duration("http.import_timeout_s");
         let body_stall = reader.duration("http.body_stall_timeout_s");
@@ -139,11 +153,23 @@ impl Http {
                 max_waiting: max_waiting?,
                 max_imports: max_imports?,
                 max_listeners: max_listeners?,
+                rate: Rate::of(per_second?, burst?),
                 import_bytes: import_mib?.saturating_mul(1024 * 1024),
                 request: request?,
                 import: import?,
                 body_stall: body_stall?,
             },
+        })
+    }
+}
+
+impl Rate {
+    /// None for zero.
+    fn of(per_second: u64, burst: u64) -> Option<Self> {
+        let some = |n| u32::try_from(n).ok().and_then(NonZeroU32::new);
+        Some(Self {
+            per_second: some(per_second)?,
+            burst: some(burst)?,
         })
     }
 }
@@ -157,6 +183,7 @@ impl Default for Limits {
             max_waiting: 2048,
             max_imports: 4,
             max_listeners: 1000,
+            rate: None,
             import_bytes: 256 * 1024 * 1024,
             request: Duration::from_secs(30),
             import: Duration::from_mins(5),

@@ -23,6 +23,7 @@ pub mod drain_body;
 pub mod etag;
 pub mod event_stream;
 pub mod fields;
+mod framing;
 pub mod limits;
 pub mod ndjson;
 pub mod observe;
@@ -32,6 +33,7 @@ pub mod prefer;
 pub mod problem;
 pub mod problem_pages;
 pub mod query;
+mod rate_limit;
 pub mod representation;
 pub mod routes;
 pub mod server;
@@ -45,6 +47,7 @@ pub struct Api {
     feed: Feed,
     access: access::Access,
     limits: Limits,
+    rate_limit: Option<rate_limit::RateLimit>,
     in_flight: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     imports: Arc<Semaphore>,
@@ -73,6 +76,7 @@ impl Api {
             waiting: semaphore(limits.max_waiting),
             imports: semaphore(limits.max_imports),
             listeners: semaphore(limits.max_listeners),
+            rate_limit: limits.rate.map(rate_limit::RateLimit::new),
             store,
             paying,
             feed,
@@ -91,12 +95,14 @@ pub fn router(api: Arc<Api>) -> Router {
         .fallback(async || Error::NoRoute)
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
         .layer(from_fn_with_state(Arc::clone(&api), limits::in_flight))
+        .layer(from_fn_with_state(Arc::clone(&api), rate_limit::limit))
         .layer(from_fn_with_state(Arc::clone(&api), limits::when_open))
         .merge(page::routes())
         .merge(docs::routes(&openapi::complete(document)))
         // They tell why there is no database, and so do without one.
         .merge(problem_pages::routes())
         .layer(from_fn(drain_body::drain_body))
+        .layer(from_fn(framing::check))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn(observe::observe))
         .with_state(api)

@@ -89,7 +89,8 @@ impl Number {
 
 /// White space and control characters, and those that only steer how others are shown: two numbers that look alike must
 /// not differ in something nobody sees.
-fn is_invisible(c: char) -> bool {
+#[must_use]
+pub fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
         || matches!(c,

@@ -29,6 +29,7 @@ mod main_path;
 mod nats_forgets;
 mod nats_outages;
 mod nats_permissions;
+mod openapi;
 mod overload;
 mod page;
 mod postgres_outages;

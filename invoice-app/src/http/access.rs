@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use axum::{
     extract::FromRequestParts,
-    http::{header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use time::OffsetDateTime;
 
@@ -33,12 +33,22 @@ pub struct Writer(pub Caller);
 pub struct Payer(pub Caller);
 
 impl Access {
+    /// Who calls, whatever it may do.
+    pub(super) fn name(&self, headers: &HeaderMap) -> Option<Arc<str>> {
+        let tokens = match self {
+            Self::Open => return Some(Caller::anybody().name),
+            Self::Tokens(tokens) => Arc::clone(&tokens.read().unwrap_or_else(PoisonError::into_inner)),
+        };
+        let caller = tokens.find(bearer(headers)?, OffsetDateTime::now_utc())?;
+        Some(caller.name)
+    }
+
     fn caller(&self, parts: &Parts, scope: Scope) -> Result<Caller, Error> {
         let tokens = match self {
             Self::Open => return Ok(Caller::anybody()),
             Self::Tokens(tokens) => Arc::clone(&tokens.read().unwrap_or_else(PoisonError::into_inner)),
         };
-        let token = bearer(parts).ok_or(Error::Unauthorized)?;
+        let token = bearer(&parts.headers).ok_or(Error::Unauthorized)?;
         let caller = tokens
             .find(token, OffsetDateTime::now_utc())
             .ok_or(Error::UnknownToken)?;
@@ -50,8 +60,8 @@ impl Access {
     }
 }
 
-fn bearer(parts: &Parts) -> Option<&str> {
-    let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (scheme, token) = values.next()?.to_str().ok()?.split_once(' ')?;
     let only = values.next().is_none() && scheme.eq_ignore_ascii_case("bearer");
     only.then(|| token.trim())

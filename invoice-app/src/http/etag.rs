@@ -57,7 +57,11 @@ impl Tags {
                 rest = left;
             }
         }
-        Ok(headers.contains_key(name).then_some(Self::These(tags)))
+        match (headers.contains_key(name), tags.is_empty()) {
+            (false, _) => Ok(None),
+            (true, false) => Ok(Some(Self::These(tags))),
+            (true, true) => Err(malformed(name)),
+        }
     }
 }
 

@@ -120,6 +120,9 @@ pub enum Error {
     /// Too much is going on.
     #[error("too many calls are being handled; send it again in a moment")]
     TooManyRequests,
+    /// The caller calls more often than it may; in so many seconds it may again.
+    #[error("this token sends more calls than it may; go on in {0} s, or more slowly")]
+    TooOften(u64),
     /// It took too long.
     #[error(
         "the call took too long and was given up; what it did so far may or may not stay: look before sending it again"
@@ -225,6 +228,10 @@ impl Error {
             Self::Starting => kind(503, "starting", "The service is starting").retry(2),
             Self::Invalid(_) => kind(422, "invalid-request", "The request is not valid"),
             Self::TooManyRequests => kind(429, "too-many-requests", "Too many requests").retry(1),
+            Self::TooOften(seconds) => {
+                let seconds = u16::try_from(*seconds).unwrap_or(u16::MAX);
+                kind(429, "too-many-requests", "Too many requests").retry(seconds)
+            }
             Self::TimedOut => kind(503, "timed-out", "The call took too long").retry(5),
             Self::Database(error) => match fault(error) {
                 Fault::Away | Fault::Conflict => {

@@ -1,11 +1,13 @@
 //! Who may do what.
 
 use std::{
+    num::NonZeroU32,
     sync::{Arc, RwLock},
     time::Duration,
 };
 
 use invoice_app::{
+    config::{Limits, Rate},
     http::access::Access,
     tokens::{Scope, Tokens, TokensFile, add, generate},
 };
@@ -135,4 +137,63 @@ fn tokens_of_one_name_are_one_caller() {
     assert_eq!((&*find(&old).name, &*find(&new).name), ("ci", "ci"));
     assert!(find(&old).may(Scope::Read) && !find(&old).may(Scope::Pay));
     assert!(find(&new).may(Scope::Pay));
+}
+
+#[tokio::test]
+async fn caller_that_calls_too_often_is_told_when_to_go_on_and_others_are_not_held_up() {
+    let (busy, first) = generate("busy", &Scope::ALL);
+    let (other, second) = generate("other", &Scope::ALL);
+    let tokens = Tokens::parse(&format!("{first}{second}")).unwrap();
+    let rate = Rate {
+        per_second: NonZeroU32::MIN,
+        burst: NonZeroU32::new(3).unwrap(),
+    };
+    let app = App::with(Options {
+        access: Access::Tokens(Arc::new(RwLock::new(Arc::new(tokens)))),
+        limits: Limits {
+            rate: Some(rate),
+            ..Limits::default()
+        },
+        ..Options::default()
+    })
+    .await;
+    let call = async |token: &str| {
+        let request = app.request(Method::GET, "/invoices/totals").bearer_auth(token);
+        request.send().await.unwrap()
+    };
+    let mut refused = call(&busy).await;
+    assert_eq!(
+        (refused.status().as_u16(), &refused.headers()["ratelimit-policy"]),
+        (200, &"\"caller\";q=3;w=3".parse().unwrap())
+    );
+    // However slow this machine is, it is faster than one call a second at some time.
+    for _ in 0..100 {
+        refused = call(&busy).await;
+        if refused.status().as_u16() == 429 {
+            break;
+        }
+    }
+    assert_eq!(refused.status().as_u16(), 429);
+    assert!(
+        refused.headers()["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            >= 1
+    );
+    assert!(
+        refused.headers()["ratelimit"]
+            .to_str()
+            .unwrap()
+            .starts_with("\"caller\";r=0;t=")
+    );
+    assert_eq!(call(&other).await.status().as_u16(), 200);
+    for _ in 0..10 {
+        assert_eq!(
+            call("wrong").await.status().as_u16(),
+            401,
+            "a token that nobody knows is told so"
+        );
+    }
 }

@@ -1,6 +1,10 @@
 //! Input from people who mean harm, or from their programs: refused in words, never a 500, and nothing changes.
 
 use reqwest::Method;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::harness::{App, answer};
 
@@ -190,4 +194,63 @@ async fn what_a_pay_call_does_not_understand_pays_nothing() {
         2,
         "no body and no type mean all"
     );
+}
+
+/// What is answered to bytes as they are, until the connection is closed.
+async fn raw(app: &App, request: &str) -> String {
+    let address = app.base.strip_prefix("http://").unwrap();
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    connection.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn heads_that_a_proxy_may_read_otherwise_are_refused() {
+    let app = App::start().await;
+    let body = r#"{"amount":{"value":"1.00","currency":"EUR"}}"#;
+    let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for (expected, head, body) in [
+        (
+            "200",
+            "GET /invoices HTTP/1.1\r\nhost: here:8081\r\nconnection: close",
+            "",
+        ),
+        (
+            "200",
+            "GET /invoices HTTP/1.1\r\nhost: [::1]:80\r\nconnection: close",
+            "",
+        ),
+        ("200", "GET /invoices HTTP/1.0", ""),
+        ("400", "GET /invoices HTTP/1.1", ""),
+        ("400", "GET /invoices HTTP/1.1\r\nhost: a\r\nhost: a", ""),
+        ("400", "GET /invoices HTTP/1.1\r\nhost: a b/..@", ""),
+        ("400", "GET /invoices HTTP/1.1\r\nhost: me:secret@here", ""),
+        ("400", "GET /problems HTTP/1.1", ""),
+        (
+            "201",
+            "POST /invoices HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: Chunked",
+            &chunked,
+        ),
+        (
+            "400",
+            "POST /invoices HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked",
+            &chunked,
+        ),
+        (
+            "400",
+            "POST /invoices HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip",
+            &chunked,
+        ),
+        (
+            "400",
+            "POST /invoices HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked",
+            &chunked,
+        ),
+    ] {
+        let answer = raw(&app, &format!("{head}\r\n\r\n{body}")).await;
+        assert_eq!(answer.split(' ').nth(1), Some(expected), "{head}: {answer}");
+    }
+    assert_eq!(app.count("select count(*) from invoices").await, 1);
 }

@@ -48,7 +48,7 @@ fn machines() -> [Machine; 3] {
 
 #[test]
 fn every_pin_has_a_wheel_for_each_kind_of_machine() {
-    let pins: Vec<String> = ["run", "kubernetes", "lint"].map(pins_of).concat();
+    let pins: Vec<String> = ["run", "kubernetes", "lint", "http"].map(pins_of).concat();
     // This is installed here, so if pip does not find it, it finds no registry.
     if !resolve(&[], &pins_of("kubernetes")).status.success() {
         eprintln!("skipped: pip, or the registry that it asks, cannot be reached");

@@ -7,13 +7,30 @@ const PAYMENT: &str = "7c0a1f09-3b7a-8d58-ab1f-0c1d2e3f0001";
 const BATCH: &str = "019aa1f0-8123-7c4d-8e9f-0a1b2c3d4e5f";
 const EVENT: &str = "AAAAAAAAAAEAAAAAAAAC7QAAAAAAAAABAAAAAQ";
 
-/// Adds to the bodies that JSON cannot show.
+/// Adds to the bodies that JSON cannot show, and says plainly which may be left out: null is not the same as none.
 pub(super) fn of_bodies(path: &str, operation: &mut Map<String, Value>) {
     if path == "/invoices/import" {
+        operation["requestBody"]["required"] = json!(false);
         let content = &mut operation["requestBody"]["content"];
         content["application/x-ndjson"]["example"] =
             json!("{\"number\": \"I1\", \"amount\": {\"value\": \"12.15\", \"currency\": \"EUR\"}}\n");
+        // Any line may come; what becomes of it is told in the answer.
+        content["application/x-ndjson"]["schema"] = json!({});
+        content["text/csv"]["schema"]["pattern"] =
+            json!("^(\u{FEFF}?(number,value,currency|number;value;currency)(\r?\n(.|\r|\n)*)?)?$");
         content["text/csv"]["example"] = json!("number,value,currency\nI1,12.15,EUR\n");
+    }
+    let body = operation.get_mut("requestBody");
+    let content = body.map(|body| &mut body["content"]["application/json"]["schema"]);
+    let Some(schema) = content else {
+        return;
+    };
+    let described = schema["oneOf"]
+        .as_array()
+        .and_then(|one_of| one_of.iter().find(|schema| schema["$ref"].is_string()));
+    if let Some(described) = described.cloned() {
+        *schema = described;
+        operation["requestBody"]["required"] = json!(false);
     }
 }
 
@@ -29,6 +46,10 @@ pub(super) fn of_response(path: &str, status: &str, response: &mut Value) {
             _ => of_schema(schema, status, path),
         };
         content["example"] = example.unwrap_or_default();
+        if kind == "text/event-stream" {
+            // Of its text a schema can say nothing; the events in it are those of the pages.
+            let _ = content.as_object_mut().map(|content| content.remove("schema"));
+        }
     }
     if response["content"].is_null() {
         let _ = response

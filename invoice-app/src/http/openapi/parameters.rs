@@ -79,7 +79,7 @@ fn about(path: &str, name: &str) -> Option<(Value, &'static str)> {
     Some(match name {
         "id" => (uuid(), "The id, as it was answered when it was made"),
         "Idempotency-Key" => (
-            json!({"type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["0d5a5a3e-0f3e-4d0c-9f0b-2f1a3c4d5e6f"]}),
+            json!({"type": "string", "pattern": "^([!#-~]{1,255}|\"[!#-~]{1,255}\")$"}),
             "Chosen by the caller. A repeat with the same key and body is answered as the first call was, and has no effect",
         ),
         "If-Match" => (tags(), "Only in this version, else 412"),
@@ -89,7 +89,7 @@ fn about(path: &str, name: &str) -> Option<(Value, &'static str)> {
             "`wait=N` waits up to N seconds (30 at most) for the outcome, `respond-async` not at all; 5 seconds without it (RFC 7240)",
         ),
         "Last-Event-ID" => (
-            event_id(),
+            event_id("?"),
             "Goes on behind this event, with none left out and none twice",
         ),
         "status" => (words(Status::ALL.map(Status::as_str)), "Only of this status"),
@@ -111,7 +111,7 @@ fn about(path: &str, name: &str) -> Option<(Value, &'static str)> {
             "The most of a page",
         ),
         "cursor" if of_events => (
-            event_id(),
+            event_id(""),
             "Goes on there, like Last-Event-ID: next_cursor or last_event_id of a page",
         ),
         "cursor" => (
@@ -143,14 +143,16 @@ fn time() -> Value {
 fn tags() -> Value {
     json!({
         "type": "string",
+        "minLength": 1,
         "pattern": r#"^(\*|(W/)?"[!#-~]*"(, (W/)?"[!#-~]*")*)$"#,
         "examples": ["*"],
     })
 }
 
-/// 28 or 44 bytes.
-fn event_id() -> Value {
-    json!({"type": "string", "pattern": "^([A-Za-z0-9_-]{37}[AQgw]|[A-Za-z0-9_-]{58}[AEIMQUYcgkosw048])$"})
+/// 28 or 44 bytes. As a header it may be empty, as of a client that has heard nothing yet.
+fn event_id(repeated: &str) -> Value {
+    let pattern = format!("^([A-Za-z0-9_-]{{37}}[AQgw]|[A-Za-z0-9_-]{{58}}[AEIMQUYcgkosw048]){repeated}$");
+    json!({"type": "string", "pattern": pattern})
 }
 
 fn words<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {

@@ -11,7 +11,7 @@ use utoipa::{
 
 use crate::{
     event::Kind,
-    invoice::{self, NUMBER_MAX_CHARS, new_amount},
+    invoice::{self, NUMBER_MAX_CHARS, is_invisible, new_amount},
     payment,
 };
 
@@ -74,13 +74,25 @@ fn new_invoice() -> Value {
             "number": {
                 "type": ["string", "null"],
                 "description": "The human reference, unique: visible characters of any script, compared in NFC. Without one, the next free I<n>",
-                "minLength": 1,
-                "maxLength": NUMBER_MAX_CHARS,
+                "pattern": format!("^[^{}]{{1,{NUMBER_MAX_CHARS}}}$", invisible()),
             },
             "amount": {"oneOf": by_exponent(|code| new_amount("1", code).is_ok(), false)},
         },
         "examples": [{"number": "I1", "amount": {"value": "12.15", "currency": "EUR"}}],
     })
+}
+
+/// The characters that a number must not have, as ranges of a regular expression.
+fn invisible() -> String {
+    let mut ranges: Vec<(char, char)> = Vec::new();
+    for c in ('\0'..=char::MAX).filter(|c| is_invisible(*c)) {
+        match ranges.last_mut() {
+            Some((_, last)) if u32::from(c) == u32::from(*last) + 1 => *last = c,
+            _ => ranges.push((c, c)),
+        }
+    }
+    let characters = ranges.into_iter().flat_map(|(first, last)| [first, '-', last]);
+    characters.collect()
 }
 
 fn pay_invoices() -> Value {
@@ -153,7 +165,8 @@ fn by_exponent(is_taken: impl Fn(&str) -> bool, sum: bool) -> Vec<Value> {
             "currency": {"type": "string", "enum": codes},
         });
         if sum {
-            properties["count"] = json!({"type": ["integer", "null"]});
+            properties["count"] =
+                json!({"type": ["integer", "null"], "minimum": i64::MIN, "maximum": i64::MAX});
         }
         json!({
             "type": "object",

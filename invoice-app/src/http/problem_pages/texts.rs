@@ -240,7 +240,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
         Page {
             status: 429,
             title: "Too many requests",
-            what: "Too many calls are being handled at once.",
+            what: "Too many calls are being handled at once, or this token sends more than it may (then the RateLimit headers say how many).",
             why: "Limits keep one busy caller from stopping the others.",
             next: "Wait for what Retry-After says; pay many invoices by one call instead of many calls.",
             command: "curl -i -H \"authorization: Bearer $TOKEN\" -X POST -H 'content-type: application/json' -d '{\"currency\": \"EUR\"}' URL/invoices/pay",

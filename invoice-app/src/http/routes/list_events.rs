@@ -74,10 +74,8 @@ pub async fn list_events(
         .map_err(|_| Error::TooManyRequests)?;
     let json = prefers_json(&headers);
     let follow = !json && asked.follow.unwrap_or(true);
-    let after = match asked
-        .cursor
-        .map_or_else(|| last_event_id(&headers), |cursor| Ok(Some(cursor)))?
-    {
+    let sent = last_event_id(&headers)?;
+    let after = match asked.cursor.or(sent) {
         Some(after) if api.store.is_kept(after).await? => after,
         Some(_) => return Err(Error::EventsForgotten),
         None if follow => api.store.present().await?,
