@@ -60,6 +60,30 @@ impl Drop for Frozen {
     }
 }
 
+/// Stops backends of which none holds a latch inside Postgres: all others would wait for that, which no dead host brings about.
+async fn freeze(victim: &Victim<'_>, backends: &[i32]) -> Result<Frozen> {
+    for _ in 0..20 {
+        let frozen = Frozen::new(backends);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let waiting = async {
+            let mut connection = PgConnection::connect(&victim.database).await?;
+            sqlx::query_scalar::<_, i64>(
+                "select count(*) from pg_stat_activity
+                 where wait_event_type = 'LWLock' and query_start < clock_timestamp() - interval '500 ms'",
+            )
+            .fetch_one(&mut connection)
+            .await
+        };
+        if matches!(
+            tokio::time::timeout(Duration::from_secs(5), waiting).await,
+            Ok(Ok(0))
+        ) {
+            return Ok(frozen);
+        }
+    }
+    Err(acceptance::Error::new("whatever is stopped holds a latch"))
+}
+
 async fn payments_go_on(kind: ServiceKind) {
     let system = System::start().await.unwrap();
     let stack = system.stack();
@@ -84,7 +108,7 @@ async fn payments_go_on(kind: ServiceKind) {
         } else {
             share.min(backends.len())
         };
-        let frozen = Frozen::new(&backends[..most]);
+        let frozen = freeze(&victim, &backends[..most]).await.unwrap();
         let before = system.count_invoices("paid").await.unwrap();
         eventually_within(
             GOES_ON,
