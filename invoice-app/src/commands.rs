@@ -1,4 +1,5 @@
 //! What operators do from the command line.
 
 pub mod dead_letters;
+pub mod payments;
 pub mod token;

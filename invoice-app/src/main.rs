@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 use invoice_app::{
     app,
-    commands::{dead_letters, token},
+    commands::{dead_letters, payments, token},
     config::Config,
 };
 use service::{cli, config, telemetry};
@@ -29,11 +29,16 @@ enum Command {
     Migrate,
     /// Checks the configuration and shows the values in effect.
     CheckConfig,
+    /// Looks at payments: which have no outcome, and how often each was sent.
+    #[command(subcommand)]
+    Payments(payments::Command),
     /// Looks at outcomes that could not be applied, and replays or discards them.
     #[command(subcommand)]
     DeadLetters(service::dead_letters::Command),
     /// Makes a token: prints it once, and the entry that lets it in. Needs no configuration.
     Token(token::Args),
+    /// Prints completions for a shell: `source <(invoice-app completions bash)`. Needs no configuration.
+    Completions(cli::Completions),
 }
 
 // One thread: it waits for others most of the time, and threads that wake each other cost more than they do. More
@@ -46,6 +51,9 @@ async fn main() -> ExitCode {
     };
     if let Command::Token(args) = &cli.command {
         return token::run(args);
+    }
+    if let Command::Completions(completions) = &cli.command {
+        return completions.run::<Cli>();
     }
     let loaded = Config::load(cli.config.as_deref());
     let settings = match (loaded, &cli.command) {
@@ -68,7 +76,8 @@ async fn run(settings: Config, command: Command) -> ExitCode {
             telemetry::init_logs(format, &filter);
             app::migrate(&settings).await.inspect_err(app::log_end)
         }
-        Command::CheckConfig | Command::Token(_) => Ok(ExitCode::SUCCESS),
+        Command::CheckConfig | Command::Token(_) | Command::Completions(_) => Ok(ExitCode::SUCCESS),
+        Command::Payments(command) => cli::for_people(Box::pin(payments::run(&settings, command))).await,
         Command::DeadLetters(command) => {
             cli::for_people(Box::pin(dead_letters::run(&settings, command))).await
         }

@@ -115,8 +115,8 @@ pub(crate) fn listener_left() {
     gauge!(LISTENERS).decrement(1.0);
 }
 
-pub(crate) fn dead_letter() {
-    counter!(DEAD).increment(1);
+pub(crate) fn dead_letters(count: usize) {
+    counter!(DEAD).increment(count as u64);
 }
 
 pub(crate) fn nats_forgot() {

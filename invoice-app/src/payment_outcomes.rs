@@ -299,8 +299,9 @@ impl Handler for PaymentOutcomes {
         &self,
         letters: Vec<DeadLetter>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let new = service::dead_letters::insert(self.settling.store.pool(), &letters).await?;
+        metrics::dead_letters(new);
         for letter in &letters {
-            metrics::dead_letter();
             error!(
                 subject = letter.origin.subject,
                 stream.sequence = letter.origin.stream_sequence,
@@ -308,9 +309,7 @@ impl Handler for PaymentOutcomes {
                 "an outcome could not be applied and is now a dead letter; see `invoice-app dead-letters list`"
             );
         }
-        service::dead_letters::insert(self.settling.store.pool(), &letters)
-            .await
-            .map_err(Into::into)
+        Ok(())
     }
 }
 

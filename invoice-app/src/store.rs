@@ -7,6 +7,7 @@ pub mod changes;
 pub mod history;
 pub mod idempotency;
 pub mod imports;
+pub mod inspection;
 pub mod invoices;
 pub mod nats_incarnation;
 pub mod numbers;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use crate::{
     config::LogFormat,
@@ -23,6 +23,24 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
         let _ = error.print();
         code
     })
+}
+
+/// `completions`, for clap.
+#[derive(clap::Args, Debug)]
+pub struct Completions {
+    /// For this shell.
+    pub shell: clap_complete::Shell,
+}
+
+impl Completions {
+    /// Prints them, to be sourced by the shell.
+    #[must_use]
+    pub fn run<C: CommandFactory>(&self) -> ExitCode {
+        let mut command = C::command();
+        let name = command.get_name().to_owned();
+        clap_complete::generate(self.shell, &mut command, name, &mut std::io::stdout());
+        ExitCode::SUCCESS
+    }
 }
 
 /// What can end a command.

@@ -4,50 +4,80 @@
 //!
 //! ```sql
 #![doc = include_str!("../tests/migrations/0001_dead_letters.sql")]
+#![doc = include_str!("../tests/migrations/0002_dead_letters_once.sql")]
 //! ```
 
+use std::collections::HashMap;
+
 use jetstream::delivery::{DeadLetter, Origin};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::{PgConnection, PgPool};
 
-use crate::database::{SHORT, in_time, storable};
+use crate::{
+    database::{SHORT, in_time, storable},
+    output,
+};
 
 mod shown;
 
-/// Keeps letters; one that is there already is left alone. Does not commit.
-pub async fn insert_in_tx(connection: &mut PgConnection, letters: &[DeadLetter]) -> Result<(), sqlx::Error> {
-    let mut subjects = Vec::with_capacity(letters.len());
-    let mut reasons = Vec::with_capacity(letters.len());
-    let mut sequences = Vec::with_capacity(letters.len());
-    let mut headers = Vec::with_capacity(letters.len());
-    let mut bodies = Vec::with_capacity(letters.len());
-    let mut digests = Vec::with_capacity(letters.len());
-    for DeadLetter { reason, origin } in letters {
+/// Keeps letters, and counts those that are there already: a message that is refused is sent again. How many are new. One that
+/// was replayed and is refused again is open again. Does not commit.
+pub async fn insert_in_tx(
+    connection: &mut PgConnection,
+    letters: &[DeadLetter],
+) -> Result<usize, sqlx::Error> {
+    let mut times: HashMap<Vec<u8>, i32> = HashMap::new();
+    let mut first_ones = Vec::with_capacity(letters.len());
+    for letter in letters {
+        let digest = digest(&letter.origin);
+        let times = times.entry(digest.clone()).or_default();
+        *times += 1;
+        if *times == 1 {
+            first_ones.push((letter, digest));
+        }
+    }
+    let mut subjects = Vec::with_capacity(first_ones.len());
+    let mut reasons = Vec::with_capacity(first_ones.len());
+    let mut sequences = Vec::with_capacity(first_ones.len());
+    let mut headers = Vec::with_capacity(first_ones.len());
+    let mut bodies = Vec::with_capacity(first_ones.len());
+    let mut digests = Vec::with_capacity(first_ones.len());
+    let mut counts = Vec::with_capacity(first_ones.len());
+    for (DeadLetter { reason, origin }, digest) in first_ones {
         subjects.push(storable(&origin.subject).into_owned());
         reasons.push(storable(reason).into_owned());
         sequences.push(origin.stream_sequence.cast_signed());
         headers.push(origin.headers.to_vec());
         bodies.push(origin.body.to_vec());
-        digests.push(digest(origin));
+        counts.push(times.get(&digest).copied().unwrap_or(1));
+        digests.push(digest);
     }
-    sqlx::query!(
-        "insert into dead_letters (subject, reason, stream_sequence, headers, body, digest)
-         select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[])
-         on conflict (digest) do nothing",
+    let new = sqlx::query_scalar!(
+        r#"with kept as (
+               insert into dead_letters as letter (subject, reason, stream_sequence, headers, body, digest, times)
+               select * from unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[], $7::int[])
+               on conflict (digest) do update
+               set times = letter.times + excluded.times, last_received_at = clock_timestamp(),
+                   resolved_at = case when letter.resolution = 'discarded' then letter.resolved_at end,
+                   resolution = case when letter.resolution = 'discarded' then letter.resolution end
+               returning xmax = 0 as new)
+           select count(*) filter (where new) as "new!" from kept"#,
         &subjects,
         &reasons,
         &sequences,
         &headers,
         &bodies,
         &digests,
+        &counts,
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(())
+    Ok(usize::try_from(new).unwrap_or_default())
 }
 
-/// Keeps letters and commits.
-pub async fn insert(pool: &PgPool, letters: &[DeadLetter]) -> Result<(), sqlx::Error> {
+/// Keeps letters and commits; how many are new.
+pub async fn insert(pool: &PgPool, letters: &[DeadLetter]) -> Result<usize, sqlx::Error> {
     // One statement is a transaction of its own.
     in_time(SHORT, async {
         insert_in_tx(&mut *pool.acquire().await?, letters).await
@@ -55,15 +85,42 @@ pub async fn insert(pool: &PgPool, letters: &[DeadLetter]) -> Result<(), sqlx::E
     .await
 }
 
-/// Over all parts with their lengths, so that no two letters can be cut differently into the same bytes.
+/// What makes a message the same when it comes again: subject, body, and the message id its sender gave it, which has another
+/// send number each time. One without an id is the same only in its place of the stream. Parts go in with their lengths, so
+/// that no two letters can be cut differently into the same bytes.
 fn digest(origin: &Origin) -> Vec<u8> {
+    let place = origin.stream_sequence.to_be_bytes();
+    let identity = message_id(&origin.headers).unwrap_or(&place);
     let mut hash = Sha256::new();
-    hash.update(origin.stream_sequence.to_be_bytes());
-    for part in [origin.subject.as_bytes(), &origin.headers, &origin.body] {
+    for part in [origin.subject.as_bytes(), identity, &origin.body] {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     }
     hash.finalize().to_vec()
+}
+
+/// The `Nats-Msg-Id` of a header block, without the number of the send.
+fn message_id(headers: &[u8]) -> Option<&[u8]> {
+    let id = headers.split(|byte| *byte == b'\n').find_map(|line| {
+        let (name, value) = line.split_at_checked(line.iter().position(|byte| *byte == b':')?)?;
+        name.eq_ignore_ascii_case(b"nats-msg-id")
+            .then(|| value.get(1..).unwrap_or_default().trim_ascii())
+    })?;
+    let cut = id.iter().rposition(|byte| *byte == b'.').unwrap_or(id.len());
+    id.get(..cut).filter(|id| !id.is_empty())
+}
+
+/// The body of the letter that was received last and has this text in it.
+pub async fn latest_with(pool: &PgPool, text: &str) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    in_time(SHORT, async {
+        sqlx::query_scalar!(
+            "select body from dead_letters where position($1::bytea in body) > 0 order by last_received_at desc limit 1",
+            text.as_bytes(),
+        )
+        .fetch_optional(pool)
+        .await
+    })
+    .await
 }
 
 /// `dead-letters list|show|replay|discard`, for clap.
@@ -74,22 +131,36 @@ pub enum Command {
         /// Resolved ones too.
         #[arg(long)]
         all: bool,
+        /// For programs: a JSON list.
+        #[arg(long)]
+        json: bool,
     },
     /// Shows one: reason, headers and body.
     Show {
         /// Its id, as `list` shows it.
         id: i64,
+        /// For programs: a JSON object; bytes that are no UTF-8 are replaced.
+        #[arg(long)]
+        json: bool,
     },
-    /// Hands one to the consumer again, here and now, and marks it replayed when it was handled.
-    Replay {
-        /// Its id.
-        id: i64,
-    },
-    /// Marks one as not to be handled.
-    Discard {
-        /// Its id.
-        id: i64,
-    },
+    /// Hands letters to the consumer again, here and now, and marks those replayed that were handled.
+    Replay(Chosen),
+    /// Marks letters as not to be handled, also when they come again.
+    Discard(Chosen),
+}
+
+/// Which letters.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[group(required = true, multiple = true)]
+pub struct Chosen {
+    /// Their ids, as `list` shows them.
+    pub ids: Vec<i64>,
+    /// All unresolved ones.
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+    /// All unresolved ones with this text in their reason.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["ids", "all"])]
+    pub reason: Option<String>,
 }
 
 /// Why a command did not do what it was asked to.
@@ -116,6 +187,17 @@ pub enum Error {
         /// The consumer's reason.
         why: String,
     },
+    /// Of several, some were not handled; each was told.
+    #[error("{failed} of {of} dead letters are as they were")]
+    Some {
+        /// So many.
+        failed: usize,
+        /// Of these.
+        of: usize,
+    },
+    /// What was to be shown has no JSON.
+    #[error("could not be written as JSON")]
+    Json(#[from] serde_json::Error),
     /// The database.
     #[error("could not read or change the dead letters")]
     Database(#[from] sqlx::Error),
@@ -123,26 +205,88 @@ pub enum Error {
 
 /// Runs a command and prints its result. `replay` gets the stored subject, headers and body and handles the message as the
 /// consumer would: `Ok(())` when it is handled for good, `Err(why)` when it still cannot be.
-pub async fn run<R, Fut>(
-    pool: &PgPool,
-    command: Command,
-    replay: R,
-) -> Result<(), Box<dyn std::error::Error + Send + Sync>>
+pub async fn run<R>(pool: &PgPool, command: Command, replay: R) -> Result<(), Error>
 where
-    R: FnOnce(Origin) -> Fut,
-    Fut: Future<Output = Result<(), String>>,
+    R: AsyncFn(Origin) -> Result<(), String>,
 {
-    let text = match command {
-        Command::List { all } => list(pool, all).await?,
-        Command::Show { id } => shown::letter(&find(pool, id).await?),
-        Command::Replay { id } => replay_one(pool, id, replay).await?,
-        Command::Discard { id } => {
-            resolve(pool, open(pool, id).await?.id, "discarded").await?;
-            format!("dead letter {id} is discarded\n")
+    match command {
+        Command::List { all, json } => {
+            let letters = list(pool, all).await?;
+            print!(
+                "{}",
+                if json {
+                    output::json(&letters.iter().map(Letter::summary).collect::<Vec<_>>())?
+                } else {
+                    shown::table(&letters)
+                }
+            );
         }
-    };
-    print!("{text}");
+        Command::Show { id, json } => {
+            let letter = find(pool, id).await?;
+            print!(
+                "{}",
+                if json {
+                    output::json(&letter.whole())?
+                } else {
+                    shown::letter(&letter)
+                }
+            );
+        }
+        Command::Replay(chosen) => {
+            each(pool, chosen, async |id| replay_one(pool, id, &replay).await).await?;
+        }
+        Command::Discard(chosen) => {
+            each(pool, chosen, async |id| {
+                resolve(pool, open(pool, id).await?.id, "discarded").await?;
+                Ok(format!("dead letter {id} is discarded"))
+            })
+            .await?;
+        }
+    }
     Ok(())
+}
+
+/// Does it to each, one after the other; what went wrong with one holds up no other.
+async fn each(
+    pool: &PgPool,
+    chosen: Chosen,
+    act: impl AsyncFn(i64) -> Result<String, Error>,
+) -> Result<(), Error> {
+    let ids = match (chosen.all, chosen.reason) {
+        (false, None) => chosen.ids,
+        (_, reason) => unresolved(pool, reason.as_deref().unwrap_or_default()).await?,
+    };
+    if let [id] = ids[..] {
+        println!("{}", act(id).await?);
+        return Ok(());
+    }
+    let mut failed = 0;
+    for id in &ids {
+        match act(*id).await {
+            Ok(done) => println!("{done}"),
+            Err(error) => {
+                failed += 1;
+                eprintln!("error: {}", crate::telemetry::chain(&error));
+            }
+        }
+    }
+    match failed {
+        0 => Ok(()),
+        failed => Err(Error::Some {
+            failed,
+            of: ids.len(),
+        }),
+    }
+}
+
+async fn unresolved(pool: &PgPool, reason: &str) -> Result<Vec<i64>, Error> {
+    let ids = sqlx::query_scalar!(
+        "select id from dead_letters where resolved_at is null and position($1 in reason) > 0 order by id",
+        reason,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(ids)
 }
 
 /// A row of the table.
@@ -155,31 +299,64 @@ struct Letter {
     headers: Vec<u8>,
     body: Vec<u8>,
     received_at: time::OffsetDateTime,
+    last_received_at: time::OffsetDateTime,
+    times: i32,
     resolved_at: Option<time::OffsetDateTime>,
     resolution: Option<String>,
+}
+
+impl Letter {
+    fn state(&self) -> &str {
+        self.resolution.as_deref().unwrap_or("open")
+    }
+
+    fn summary(&self) -> Value {
+        json!({
+            "id": self.id,
+            "received_at": shown::time(self.received_at),
+            "last_received_at": shown::time(self.last_received_at),
+            "times": self.times,
+            "subject": self.subject,
+            "stream_sequence": self.stream_sequence,
+            "state": self.state(),
+            "resolved_at": self.resolved_at.map(shown::time),
+            "reason": self.reason,
+        })
+    }
+
+    fn whole(&self) -> Value {
+        let mut whole = self.summary();
+        if let Value::Object(members) = &mut whole {
+            for (name, bytes) in [("headers", &self.headers), ("body", &self.body)] {
+                members.insert(name.to_owned(), String::from_utf8_lossy(bytes).into());
+            }
+        }
+        whole
+    }
 }
 
 /// Letters a list shows at most: more are a case for SQL, not for eyes.
 const LISTED: i64 = 1000;
 
-async fn list(pool: &PgPool, all: bool) -> Result<String, Error> {
+async fn list(pool: &PgPool, all: bool) -> Result<Vec<Letter>, Error> {
     let letters = sqlx::query_as!(
         Letter,
         "select id, subject, reason, stream_sequence, ''::bytea as \"headers!\", ''::bytea as \"body!\", received_at,
-                resolved_at, resolution
+                last_received_at, times, resolved_at, resolution
          from dead_letters where $1 or resolved_at is null order by id limit $2",
         all,
         LISTED,
     )
     .fetch_all(pool)
     .await?;
-    Ok(shown::table(&letters))
+    Ok(letters)
 }
 
 async fn find(pool: &PgPool, id: i64) -> Result<Letter, Error> {
     let letter = sqlx::query_as!(
         Letter,
-        "select id, subject, reason, stream_sequence, headers, body, received_at, resolved_at, resolution
+        "select id, subject, reason, stream_sequence, headers, body, received_at, last_received_at, times, resolved_at,
+                resolution
          from dead_letters where id = $1",
         id,
     )
@@ -200,10 +377,9 @@ async fn open(pool: &PgPool, id: i64) -> Result<Letter, Error> {
     }
 }
 
-async fn replay_one<R, Fut>(pool: &PgPool, id: i64, replay: R) -> Result<String, Error>
+async fn replay_one<R>(pool: &PgPool, id: i64, replay: &R) -> Result<String, Error>
 where
-    R: FnOnce(Origin) -> Fut,
-    Fut: Future<Output = Result<(), String>>,
+    R: AsyncFn(Origin) -> Result<(), String>,
 {
     let letter = open(pool, id).await?;
     let origin = Origin {
@@ -214,11 +390,11 @@ where
     };
     replay(origin).await.map_err(|why| Error::Refused {
         id,
-        why: shown::line(&why),
+        why: output::line(&why),
     })?;
     // Two operators at once both handle it, which changes nothing the second time; the first one's mark stays.
     resolve(pool, id, "replayed").await?;
-    Ok(format!("dead letter {id} is handled\n"))
+    Ok(format!("dead letter {id} is handled"))
 }
 
 async fn resolve(pool: &PgPool, id: i64, resolution: &str) -> Result<(), Error> {

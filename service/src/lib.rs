@@ -8,5 +8,6 @@ pub mod database;
 pub mod dead_letters;
 pub mod fail_points;
 pub mod log_filter;
+pub mod output;
 pub mod shutdown;
 pub mod telemetry;

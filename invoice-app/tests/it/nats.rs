@@ -166,7 +166,10 @@ async fn a_dead_letter_is_replayed_once_its_cause_is_gone() {
             .fetch_one(&app.pool)
             .await
             .unwrap();
-        let command = service::dead_letters::Command::Replay { id };
+        let command = service::dead_letters::Command::Replay(service::dead_letters::Chosen {
+            ids: vec![id],
+            ..Default::default()
+        });
         let outcomes = &app.outcomes;
         service::dead_letters::run(&app.pool, command, async |origin| {
             invoice_app::commands::dead_letters::replay(outcomes, origin).await

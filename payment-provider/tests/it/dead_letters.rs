@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jetstream::delivery::Origin;
 use payment_contract::{Money, messages::PayRequestV1};
 use payment_provider::commands::dead_letters::replay;
-use service::dead_letters::{Command, run};
+use service::dead_letters::{Chosen, Command, run};
 
 use crate::{
     delivered::Running,
@@ -100,7 +100,7 @@ async fn replayed_request_is_paid_and_a_still_bad_one_stays() {
     assert_eq!(kept.len(), 2, "the same letter is kept once");
 
     let again = async |id| {
-        run(&world.pool, Command::Replay { id }, async |origin: Origin| {
+        run(&world.pool, Command::Replay(only(id)), async |origin: Origin| {
             replay(&provider, origin).await
         })
         .await
@@ -113,8 +113,15 @@ async fn replayed_request_is_paid_and_a_still_bad_one_stays() {
     assert_eq!(reasons(&world).await, kept[1..]);
 
     let never = async |_: Origin| Err("not asked for".to_owned());
-    run(&world.pool, Command::Discard { id: kept[1].0 }, never)
+    run(&world.pool, Command::Discard(only(kept[1].0)), never)
         .await
         .unwrap();
     assert!(reasons(&world).await.is_empty());
+}
+
+fn only(id: i64) -> Chosen {
+    Chosen {
+        ids: vec![id],
+        ..Chosen::default()
+    }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use payment_contract::timestamp;
 
 use super::Letter;
+use crate::output::{self, line};
 
 /// Longest reason in a table; `show` has all of it.
 const REASON_WIDTH: usize = 100;
@@ -18,58 +19,43 @@ pub(super) fn table(letters: &[Letter]) -> String {
     if letters.is_empty() {
         return "no dead letters\n".to_owned();
     }
-    let mut rows = vec![["ID", "RECEIVED", "SUBJECT", "SEQUENCE", "STATE", "REASON"].map(str::to_owned)];
-    rows.extend(letters.iter().map(|letter| {
+    let heading = [
+        "ID", "RECEIVED", "TIMES", "SUBJECT", "SEQUENCE", "STATE", "REASON",
+    ];
+    let rows = letters.iter().map(|letter| {
         [
             letter.id.to_string(),
             time(letter.received_at),
+            letter.times.to_string(),
             line(&letter.subject),
             letter.stream_sequence.to_string(),
-            letter.resolution.as_deref().unwrap_or("open").to_owned(),
+            letter.state().to_owned(),
             shortened(&line(&letter.reason)),
         ]
-    }));
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:width$}"))
-            .collect::<Vec<_>>();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
+    });
+    output::table(heading, rows)
 }
 
 /// Everything about one.
 pub(super) fn letter(letter: &Letter) -> String {
-    let mut text = String::new();
-    let _ = writeln!(text, "id        {}", letter.id);
-    let _ = writeln!(text, "received  {}", time(letter.received_at));
-    if let (Some(resolution), Some(at)) = (&letter.resolution, letter.resolved_at) {
-        let _ = writeln!(text, "{resolution:9} {}", time(at));
+    let mut fields = vec![
+        ("id", letter.id.to_string()),
+        ("received", time(letter.received_at)),
+    ];
+    if letter.times > 1 {
+        fields.push(("again", time(letter.last_received_at)));
+        fields.push(("times", letter.times.to_string()));
     }
-    let _ = writeln!(text, "subject   {}", line(&letter.subject));
-    let _ = writeln!(text, "sequence  {}", letter.stream_sequence);
-    let _ = writeln!(text, "reason    {}", line(&letter.reason));
-    let _ = writeln!(
-        text,
-        "\nheaders ({} bytes)\n{}",
-        letter.headers.len(),
-        block(&letter.headers)
-    );
-    let _ = writeln!(
-        text,
-        "\nbody ({} bytes)\n{}",
-        letter.body.len(),
-        block(&letter.body)
-    );
+    if let (Some(resolution), Some(at)) = (&letter.resolution, letter.resolved_at) {
+        fields.push((resolution, time(at)));
+    }
+    fields.push(("subject", line(&letter.subject)));
+    fields.push(("sequence", letter.stream_sequence.to_string()));
+    fields.push(("reason", line(&letter.reason)));
+    let mut text = output::fields(&fields);
+    for (name, bytes) in [("headers", &letter.headers), ("body", &letter.body)] {
+        let _ = writeln!(text, "\n{name} ({} bytes)\n{}", bytes.len(), block(bytes));
+    }
     text
 }
 
@@ -78,24 +64,6 @@ fn shortened(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(REASON_WIDTH - 1).chain(['…']).collect()
-}
-
-/// One line: control characters escaped, and those that reorder text on screen.
-pub(super) fn line(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_invisible(c) {
-            safe.extend(c.escape_default());
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
-}
-
-/// Zero-width and bidirectional controls, line and paragraph separators.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{61c}')
 }
 
 /// Bytes as lines of text, what is not UTF-8 replaced.
@@ -121,6 +89,8 @@ mod tests {
             headers: b"NATS/1.0\r\nNats-Msg-Id: x\r\n\r\n".to_vec(),
             body: body.to_vec(),
             received_at: datetime!(2026-01-02 03:04:05 UTC),
+            last_received_at: datetime!(2026-01-02 03:04:05 UTC),
+            times: 1,
             resolved_at: None,
             resolution: None,
         }

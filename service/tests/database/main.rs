@@ -4,17 +4,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use jetstream::delivery::{DeadLetter, Origin};
 use local_stack::{TestPostgres, free_port};
 use secrecy::SecretString;
 use service::{
     config,
     database::{self, Fault, fault, migrate, retry_conflicts, wait_for_schema},
-    dead_letters::{self, Command},
 };
 use sqlx::{
     PgPool, Postgres, SqlSafeStr, Transaction,
@@ -23,6 +20,7 @@ use sqlx::{
 };
 
 mod connections;
+mod dead_letters;
 mod warm_pool;
 
 static MIGRATOR: Migrator = sqlx::migrate!("tests/migrations");
@@ -146,7 +144,7 @@ fn with_further(sql: &'static str, no_tx: bool) -> Migrator {
     let mut all: Vec<Migration> = MIGRATOR.iter().cloned().collect();
     let kind = MigrationType::Simple;
     all.push(Migration::new(
-        2,
+        99,
         "further".into(),
         kind,
         sql.into_sql_str(),
@@ -267,115 +265,4 @@ async fn deadlocks_are_run_again_and_both_sides_succeed() {
         .await
         .unwrap();
     assert_eq!(sum, 4);
-}
-
-fn letter(sequence: u64, body: &'static [u8]) -> DeadLetter {
-    DeadLetter {
-        reason: "bad \0 reason".to_owned(),
-        origin: Arc::new(Origin {
-            subject: "pay.v1.request.eur".to_owned(),
-            stream_sequence: sequence,
-            headers: b"NATS/1.0\r\nNats-Msg-Id: x\r\n\r\n".to_vec().into(),
-            body: body.into(),
-        }),
-    }
-}
-
-async fn refuse(_: Origin) -> Result<(), String> {
-    Err("still bad\u{1b}[2J".to_owned())
-}
-
-async fn count(pool: &PgPool, condition: &'static str) -> i64 {
-    query_scalar(sqlx::AssertSqlSafe(format!(
-        "select count(*) from dead_letters where {condition}"
-    )))
-    .fetch_one(pool)
-    .await
-    .unwrap()
-}
-
-#[tokio::test]
-async fn a_letter_is_kept_once_whatever_bytes_it_has() {
-    let pool = new_database().await;
-    let letters = [
-        letter(1, b"\x00\xff{"),
-        letter(1, b"\x00\xff{"),
-        letter(2, b"\x00\xff{"),
-        letter(1, b""),
-    ];
-    for _ in 0..2 {
-        dead_letters::insert(&pool, &letters).await.unwrap();
-    }
-    assert_eq!(count(&pool, "true").await, 3);
-    assert_eq!(
-        count(&pool, r"body = '\x00ff7b' and reason = 'bad � reason'").await,
-        2
-    );
-    dead_letters::insert(&pool, &[]).await.unwrap();
-}
-
-#[tokio::test]
-async fn inserting_in_a_transaction_does_not_commit() {
-    let pool = new_database().await;
-    let mut tx = pool.begin().await.unwrap();
-    dead_letters::insert_in_tx(&mut tx, &[letter(1, b"x")])
-        .await
-        .unwrap();
-    tx.rollback().await.unwrap();
-    assert_eq!(count(&pool, "true").await, 0);
-}
-
-#[tokio::test]
-async fn a_letter_is_resolved_once_and_only_when_it_was_handled() {
-    let pool = new_database().await;
-    dead_letters::insert(&pool, &[letter(1, b"one"), letter(2, b"two")])
-        .await
-        .unwrap();
-
-    let error = dead_letters::run(&pool, Command::Replay { id: 1 }, refuse)
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains(r"still bad\u{1b}[2J"), "{error}");
-    assert_eq!(count(&pool, "resolved_at is not null").await, 0);
-
-    let handle = async |origin: Origin| {
-        assert_eq!((origin.stream_sequence, &origin.body[..]), (1, &b"one"[..]));
-        Ok(())
-    };
-    dead_letters::run(&pool, Command::Replay { id: 1 }, handle)
-        .await
-        .unwrap();
-    assert_eq!(count(&pool, "id = 1 and resolution = 'replayed'").await, 1);
-    let again = async |_: Origin| -> Result<(), String> { panic!("a resolved letter is not handled again") };
-    let error = dead_letters::run(&pool, Command::Replay { id: 1 }, again)
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("replayed already"), "{error}");
-
-    dead_letters::run(&pool, Command::Discard { id: 2 }, refuse)
-        .await
-        .unwrap();
-    assert_eq!(count(&pool, "id = 2 and resolution = 'discarded'").await, 1);
-    assert!(
-        dead_letters::run(&pool, Command::Discard { id: 2 }, refuse)
-            .await
-            .is_err()
-    );
-    assert!(
-        dead_letters::run(&pool, Command::Replay { id: 2 }, again)
-            .await
-            .is_err()
-    );
-    let error = dead_letters::run(&pool, Command::Show { id: 99 }, refuse)
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("no dead letter 99"), "{error}");
-    for all in [false, true] {
-        dead_letters::run(&pool, Command::List { all }, refuse)
-            .await
-            .unwrap();
-    }
-    dead_letters::run(&pool, Command::Show { id: 1 }, refuse)
-        .await
-        .unwrap();
 }

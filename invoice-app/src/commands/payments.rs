@@ -1,0 +1,159 @@
+//! `payments list|show`: what invoice-app knows of payments, without SQL.
+
+use std::process::ExitCode;
+
+use payment_contract::{Currency, Money, PaymentId, timestamp::Display};
+use serde_json::{Value, json};
+use service::{
+    database,
+    output::{self, line, or_dash},
+};
+use time::OffsetDateTime;
+
+use crate::{
+    app::{Error, NAME},
+    config::Config,
+    store::{Store, inspection::Inspected},
+};
+
+/// `payments …`, for clap.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Lists payments, those of the newest invoices first; with --open those without an outcome, oldest first.
+    List {
+        /// Only those without an outcome.
+        #[arg(long)]
+        open: bool,
+        /// At most so many.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(i64).range(1..))]
+        limit: i64,
+        /// For programs: a JSON list.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Shows one payment whole.
+    Show {
+        /// The payment's id.
+        payment_id: PaymentId,
+        /// For programs: a JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs one of the commands.
+pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
+    let store = Store::new(database::pool(&config.database, NAME)?);
+    match command {
+        Command::List { open, limit, json } => {
+            let payments = store.inspect_payments(open, limit).await?;
+            let text = if json {
+                output::json(&payments.iter().map(object).collect::<Vec<_>>())?
+            } else {
+                table(&payments)
+            };
+            print!("{text}");
+            if i64::try_from(payments.len()).is_ok_and(|payments| payments == limit) {
+                eprintln!("there may be more: raise --limit");
+            }
+        }
+        Command::Show { payment_id, json } => {
+            let payment = store.inspect_payment(payment_id).await?;
+            let payment = payment.ok_or(format!("there is no payment {payment_id}"))?;
+            print!(
+                "{}",
+                if json {
+                    output::json(&object(&payment))?
+                } else {
+                    fields(&payment)
+                }
+            );
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn table(payments: &[Inspected]) -> String {
+    let heading = [
+        "PAYMENT", "INVOICE", "NUMBER", "AMOUNT", "STATUS", "SENDS", "CREATED", "REASON",
+    ];
+    let rows = payments.iter().map(|payment| {
+        [
+            payment.id.to_string(),
+            payment.invoice_id.to_string(),
+            line(&payment.invoice_number),
+            amount(payment),
+            payment.status.clone(),
+            payment.sends.to_string(),
+            time(payment.created_at),
+            or_dash(payment.reason.as_deref().map(line)),
+        ]
+    });
+    output::table(heading, rows)
+}
+
+fn fields(payment: &Inspected) -> String {
+    let at = |time: Option<OffsetDateTime>| or_dash(time.map(self::time));
+    let open = payment.settled_at.is_none();
+    output::fields(&[
+        ("payment", payment.id.to_string()),
+        ("invoice", payment.invoice_id.to_string()),
+        ("invoice number", line(&payment.invoice_number)),
+        ("amount", amount(payment)),
+        ("attempt", payment.attempt.to_string()),
+        ("status", payment.status.clone()),
+        ("reason", or_dash(payment.reason.as_deref().map(line))),
+        (
+            "provider reference",
+            or_dash(payment.provider_reference.as_deref().map(line)),
+        ),
+        ("batch", or_dash(payment.batch_id.map(|id| id.to_string()))),
+        ("requested by", or_dash(payment.requested_by.clone())),
+        ("sends", payment.sends.to_string()),
+        ("last sent", at(payment.last_sent_at)),
+        ("sent again", at(open.then_some(payment.next_send_at))),
+        ("trace", or_dash(payment.traceparent.clone())),
+        ("created", time(payment.created_at)),
+        ("settled", at(payment.settled_at)),
+    ])
+}
+
+fn object(payment: &Inspected) -> Value {
+    let open = payment.settled_at.is_none();
+    json!({
+        "payment_id": payment.id,
+        "invoice_id": payment.invoice_id,
+        "invoice_number": payment.invoice_number,
+        "amount": {"value": value(payment), "currency": payment.currency},
+        "attempt": payment.attempt,
+        "status": payment.status,
+        "reason": payment.reason,
+        "provider_reference": payment.provider_reference,
+        "batch_id": payment.batch_id,
+        "requested_by": payment.requested_by,
+        "sends": payment.sends,
+        "last_sent_at": payment.last_sent_at.map(time),
+        "next_send_at": open.then(|| time(payment.next_send_at)),
+        "created_at": time(payment.created_at),
+        "settled_at": payment.settled_at.map(time),
+        "traceparent": payment.traceparent,
+    })
+}
+
+fn time(time: OffsetDateTime) -> String {
+    Display(time).to_string()
+}
+
+fn amount(payment: &Inspected) -> String {
+    let value = value(payment).unwrap_or_else(|| format!("{} minor units of", payment.amount_minor));
+    format!("{value} {}", payment.currency)
+}
+
+fn value(payment: &Inspected) -> Option<String> {
+    let currency = Currency::try_new(&payment.currency).ok()?;
+    Some(
+        Money::try_from_minor_units(payment.amount_minor, currency)
+            .ok()?
+            .value(),
+    )
+}
