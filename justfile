@@ -129,6 +129,10 @@ reconcile *ARGS: _tools
     cargo build --quiet --release --package reconcile
     exec target/release/reconcile "$@"
 
+# Look at invoice-app's payments (`list --open`; `show ID`)
+payments *ARGS: _tools
+    @just --justfile '{{ justfile() }}' _operate invoice-app payments "$@"
+
 # Look at payment-provider's ledger, and end payments that only an operator can end (`list --open`; `--help` for more)
 ledger *ARGS: _tools
     @just --justfile '{{ justfile() }}' _operate payment-provider ledger "$@"

@@ -54,6 +54,7 @@ impl Parts {
             key_retention: config.gateway.key_retention,
             lease_margin: config.ledger.lease_margin,
             currencies: config.gateway.currencies.clone(),
+            hold_new_payments: config.ledger.hold_new_payments,
         };
         Ok(Self { store, bank, policy })
     }
@@ -177,9 +178,9 @@ async fn sample_open_rows(store: Store, stop: CancellationToken) {
     let mut failing = false;
     loop {
         match store.open_rows().await {
-            Ok((count, oldest)) => {
+            Ok(rows) => {
                 failing = false;
-                metrics::open_rows(count, oldest);
+                metrics::open_rows(rows);
             }
             Err(error) if !failing => {
                 failing = true;

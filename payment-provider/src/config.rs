@@ -67,6 +67,8 @@ pub struct Ledger {
     pub lease: Duration,
     /// By how much a lease must outlast a call.
     pub lease_margin: Duration,
+    /// New payments are held until an operator releases them.
+    pub hold_new_payments: bool,
 }
 
 impl Config {
@@ -171,7 +173,12 @@ impl Ledger {
             reader.mistake("ledger.lease_ms", problem);
             return None;
         }
-        Some(Self { lease, lease_margin })
+        let hold_new_payments = reader.get("ledger.hold_new_payments")?;
+        Some(Self {
+            lease,
+            lease_margin,
+            hold_new_payments,
+        })
     }
 }
 

@@ -16,6 +16,9 @@ use crate::gateway::{Answer, CallError, Order};
 /// The reason of a payment that could never be made, so that the bank was not asked.
 pub const REJECTED_REQUEST: &str = "rejected_request";
 
+/// How long a held row is left alone between two looks at it: once released, it goes on within this time.
+pub const HELD_DELAY: Duration = Duration::from_mins(1);
+
 /// How long a row that only an operator can end is left alone between two looks at it.
 pub const OPERATOR_DELAY: Duration = Duration::from_mins(10);
 
@@ -58,6 +61,38 @@ impl RequestHash {
     }
 }
 
+/// Why a payment is held: an operator releases it or ends it, and until then the bank is not called for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Another payment has the same invoice number, and succeeded or is open: the invoice was forgotten by a database that
+    /// went back in time, and made again under a new id.
+    NumberPaid,
+    /// A later attempt at the same invoice was asked for, so this one was declined, before this ledger went back in time.
+    Superseded,
+    /// New payments are held, by configuration.
+    NewPayments,
+}
+
+impl Held {
+    /// As stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NumberPaid => "number_paid",
+            Self::Superseded => "superseded",
+            Self::NewPayments => "hold_new_payments",
+        }
+    }
+
+    /// As stored.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::NumberPaid, Self::Superseded, Self::NewPayments]
+            .into_iter()
+            .find(|held| held.as_str() == text)
+    }
+}
+
 /// One row of the ledger, as read.
 #[derive(Clone, Debug)]
 pub struct Entry {
@@ -72,7 +107,7 @@ pub struct Entry {
     /// Calls and look-ups that ended without a known result.
     pub tries: u32,
     /// Time since it was written, by the database's clock, or since it was asked for where that is longer: a ledger that went
-    /// back in time has forgotten its own row.
+    /// back in time has forgotten its own row. A held one begins anew when it is released.
     pub age: Duration,
     /// The first request's trace.
     pub trace: Option<TraceParent>,
@@ -88,6 +123,8 @@ pub enum State {
         /// How long its lease lasts still; `None` when nobody holds one.
         lease_left: Option<Duration>,
     },
+    /// `started`, and the bank is not called before an operator lets it.
+    Held(Held),
     /// `succeeded` or `declined`.
     Finished(Ending),
 }
@@ -132,7 +169,7 @@ impl Entry {
     #[must_use]
     pub fn outcome(&self) -> Option<PaymentOutcomeV1> {
         match &self.state {
-            State::Open { .. } => None,
+            State::Open { .. } | State::Held(_) => None,
             State::Finished(ending) => Some(ending.outcome(self.payment_id, self.invoice_id)),
         }
     }
@@ -147,6 +184,8 @@ pub enum Step {
     Answer,
     /// Somebody is at it: come back after this long.
     Wait(Duration),
+    /// An operator has not decided yet.
+    Hold(Held),
     /// It is open and nobody is at it: take the lease, then ask the bank what it knows.
     TakeOver,
 }
@@ -159,6 +198,7 @@ pub fn next_step(entry: &Entry, hash: RequestHash) -> Step {
     }
     match entry.state {
         State::Finished(_) => Step::Answer,
+        State::Held(held) => Step::Hold(held),
         State::Open {
             lease_left: Some(left),
         } => Step::Wait(left),

@@ -35,6 +35,8 @@ enum Command {
     /// Looks at requests that could not be handled, and replays or discards them.
     #[command(subcommand)]
     DeadLetters(service::dead_letters::Command),
+    /// Prints completions for a shell: `source <(payment-provider completions bash)`. Needs no configuration.
+    Completions(cli::Completions),
 }
 
 // One thread: it waits for others most of the time, and threads that wake each other cost more than they do. More
@@ -45,6 +47,9 @@ async fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
+    if let Command::Completions(completions) = &cli.command {
+        return completions.run::<Cli>();
+    }
     let loaded = Config::load(cli.config.as_deref());
     let settings = match (loaded, &cli.command) {
         (Ok(settings), Command::CheckConfig) => return config::report(Ok(()), &settings.effective),
@@ -66,7 +71,7 @@ async fn run(settings: Config, command: Command) -> ExitCode {
             telemetry::init_logs(format, &filter);
             app::migrate(&settings).await.inspect_err(app::log_end)
         }
-        Command::CheckConfig => Ok(ExitCode::SUCCESS),
+        Command::CheckConfig | Command::Completions(_) => Ok(ExitCode::SUCCESS),
         Command::Ledger(command) => cli::for_people(Box::pin(ledger::run(&settings, command))).await,
         Command::DeadLetters(command) => {
             cli::for_people(Box::pin(dead_letters::run(&settings, command))).await

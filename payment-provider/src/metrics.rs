@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
+use crate::store::OpenRows;
+
 const REQUESTS: &str = "payment_provider_requests_total";
 const CALLS: &str = "payment_provider_gateway_call_seconds";
 const SETTLED: &str = "payment_provider_payments_settled_total";
@@ -13,6 +15,7 @@ const CONFLICTS: &str = "payment_provider_conflicts_total";
 const LEASES_LOST: &str = "payment_provider_leases_lost_total";
 const OPERATOR: &str = "payment_provider_left_to_operator_total";
 const DEAD_LETTERS: &str = "payment_provider_dead_letters_total";
+const HELD: &str = "payment_provider_ledger_held";
 const OPEN: &str = "payment_provider_ledger_open";
 const OLDEST: &str = "payment_provider_ledger_oldest_open_seconds";
 
@@ -20,7 +23,7 @@ const OLDEST: &str = "payment_provider_ledger_oldest_open_seconds";
 pub fn describe() {
     describe_counter!(
         REQUESTS,
-        "Pay requests by what they met: new, rejected, finished, held, taken_over, conflict"
+        "Pay requests by what they met: new, rejected, finished, leased, taken_over, held, conflict"
     );
     describe_histogram!(
         CALLS,
@@ -45,10 +48,14 @@ pub fn describe() {
         "Looks at rows that only an operator can end: alert on any"
     );
     describe_counter!(DEAD_LETTERS, "Messages kept as dead letters");
-    describe_gauge!(OPEN, "Ledger rows that are started");
+    describe_gauge!(OPEN, "Ledger rows whose result is not known");
+    describe_gauge!(
+        HELD,
+        "Ledger rows that wait for an operator to release or end them: alert on any"
+    );
     describe_gauge!(
         OLDEST,
-        "Age of the oldest started row in seconds; 0 without one: alert when it keeps growing"
+        "Age of the oldest open row in seconds; 0 without one: alert when it keeps growing"
     );
     counter!(CONFLICTS).absolute(0);
     counter!(OPERATOR).absolute(0);
@@ -100,12 +107,13 @@ pub fn dead_letters(count: usize) {
     counter!(DEAD_LETTERS).increment(count as u64);
 }
 
-/// The state of the open rows.
-pub fn open_rows(count: i64, oldest: Duration) {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a gauge; exact far beyond any count of rows"
-    )]
-    gauge!(OPEN).set(count as f64);
-    gauge!(OLDEST).set(oldest.as_secs_f64());
+/// The state of the rows that are not finished.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges; exact far beyond any count of rows"
+)]
+pub fn open_rows(rows: OpenRows) {
+    gauge!(OPEN).set(rows.open as f64);
+    gauge!(OLDEST).set(rows.oldest.as_secs_f64());
+    gauge!(HELD).set(rows.held as f64);
 }

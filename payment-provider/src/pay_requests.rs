@@ -39,6 +39,8 @@ pub struct Policy {
     pub lease_margin: Duration,
     /// The currencies the bank takes; empty: all.
     pub currencies: Vec<Currency>,
+    /// New payments are held until an operator releases them.
+    pub hold_new_payments: bool,
 }
 
 /// A request in hand, however it came.
@@ -139,8 +141,8 @@ impl Handler for PayRequests {
         &self,
         letters: Vec<DeadLetter>,
     ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        service::dead_letters::insert(self.store.pool(), &letters).await?;
-        metrics::dead_letters(letters.len());
+        let new = service::dead_letters::insert(self.store.pool(), &letters).await?;
+        metrics::dead_letters(new);
         for letter in &letters {
             error!(
                 subject = letter.origin.subject,

@@ -10,16 +10,17 @@ use uuid::Uuid;
 
 use crate::{
     gateway::Order,
-    ledger::{Ending, Entry, RequestHash, Settlement, State},
+    ledger::{Ending, Entry, Held, RequestHash, Settlement, State},
 };
 
+mod held;
 mod inspection;
 mod intents;
 mod leases;
 mod resolutions;
 mod results;
 
-pub use inspection::{Listed, Shown};
+pub use inspection::{Filter, Listed, OpenRows, Shown};
 pub use intents::{Inserted, Intent};
 pub use resolutions::{Resolution, Resolved};
 pub use results::{Recorded, ResultToRecord};
@@ -104,6 +105,7 @@ struct EntryRow {
     tries: i32,
     traceparent: Option<String>,
     settled_at: Option<OffsetDateTime>,
+    held: Option<String>,
     lease_left_s: Option<f64>,
     age_s: f64,
 }
@@ -133,8 +135,11 @@ impl TryFrom<EntryRow> for Entry {
                 },
                 settled_at,
             }),
-            _ => State::Open {
-                lease_left: row.lease_left_s.and_then(left),
+            _ => match row.held {
+                Some(held) => State::Held(Held::parse(&held).ok_or_else(|| unreadable("held_reason"))?),
+                None => State::Open {
+                    lease_left: row.lease_left_s.and_then(left),
+                },
             },
         };
         Ok(Self {

@@ -246,7 +246,7 @@ impl PaymentProvider {
                 At::PutOff
             }
             Step::Answer => At::ToPublish(entry.outcome().unwrap()),
-            Step::Wait(_) => At::PutOff,
+            Step::Wait(_) | Step::Hold(_) => At::PutOff,
             Step::TakeOver => {
                 // SQL: `store::leases::take_leases`: of a started row whose lease is over.
                 let lease = self.lease(now);

@@ -16,9 +16,13 @@ use crate::{
 pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
     let parts = Parts::try_new(config)?;
     let pool = parts.store.pool().clone();
-    service::dead_letters::run(&pool, command, async |origin| {
-        let connection = connected(config).await.map_err(|error| error.to_string())?;
-        replay(&Arc::new(parts.pay_requests(connection)), origin).await
+    let handler = match command {
+        Command::Replay(_) => Some(Arc::new(parts.pay_requests(connected(config).await?))),
+        _ => None,
+    };
+    service::dead_letters::run(&pool, command, async |origin| match &handler {
+        Some(handler) => replay(handler, origin).await,
+        None => Err("NATS is needed for that".to_owned()),
     })
     .await?;
     Ok(ExitCode::SUCCESS)

@@ -1,18 +1,25 @@
-//! `ledger list|show|resolve`.
+//! `ledger list|show|resolve|release|declare-lost`.
 
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Subcommand, ValueEnum};
 use jetstream::{connection::Connection, publish::Publisher};
-use payment_contract::{Currency, Money, PaymentId, messages::OutcomeStatus, timestamp::Display};
+use payment_contract::{InvoiceId, Money, PaymentId, messages::OutcomeStatus};
+use service::output;
 use tokio::time::timeout;
+use uuid::Uuid;
 
-use super::resolve::{Decision, resolve};
+use super::{
+    declare_lost::{self, Lost},
+    resolve::{Decision, Resolved, resolve},
+    shown,
+};
 use crate::{
     app::{self, Error, Parts},
     config::Config,
+    ledger::Held,
     outcomes::Outcomes,
-    store::{Listed, Shown, Store},
+    store::{Filter, Store},
 };
 
 /// How long a command waits for NATS.
@@ -23,11 +30,17 @@ const LONGEST_REASON: usize = 200;
 /// `ledger …`, for clap.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Lists the latest payments, newest first; with --open those that are not finished, oldest first.
+    /// Lists payments, those of the newest invoices first; with --open or --held, oldest first.
     List {
-        /// Only those whose result is not known.
+        /// Only those that are not finished.
         #[arg(long)]
         open: bool,
+        /// Only those that wait for an operator to release or end them.
+        #[arg(long, conflicts_with = "open")]
+        held: bool,
+        /// For programs: a JSON list.
+        #[arg(long)]
+        json: bool,
         /// At most so many.
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(i64).range(1..))]
         limit: i64,
@@ -36,6 +49,9 @@ pub enum Command {
     Show {
         /// The payment's id.
         payment_id: PaymentId,
+        /// For programs: a JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Ends an open payment by hand. Asks the bank first, and refuses what the bank contradicts.
     Resolve {
@@ -53,6 +69,47 @@ pub enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Lets held payments go on, as if they had just been asked for: the bank is asked whether it knows them, then called.
+    Release(Release),
+    /// Ends a payment as declined that the ledger never had, since its request was rejected for good, so that its invoice
+    /// can be paid again or voided. Asks the bank first.
+    DeclareLost {
+        /// The payment's id.
+        payment_id: PaymentId,
+        /// On what grounds: kept, and shown as the reason.
+        #[arg(long, value_parser = reason)]
+        reason: String,
+        /// Who decides; kept. Without it $USER, or else the database user.
+        #[arg(long)]
+        by: Option<String>,
+        /// Its invoice, as `invoice-app payments show` tells. Not needed where a dead letter tells it.
+        #[arg(long, value_name = "ID")]
+        invoice: Option<InvoiceId>,
+        /// What was to be paid, like "12.15 EUR". Not needed where a dead letter tells it.
+        #[arg(long, value_parser = amount)]
+        amount: Option<Money>,
+        /// The bank answers nothing that proves it, and yet it is so. Recorded with the decision.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+/// `ledger release …`
+#[derive(Clone, Debug, clap::Args)]
+#[group(id = "which", args = ["payment_ids", "new"], required = true)]
+pub struct Release {
+    /// These.
+    #[arg(value_name = "PAYMENT_ID")]
+    payment_ids: Vec<PaymentId>,
+    /// All that are held only because `ledger.hold_new_payments` was on.
+    #[arg(long)]
+    new: bool,
+    /// On what grounds; kept.
+    #[arg(long, value_parser = reason)]
+    reason: String,
+    /// Who decides; kept. Without it $USER, or else the database user.
+    #[arg(long)]
+    by: Option<String>,
 }
 
 /// How a payment ended.
@@ -68,8 +125,39 @@ pub enum Status {
 pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
     let parts = Parts::try_new(config)?;
     match command {
-        Command::List { open, limit } => list(&parts.store, open, limit).await?,
-        Command::Show { payment_id } => show(&parts.store, payment_id).await?,
+        Command::List {
+            open,
+            held,
+            json,
+            limit,
+        } => {
+            let filter = match (open, held) {
+                (_, true) => Filter::Held,
+                (true, false) => Filter::Open,
+                (false, false) => Filter::Latest,
+            };
+            list(&parts.store, filter, limit, json).await?;
+        }
+        Command::Show { payment_id, json } => show(&parts.store, payment_id, json).await?,
+        Command::Release(which) => release(&parts.store, which).await?,
+        Command::DeclareLost {
+            payment_id,
+            reason,
+            by,
+            invoice,
+            amount,
+            force,
+        } => {
+            let lost = Lost {
+                payment_id,
+                invoice_id: invoice,
+                amount,
+                reason,
+                decided_by: whoever(by),
+                force,
+            };
+            publish(config, declare_lost::declare_lost(&parts, lost).await?).await;
+        }
         Command::Resolve {
             payment_id,
             status,
@@ -81,17 +169,14 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
                 Status::Succeeded => OutcomeStatus::Succeeded,
                 Status::Declined => OutcomeStatus::Declined,
             };
-            let resolved_by = by
-                .or_else(|| std::env::var("USER").ok())
-                .filter(|by| !by.trim().is_empty());
             let decision = Decision {
                 payment_id,
                 status,
                 reason,
-                resolved_by,
+                resolved_by: whoever(by),
                 force,
             };
-            resolve_and_publish(config, &parts, decision).await?;
+            publish(config, resolve(&parts, decision).await?).await;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -109,8 +194,8 @@ pub(super) async fn connected(config: &Config) -> Result<Connection, Error> {
     }
 }
 
-async fn resolve_and_publish(config: &Config, parts: &Parts, decision: Decision) -> Result<(), Error> {
-    let resolved = resolve(parts, decision).await?;
+/// Says and publishes how a payment was ended.
+async fn publish(config: &Config, resolved: Resolved) {
     let outcome = &resolved.outcome;
     println!(
         "payment {} is {} now; asked first, the bank said: {}",
@@ -133,30 +218,17 @@ async fn resolve_and_publish(config: &Config, parts: &Parts, decision: Decision)
             println!("its outcome is not published yet ({error}): that happens when its request comes again");
         }
     }
-    Ok(())
 }
 
-async fn list(store: &Store, open: bool, limit: i64) -> Result<(), Error> {
-    let rows = if open {
-        store.list_open(limit).await?
-    } else {
-        store.list_latest(limit).await?
-    };
-    println!(
-        "{:36}  {:36}  {:>20}  {:9}  {:>5}  {:27}  REASON",
-        "PAYMENT", "INVOICE", "AMOUNT", "STATUS", "TRIES", "CREATED"
-    );
-    for row in &rows {
-        println!(
-            "{:36}  {:36}  {:>20}  {:9}  {:>5}  {:27}  {}",
-            row.payment_id.to_string(),
-            row.invoice_id.to_string(),
-            amount(row),
-            row.status,
-            row.tries,
-            Display(row.created_at).to_string(),
-            row.reason.as_deref().unwrap_or("-"),
+async fn list(store: &Store, filter: Filter, limit: i64, json: bool) -> Result<(), Error> {
+    let rows = store.list(filter, limit).await?;
+    if json {
+        print!(
+            "{}",
+            output::json(&rows.iter().map(shown::summary).collect::<Vec<_>>())?
         );
+    } else {
+        print!("{}", shown::table(&rows));
     }
     if i64::try_from(rows.len()).is_ok_and(|rows| rows == limit) {
         eprintln!("there may be more: raise --limit");
@@ -164,54 +236,48 @@ async fn list(store: &Store, open: bool, limit: i64) -> Result<(), Error> {
     Ok(())
 }
 
-async fn show(store: &Store, payment_id: PaymentId) -> Result<(), Error> {
-    let row = store
-        .show(payment_id)
-        .await?
-        .ok_or(format!("there is no payment {payment_id} in the ledger"))?;
-    for (name, value) in fields(&row) {
-        println!("{name:18} {value}");
-    }
-    for resolved in store.resolutions(payment_id).await? {
-        println!(
-            "resolved           {} by {} at {}: {} (the bank had said: {})",
-            resolved.status,
-            resolved.resolved_by,
-            Display(resolved.resolved_at),
-            resolved.reason,
-            resolved.bank_said,
-        );
+async fn show(store: &Store, payment_id: PaymentId, json: bool) -> Result<(), Error> {
+    let row = store.show(payment_id).await?;
+    let row = row.ok_or(format!("there is no payment {payment_id} in the ledger"))?;
+    let decisions = store.resolutions(payment_id).await?;
+    if json {
+        print!("{}", output::json(&shown::whole(&row, &decisions))?);
+    } else {
+        print!("{}", shown::fields(&row, &decisions));
     }
     Ok(())
 }
 
-fn fields(row: &Shown) -> Vec<(&'static str, String)> {
-    let listed = &row.listed;
-    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
-    let time = |time: Option<time::OffsetDateTime>| or_dash(time.map(|time| Display(time).to_string()));
-    vec![
-        ("payment", listed.payment_id.to_string()),
-        ("invoice", listed.invoice_id.to_string()),
-        ("invoice number", listed.invoice_number.escape_debug().to_string()),
-        ("amount", amount(listed)),
-        ("attempt", row.attempt.to_string()),
-        ("status", listed.status.clone()),
-        ("reason", or_dash(listed.reason.clone())),
-        ("gateway reference", or_dash(row.gateway_reference.clone())),
-        ("tries", listed.tries.to_string()),
-        ("held until", time(row.leased_until)),
-        ("trace", or_dash(row.traceparent.clone())),
-        ("created", time(Some(listed.created_at))),
-        ("updated", time(Some(row.updated_at))),
-        ("settled", time(row.settled_at)),
-    ]
+async fn release(store: &Store, which: Release) -> Result<(), Error> {
+    let ids: Vec<Uuid> = which.payment_ids.iter().map(|id| id.as_uuid()).collect();
+    let all = which.new.then_some(Held::NewPayments);
+    let by = whoever(which.by);
+    let released = store
+        .release_held(&ids, all, &which.reason, by.as_deref())
+        .await?;
+    let missed = ids.iter().filter(|id| !released.contains(id));
+    let missed: Vec<String> = missed.map(Uuid::to_string).collect();
+    println!(
+        "{} released; each goes on when its request comes again, within some minutes",
+        released.len()
+    );
+    if missed.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("not held: {}", missed.join(", ")).into())
+    }
 }
 
-fn amount(row: &Listed) -> String {
-    let money = Currency::try_new(&row.currency)
-        .and_then(|currency| Money::try_from_minor_units(row.amount_minor, currency));
-    let value = money.map_or_else(|_| format!("{} minor units of", row.amount_minor), Money::value);
-    format!("{value} {}", row.currency)
+fn whoever(by: Option<String>) -> Option<String> {
+    by.or_else(|| std::env::var("USER").ok())
+        .filter(|by| !by.trim().is_empty())
+}
+
+fn amount(text: &str) -> Result<Money, String> {
+    let (value, currency) = text
+        .split_once(' ')
+        .ok_or("must be a value and a currency, like \"12.15 EUR\"")?;
+    Money::parse(value, currency).map_err(|error| error.to_string())
 }
 
 fn reason(text: &str) -> Result<String, String> {

@@ -51,6 +51,12 @@ pub enum Refusal {
     /// No such row.
     #[error("there is no payment {0} in the ledger")]
     Unknown(PaymentId),
+    /// There is such a row.
+    #[error("the ledger has payment {0}: see `ledger show`, and end it with `ledger resolve`")]
+    Had(PaymentId),
+    /// Nothing tells what the row has to say.
+    #[error("no dead letter tells this of the payment: {0}")]
+    Untold(&'static str),
     /// It has a result.
     #[error("payment {payment_id} is finished already: {status}")]
     Finished {
@@ -61,9 +67,9 @@ pub enum Refusal {
     },
     /// Somebody may be calling the bank for it.
     #[error(
-        "payment {0} is held by a process that may be calling the bank for it; try again in a little while"
+        "payment {0} is leased by a process that may be calling the bank for it; try again in a little while"
     )]
-    Held(PaymentId),
+    Leased(PaymentId),
     /// The bank knows better.
     #[error("the bank contradicts this: {bank_said}")]
     Contradicted {
@@ -99,10 +105,10 @@ pub async fn resolve(parts: &Parts, decision: Decision) -> Result<Resolved, Refu
     let payment_id = decision.payment_id;
     let entry = open_entry(parts, payment_id).await?;
     let (id, token) = ([payment_id.as_uuid()], Uuid::new_v4());
-    if parts.store.take_leases(&id, token).await?.is_empty() {
+    if parts.store.take_leases(&id, token, true).await?.is_empty() {
         // Somebody was faster: held or finished by now.
         open_entry(parts, payment_id).await?;
-        return Err(Refusal::Held(payment_id));
+        return Err(Refusal::Leased(payment_id));
     }
     let ended = end(parts, decision, entry, token).await;
     if ended.is_err() {
@@ -115,7 +121,7 @@ async fn open_entry(parts: &Parts, payment_id: PaymentId) -> Result<Entry, Refus
     let entry = parts.store.entries(&[payment_id.as_uuid()]).await?.pop();
     let entry = entry.ok_or(Refusal::Unknown(payment_id))?;
     match &entry.state {
-        State::Open { .. } => Ok(entry),
+        State::Open { .. } | State::Held(_) => Ok(entry),
         State::Finished(ending) => Err(Refusal::Finished {
             payment_id,
             status: ending.settlement.status.as_str(),
@@ -131,15 +137,14 @@ async fn end(parts: &Parts, decision: Decision, entry: Entry, token: Uuid) -> Re
         resolved_by,
         force,
     } = decision;
-    let found = match parts.bank.line().await {
-        Ok(line) => line.find(IdempotencyKey::from(payment_id)).await,
-        Err(error) => Err(error),
-    };
+    let found = ask_bank(parts, payment_id).await;
     let mut bank_said = in_words(&found);
     let late_call_over = entry.age >= parts.policy.key_retention + LATEST_CALL;
     match &found {
         Ok(Some(Answer::Succeeded { .. })) if status == OutcomeStatus::Succeeded => {}
         Ok(Some(Answer::Declined { .. })) if status == OutcomeStatus::Declined => {}
+        // Nobody has called the bank for it, and what it does not know it has never heard of.
+        Ok(None) if status == OutcomeStatus::Declined && matches!(entry.state, State::Held(_)) => {}
         Ok(Some(Answer::Succeeded { .. } | Answer::Declined { .. })) => {
             return Err(Refusal::Contradicted { bank_said });
         }
@@ -177,7 +182,7 @@ async fn end(parts: &Parts, decision: Decision, entry: Entry, token: Uuid) -> Re
         bank_said: bank_said.clone(),
     };
     match parts.store.resolve(&resolution, token).await? {
-        None => Err(Refusal::Held(payment_id)),
+        None => Err(Refusal::Leased(payment_id)),
         Some(settled_at) => {
             let outcome = Ending {
                 settlement,
@@ -193,7 +198,14 @@ async fn end(parts: &Parts, decision: Decision, entry: Entry, token: Uuid) -> Re
     }
 }
 
-fn in_words(found: &Result<Option<Answer>, CallError>) -> String {
+/// What the bank knows of a payment.
+pub(super) async fn ask_bank(parts: &Parts, payment_id: PaymentId) -> Result<Option<Answer>, CallError> {
+    let line = parts.bank.line().await?;
+    line.find(IdempotencyKey::from(payment_id)).await
+}
+
+/// The same for people.
+pub(super) fn in_words(found: &Result<Option<Answer>, CallError>) -> String {
     let with = |reference: &Option<String>| {
         reference
             .as_ref()

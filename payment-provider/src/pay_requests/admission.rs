@@ -24,8 +24,8 @@ use super::{
 use crate::{
     gateway::Order,
     ledger::{
-        Age, Ending, Entry, REJECTED_REQUEST, RequestHash, Settlement, Step, may_have_been_called_before,
-        next_step, wait_for_lease,
+        Age, Ending, Entry, HELD_DELAY, Held, REJECTED_REQUEST, RequestHash, Settlement, Step,
+        may_have_been_called_before, next_step, wait_for_lease,
     },
     metrics,
     store::{self, Inserted, Intent},
@@ -122,7 +122,9 @@ impl PayRequests {
                         token,
                         until: asked + self.store.lease(),
                     };
-                    admissions.push((*position, first_admission(request, row, lease, asked)));
+                    let held = self.policy.hold_new_payments;
+                    let admitted = first_admission(request, row, lease, asked, held);
+                    admissions.push((*position, admitted));
                 }
                 None => met.push((*position, request)),
             }
@@ -150,6 +152,7 @@ impl PayRequests {
                 trace: trace.clone(),
                 rejected: !self.policy.currencies.is_empty()
                     && !self.policy.currencies.contains(&message.amount.currency()),
+                held: self.policy.hold_new_payments.then_some(Held::NewPayments),
             })
             .collect()
     }
@@ -170,8 +173,11 @@ impl PayRequests {
             .collect();
         let mut admissions = Vec::with_capacity(met.len());
         let mut open = HashMap::new();
+        let mut unwritten = Vec::new();
         for (position, request) in met {
             let Some(entry) = entries.get(&request.message.payment_id) else {
+                // Another payment has its number: by its next delivery it is held, or has its way.
+                unwritten.push((*position, (*request).clone()));
                 admissions.push((*position, retry(DATABASE_AWAY)));
                 continue;
             };
@@ -184,6 +190,9 @@ impl PayRequests {
                 }
                 step => admissions.push((*position, settled_or_held(entry, step))),
             }
+        }
+        if !unwritten.is_empty() {
+            self.store.give_way(&self.intents_of(&unwritten)).await?;
         }
         if !open.is_empty() {
             admissions.extend(self.take_over(open, read).await?);
@@ -201,13 +210,18 @@ impl PayRequests {
         let asked = Instant::now();
         let ids: Vec<Uuid> = open.keys().map(|payment_id| payment_id.as_uuid()).collect();
         fail_point!(LeasesTaking);
-        let won: HashSet<Uuid> = self.store.take_leases(&ids, token).await?.into_iter().collect();
+        let won: HashSet<Uuid> = self
+            .store
+            .take_leases(&ids, token, false)
+            .await?
+            .into_iter()
+            .collect();
         fail_point!(LeasesTaken);
         metrics::requests("taken_over", won.len());
         let until = asked + self.store.lease();
         let admissions = open.into_iter().map(|(payment_id, (position, entry))| {
             if !won.contains(&payment_id.as_uuid()) {
-                metrics::requests("held", 1);
+                metrics::requests("leased", 1);
                 return (position, retry(DATABASE_AWAY));
             }
             let call = Call {
@@ -231,7 +245,7 @@ impl PayRequests {
 }
 
 /// A request whose row was written just now.
-fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instant) -> Admitted {
+fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instant, held: bool) -> Admitted {
     let Request { message, trace } = request;
     if let Some(settled_at) = row.settled_at {
         let settlement = Settlement {
@@ -253,6 +267,9 @@ fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instan
         }
         .outcome(message.payment_id, message.invoice_id);
         return Admitted::Publish(outcome, trace.clone());
+    }
+    if held {
+        return hold(message.payment_id, message.invoice_id, Held::NewPayments);
     }
     Admitted::Call(Box::new(Call {
         order: Order {
@@ -286,11 +303,24 @@ fn settled_or_held(entry: &Entry, step: Step) -> Admitted {
             Admitted::Conflict(outcome, entry.trace.clone())
         }
         (Step::Wait(left), _) => {
-            metrics::requests("held", 1);
+            metrics::requests("leased", 1);
             Admitted::Decided(Decision::Retry(wait_for_lease(left, jitter())))
         }
+        (Step::Hold(held), _) => hold(entry.payment_id, entry.invoice_id, held),
         (Step::Answer, None) | (Step::TakeOver, _) => retry(DATABASE_AWAY),
     }
+}
+
+/// A payment that waits for an operator.
+fn hold(payment_id: PaymentId, invoice_id: InvoiceId, held: Held) -> Admitted {
+    metrics::requests("held", 1);
+    warn!(
+        payment.id = %payment_id,
+        invoice.id = %invoice_id,
+        why = held.as_str(),
+        "a payment is held: look at `ledger list --held`, then `ledger release` or `ledger resolve` it"
+    );
+    retry(HELD_DELAY)
 }
 
 fn retry(after: Duration) -> Admitted {

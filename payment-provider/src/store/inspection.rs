@@ -8,6 +8,17 @@ use uuid::Uuid;
 
 use super::{Error, Store};
 
+/// Which rows `ledger list` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Those of the latest invoices, newest first.
+    Latest,
+    /// Those that are not finished, oldest first.
+    Open,
+    /// Those that wait for an operator to release them, oldest first.
+    Held,
+}
+
 /// A row as `ledger list` shows it.
 #[derive(Clone, Debug)]
 pub struct Listed {
@@ -25,6 +36,8 @@ pub struct Listed {
     pub status: String,
     /// Why it was declined.
     pub reason: Option<String>,
+    /// Why it waits for an operator; `None` when it does not.
+    pub held: Option<String>,
     /// Calls and look-ups without a known result.
     pub tries: i32,
     /// When it was written.
@@ -40,6 +53,8 @@ pub struct Shown {
     pub attempt: i64,
     /// The bank's reference.
     pub gateway_reference: Option<String>,
+    /// When an operator let it go on.
+    pub released_at: Option<OffsetDateTime>,
     /// Until when somebody may call the bank; `None` when nobody may now.
     pub leased_until: Option<OffsetDateTime>,
     /// The first request's trace.
@@ -50,30 +65,48 @@ pub struct Shown {
     pub settled_at: Option<OffsetDateTime>,
 }
 
-impl Store {
-    /// Open rows, oldest first, at most `limit`.
-    pub async fn list_open(&self, limit: i64) -> Result<Vec<Listed>, Error> {
-        let rows = sqlx::query_as!(
-            Listed,
-            "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at
-             from ledger where status = 'started' order by created_at limit $1",
-            limit,
-        )
-        .fetch_all(&self.database)
-        .await?;
-        Ok(rows)
-    }
+/// What is not finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenRows {
+    /// Rows whose result is not known.
+    pub open: i64,
+    /// The age of the oldest of them; nothing without one.
+    pub oldest: Duration,
+    /// Rows that wait for an operator to release them.
+    pub held: i64,
+}
 
-    /// The latest rows, newest first, at most `limit`. By payment id, which is ordered by time and has an index.
-    pub async fn list_latest(&self, limit: i64) -> Result<Vec<Listed>, Error> {
-        let rows = sqlx::query_as!(
-            Listed,
-            "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at
-             from ledger order by payment_id desc limit $1",
-            limit,
-        )
-        .fetch_all(&self.database)
-        .await?;
+impl Store {
+    /// At most `limit` rows.
+    pub async fn list(&self, filter: Filter, limit: i64) -> Result<Vec<Listed>, Error> {
+        let rows = match filter {
+            // By payment id, which is ordered by its invoice's time and has an index.
+            Filter::Latest => {
+                sqlx::query_as!(
+                    Listed,
+                    "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at,
+                            case when settled_at is null and released_at is null then held_reason end as held
+                     from ledger order by payment_id desc limit $1",
+                    limit,
+                )
+                .fetch_all(&self.database)
+                .await?
+            }
+            Filter::Open | Filter::Held => {
+                sqlx::query_as!(
+                    Listed,
+                    "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at,
+                            case when released_at is null then held_reason end as held
+                     from ledger
+                     where status = 'started' and (not $1 or (held_reason is not null and released_at is null))
+                     order by created_at limit $2",
+                    filter == Filter::Held,
+                    limit,
+                )
+                .fetch_all(&self.database)
+                .await?
+            }
+        };
         Ok(rows)
     }
 
@@ -81,7 +114,8 @@ impl Store {
     pub async fn show(&self, payment_id: PaymentId) -> Result<Option<Shown>, Error> {
         let row = sqlx::query!(
             "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at,
-                    attempt, gateway_reference, traceparent, updated_at, settled_at,
+                    attempt, gateway_reference, traceparent, updated_at, settled_at, released_at,
+                    case when settled_at is null and released_at is null then held_reason end as held,
                     case when lease_until > clock_timestamp() then lease_until end as leased_until
              from ledger where payment_id = $1",
             payment_id.as_uuid(),
@@ -97,11 +131,13 @@ impl Store {
                 currency: row.currency,
                 status: row.status,
                 reason: row.reason,
+                held: row.held,
                 tries: row.tries,
                 created_at: row.created_at,
             },
             attempt: row.attempt,
             gateway_reference: row.gateway_reference,
+            released_at: row.released_at,
             leased_until: row.leased_until,
             traceparent: row.traceparent,
             updated_at: row.updated_at,
@@ -109,14 +145,21 @@ impl Store {
         }))
     }
 
-    /// How many rows are open, and the age of the oldest.
-    pub async fn open_rows(&self) -> Result<(i64, Duration), Error> {
+    /// How many rows are open or held, and the age of the oldest open one.
+    pub async fn open_rows(&self) -> Result<OpenRows, Error> {
         let row = sqlx::query!(
-            r#"select count(*) as "count!", extract(epoch from clock_timestamp() - min(created_at))::float8 as oldest_s
-               from ledger where status = 'started'"#,
+            r#"select count(*) filter (where not held) as "open!", count(*) filter (where held) as "held!",
+                      extract(epoch from clock_timestamp() - min(since) filter (where not held))::float8 as oldest_s
+               from (select held_reason is not null and released_at is null as held,
+                            coalesce(released_at, created_at) as since
+                     from ledger where status = 'started') as rows"#,
         )
         .fetch_one(&self.database)
         .await?;
-        Ok((row.count, row.oldest_s.and_then(super::left).unwrap_or_default()))
+        Ok(OpenRows {
+            open: row.open,
+            oldest: row.oldest_s.and_then(super::left).unwrap_or_default(),
+            held: row.held,
+        })
     }
 }

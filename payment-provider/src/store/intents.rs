@@ -12,7 +12,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::{EntryRow, Error, Store};
-use crate::ledger::{Entry, REJECTED_REQUEST, RequestHash};
+use crate::ledger::{Entry, Held, REJECTED_REQUEST, RequestHash};
 
 /// A row to be written.
 #[derive(Clone, Debug)]
@@ -35,6 +35,8 @@ pub struct Intent {
     pub trace: Option<TraceParent>,
     /// It can never be paid: the row is born declined, and the bank is never asked.
     pub rejected: bool,
+    /// It is not to be paid before an operator lets it.
+    pub held: Option<Held>,
 }
 
 /// A row that was written just now.
@@ -61,6 +63,7 @@ struct Columns {
     requested_at: Vec<OffsetDateTime>,
     traces: Vec<Option<String>>,
     rejected: Vec<bool>,
+    held: Vec<Option<String>>,
 }
 
 impl Columns {
@@ -81,14 +84,18 @@ impl Columns {
                 .traces
                 .push(intent.trace.as_ref().map(|trace| trace.as_str().to_owned()));
             columns.rejected.push(intent.rejected);
+            columns
+                .held
+                .push(intent.held.map(|held| held.as_str().to_owned()));
         }
         columns
     }
 }
 
 impl Store {
-    /// Writes the rows that are not there yet, leased to `token`, and tells which those are. Commits. Rows go in by id, so
-    /// that two replicas with overlapping batches wait for each other instead of deadlocking.
+    /// Writes the rows that are not there yet, leased to `token` unless they are held, and tells which those are. Commits.
+    /// One whose invoice number another payment has is not written: see [`Store::give_way`]. Rows go in by id, so that two
+    /// replicas with overlapping batches wait for each other instead of deadlocking.
     pub async fn insert_intents(&self, intents: &[Intent], token: Uuid) -> Result<Vec<Inserted>, Error> {
         let columns = Columns::of(intents);
         let rows = retry_conflicts(SHORT, || async {
@@ -96,19 +103,21 @@ impl Store {
                 // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each
                 // time.
                 r#"insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
-                                     requested_at, traceparent, status, reason, settled_at, lease_token, lease_until)
+                                     requested_at, traceparent, status, reason, settled_at, lease_token, lease_until, held_reason)
                  select i.payment_id, i.invoice_id, i.hash, i.amount, i.currency, i.number, i.attempt,
                         i.requested_at, i.trace,
                         case when i.rejected then 'declined' else 'started' end,
                         case when i.rejected then $12 end,
                         case when i.rejected then clock_timestamp() end,
-                        case when not i.rejected then $10::uuid end,
-                        case when not i.rejected then clock_timestamp() + make_interval(secs => $11) end
+                        case when not i.rejected and i.held is null then $10::uuid end,
+                        case when not i.rejected and i.held is null then clock_timestamp() + make_interval(secs => $11) end,
+                        case when not i.rejected then i.held end
                  from unnest((select $1::uuid[]), $2::uuid[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::bigint[],
-                             $8::text[], $9::bool[], $13::timestamptz[])
-                      as i (payment_id, invoice_id, hash, amount, currency, number, attempt, trace, rejected, requested_at)
+                             $8::text[], $9::bool[], $13::timestamptz[], $14::text[])
+                      as i (payment_id, invoice_id, hash, amount, currency, number, attempt, trace, rejected, requested_at,
+                            held)
                  order by i.payment_id
-                 on conflict (payment_id) do nothing
+                 on conflict do nothing
                  returning payment_id, settled_at,
                            extract(epoch from clock_timestamp() - least(created_at, requested_at))::float8 as "age_s!""#,
                 &columns.payment_ids,
@@ -124,6 +133,7 @@ impl Store {
                 self.lease.as_secs_f64(),
                 REJECTED_REQUEST,
                 &columns.requested_at,
+                &columns.held as &[Option<String>],
             );
             query.fetch_all(&self.database).await
         })
@@ -144,8 +154,10 @@ impl Store {
             EntryRow,
             r#"select payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, status, reason,
                       gateway_reference, tries, traceparent, settled_at,
+                      case when released_at is null then held_reason end as held,
                       extract(epoch from lease_until - clock_timestamp())::float8 as lease_left_s,
-                      extract(epoch from clock_timestamp() - least(created_at, requested_at))::float8 as "age_s!"
+                      extract(epoch from clock_timestamp() - coalesce(released_at, least(created_at, requested_at)))::float8
+                          as "age_s!"
                from ledger
                where payment_id = any($1)"#,
             payment_ids,

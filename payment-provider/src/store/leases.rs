@@ -6,8 +6,14 @@ use uuid::Uuid;
 use super::{Error, Store};
 
 impl Store {
-    /// Takes the leases of those rows that are open and that nobody holds; returns those it got.
-    pub async fn take_leases(&self, payment_ids: &[Uuid], token: Uuid) -> Result<Vec<Uuid>, Error> {
+    /// Takes the leases of those rows that are open and that nobody has leased; returns those it got. Of a row that waits for an
+    /// operator only if it is asked for by one.
+    pub async fn take_leases(
+        &self,
+        payment_ids: &[Uuid],
+        token: Uuid,
+        by_operator: bool,
+    ) -> Result<Vec<Uuid>, Error> {
         let free = retry_conflicts(SHORT, || async {
             sqlx::query_scalar!(
                 "update ledger
@@ -16,6 +22,7 @@ impl Store {
                  from (select payment_id from ledger
                        where payment_id = any($1) and settled_at is null
                          and coalesce(lease_until, '-infinity') < clock_timestamp()
+                         and ($4 or held_reason is null or released_at is not null)
                        order by payment_id
                        for update) as free
                  where ledger.payment_id = free.payment_id
@@ -23,6 +30,7 @@ impl Store {
                 payment_ids,
                 token,
                 self.lease.as_secs_f64(),
+                by_operator,
             )
             .fetch_all(&self.database)
             .await

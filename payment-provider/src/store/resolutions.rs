@@ -1,10 +1,11 @@
 //! Ending a row by hand: the decision and its record are one transaction.
 
 use payment_contract::PaymentId;
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Store};
+use super::{Error, Intent, Store};
 use crate::ledger::Settlement;
 
 /// An operator's decision.
@@ -63,17 +64,43 @@ impl Store {
         let Some(settled_at) = settled_at else {
             return Ok(None);
         };
-        sqlx::query!(
-            "insert into ledger_resolutions (payment_id, status, reason, resolved_by, bank_said)
-             values ($1, $2, $3, coalesce($4, session_user::text), $5)",
-            resolution.payment_id.as_uuid(),
+        record(&mut tx, resolution).await?;
+        tx.commit().await?;
+        Ok(Some(settled_at))
+    }
+
+    /// Writes the finished row of a payment that the ledger never had, and who decided so. `None`, and nothing changed, when it
+    /// has one by now. Commits.
+    pub async fn insert_lost(
+        &self,
+        intent: &Intent,
+        resolution: &Resolution,
+    ) -> Result<Option<OffsetDateTime>, Error> {
+        let mut tx = self.database.pool().begin().await?;
+        let settled_at = sqlx::query_scalar!(
+            r#"insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
+                                   requested_at, status, reason, gateway_reference, settled_at)
+               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp())
+               on conflict do nothing
+               returning settled_at as "settled_at!""#,
+            intent.payment_id.as_uuid(),
+            intent.invoice_id.as_uuid(),
+            intent.request_hash.as_bytes(),
+            intent.amount.minor_units(),
+            intent.amount.currency().code(),
+            intent.invoice_number,
+            i64::from(intent.attempt),
+            intent.requested_at,
             resolution.settlement.status.as_str(),
-            resolution.reason,
-            resolution.resolved_by.as_deref(),
-            resolution.bank_said,
+            resolution.settlement.reason,
+            resolution.settlement.reference,
         )
-        .execute(&mut *tx)
+        .fetch_optional(&mut *tx)
         .await?;
+        let Some(settled_at) = settled_at else {
+            return Ok(None);
+        };
+        record(&mut tx, resolution).await?;
         tx.commit().await?;
         Ok(Some(settled_at))
     }
@@ -90,4 +117,19 @@ impl Store {
         .await?;
         Ok(resolved)
     }
+}
+
+async fn record(connection: &mut PgConnection, resolution: &Resolution) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "insert into ledger_resolutions (payment_id, status, reason, resolved_by, bank_said)
+         values ($1, $2, $3, coalesce($4, session_user::text), $5)",
+        resolution.payment_id.as_uuid(),
+        resolution.settlement.status.as_str(),
+        resolution.reason,
+        resolution.resolved_by.as_deref(),
+        resolution.bank_said,
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
 }

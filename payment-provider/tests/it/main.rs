@@ -9,8 +9,10 @@
 )]
 
 mod dead_letters;
+mod declaring_lost;
 mod delivered;
 mod doored_bank;
+mod held;
 mod http_gateway;
 mod leases;
 mod old_requests;

@@ -3,21 +3,12 @@
 use jetstream::delivery::Decision as Delivered;
 use payment_contract::messages::{OutcomeStatus, PayRequestV1};
 use payment_provider::{
-    app::Parts,
     commands::resolve::{Decision, Refusal, Resolved, resolve},
+    store::Filter,
 };
 use uuid::Uuid;
 
-use crate::support::{Setup, World, decide, request};
-
-fn parts(world: &World) -> Parts {
-    let setup = Setup::default();
-    Parts {
-        store: world.store.clone(),
-        bank: world.guarded(&setup),
-        policy: setup.policy,
-    }
-}
+use crate::support::{World, decide, parts, request};
 
 async fn try_resolve(
     world: &World,
@@ -65,7 +56,7 @@ async fn open_payment(world: &World) -> PayRequestV1 {
 async fn open_payment_is_listed_and_ended_with_a_record_of_who_decided() {
     let world = World::start().await;
     let request = open_payment(&world).await;
-    let open = world.store.list_open(10).await.unwrap();
+    let open = world.store.list(Filter::Open, 10).await.unwrap();
     assert_eq!(
         open.iter().map(|row| row.payment_id).collect::<Vec<_>>(),
         [request.payment_id.as_uuid()]
@@ -78,8 +69,11 @@ async fn open_payment_is_listed_and_ended_with_a_record_of_who_decided() {
         resolved.outcome.reason.as_deref(),
         Some("the bank's desk said so")
     );
-    assert!(world.store.list_open(10).await.unwrap().is_empty());
-    assert_eq!(world.store.list_latest(10).await.unwrap()[0].status, "declined");
+    assert!(world.store.list(Filter::Open, 10).await.unwrap().is_empty());
+    assert_eq!(
+        world.store.list(Filter::Latest, 10).await.unwrap()[0].status,
+        "declined"
+    );
 
     let shown = world.store.show(request.payment_id).await.unwrap().unwrap();
     assert_eq!(shown.settled_at, Some(resolved.outcome.settled_at));
@@ -126,7 +120,7 @@ async fn payment_somebody_holds_is_not_ended() {
     let request = request("12.15", "EUR");
     world.crashed_after_intent(&request).await;
     let refused = try_resolve(&world, &request, OutcomeStatus::Declined).await;
-    assert!(matches!(refused, Err(Refusal::Held(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Refusal::Leased(_))), "{refused:?}");
     assert_eq!(world.bank.finds(request.payment_id), 0);
     assert_eq!(world.status(request.payment_id).await, "started");
 }

@@ -19,6 +19,7 @@ use payment_contract::{
     trace::TraceParent,
 };
 use payment_provider::{
+    app::Parts,
     gateway::Bank,
     ledger::RequestHash,
     outcomes::Outcomes,
@@ -114,6 +115,7 @@ impl World {
             requested_at: request.requested_at,
             trace: None,
             rejected: false,
+            held: None,
         };
         let inserted = self
             .store
@@ -213,8 +215,19 @@ impl Default for Setup {
                 key_retention: Duration::from_hours(23),
                 lease_margin: Duration::from_millis(200),
                 currencies: Vec::new(),
+                hold_new_payments: false,
             },
         }
+    }
+}
+
+/// What commands work with.
+pub(crate) fn parts(world: &World) -> Parts {
+    let setup = Setup::default();
+    Parts {
+        store: world.store.clone(),
+        bank: world.guarded(&setup),
+        policy: setup.policy,
     }
 }
 

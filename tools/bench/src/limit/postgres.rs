@@ -237,5 +237,6 @@ fn intent(request: &PayRequestV1) -> Intent {
         requested_at: request.requested_at,
         trace: Some(TraceParent::generate()),
         rejected: false,
+        held: None,
     }
 }

@@ -1,0 +1,137 @@
+//! Ledger rows as commands show them.
+
+use payment_contract::{Currency, Money, timestamp::Display};
+use serde_json::{Value, json};
+use service::output::{self, line, or_dash};
+use time::OffsetDateTime;
+
+use crate::store::{Listed, Resolved, Shown};
+
+/// Aligned columns.
+pub(super) fn table(rows: &[Listed]) -> String {
+    let heading = [
+        "PAYMENT", "INVOICE", "NUMBER", "AMOUNT", "STATUS", "TRIES", "CREATED", "REASON",
+    ];
+    let rows = rows.iter().map(|row| {
+        [
+            row.payment_id.to_string(),
+            row.invoice_id.to_string(),
+            line(&row.invoice_number),
+            amount(row),
+            if row.held.is_some() {
+                "held".to_owned()
+            } else {
+                row.status.clone()
+            },
+            row.tries.to_string(),
+            time(row.created_at),
+            or_dash(
+                row.held
+                    .as_ref()
+                    .or(row.reason.as_ref())
+                    .map(|reason| line(reason)),
+            ),
+        ]
+    });
+    output::table(heading, rows)
+}
+
+/// Everything about one.
+pub(super) fn fields(row: &Shown, decisions: &[Resolved]) -> String {
+    let listed = &row.listed;
+    let at = |time: Option<OffsetDateTime>| or_dash(time.map(self::time));
+    let mut fields = vec![
+        ("payment", listed.payment_id.to_string()),
+        ("invoice", listed.invoice_id.to_string()),
+        ("invoice number", line(&listed.invoice_number)),
+        ("amount", amount(listed)),
+        ("attempt", row.attempt.to_string()),
+        ("status", listed.status.clone()),
+        ("reason", or_dash(listed.reason.as_deref().map(line))),
+        ("held", or_dash(listed.held.clone())),
+        ("released", at(row.released_at)),
+        (
+            "gateway reference",
+            or_dash(row.gateway_reference.as_deref().map(line)),
+        ),
+        ("tries", listed.tries.to_string()),
+        ("leased until", at(row.leased_until)),
+        ("trace", or_dash(row.traceparent.clone())),
+        ("created", time(listed.created_at)),
+        ("updated", time(row.updated_at)),
+        ("settled", at(row.settled_at)),
+    ];
+    for decided in decisions {
+        let Resolved {
+            status,
+            reason,
+            resolved_by,
+            bank_said,
+            resolved_at,
+        } = decided;
+        let decision = format!(
+            "{status} by {} at {}: {} (the bank had said: {})",
+            line(resolved_by),
+            time(*resolved_at),
+            line(reason),
+            line(bank_said),
+        );
+        fields.push(("decided", decision));
+    }
+    output::fields(&fields)
+}
+
+/// What a list tells of a row.
+pub(super) fn summary(row: &Listed) -> Value {
+    json!({
+        "payment_id": row.payment_id,
+        "invoice_id": row.invoice_id,
+        "invoice_number": row.invoice_number,
+        "amount": {"value": value(row), "currency": row.currency},
+        "status": row.status,
+        "reason": row.reason,
+        "held": row.held,
+        "tries": row.tries,
+        "created_at": time(row.created_at),
+    })
+}
+
+/// Everything about one.
+pub(super) fn whole(row: &Shown, decisions: &[Resolved]) -> Value {
+    let mut whole = summary(&row.listed);
+    let more = json!({
+        "attempt": row.attempt,
+        "released_at": row.released_at.map(time),
+        "gateway_reference": row.gateway_reference,
+        "leased_until": row.leased_until.map(time),
+        "traceparent": row.traceparent,
+        "updated_at": time(row.updated_at),
+        "settled_at": row.settled_at.map(time),
+        "decisions": decisions.iter().map(|decided| json!({
+            "status": decided.status,
+            "reason": decided.reason,
+            "by": decided.resolved_by,
+            "bank_said": decided.bank_said,
+            "at": time(decided.resolved_at),
+        })).collect::<Vec<_>>(),
+    });
+    if let (Value::Object(whole), Value::Object(more)) = (&mut whole, more) {
+        whole.extend(more);
+    }
+    whole
+}
+
+fn time(time: OffsetDateTime) -> String {
+    Display(time).to_string()
+}
+
+fn amount(row: &Listed) -> String {
+    let value = value(row).unwrap_or_else(|| format!("{} minor units of", row.amount_minor));
+    format!("{value} {}", row.currency)
+}
+
+fn value(row: &Listed) -> Option<String> {
+    let currency = Currency::try_new(&row.currency).ok()?;
+    let money = Money::try_from_minor_units(row.amount_minor, currency).ok()?;
+    Some(money.value())
+}

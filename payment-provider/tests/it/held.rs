@@ -1,0 +1,235 @@
+//! Payments that are held: those whose invoice number was paid under another id, and all new ones while the switch is on.
+
+use std::time::Duration;
+
+use jetstream::delivery::Decision as Delivered;
+use payment_contract::{
+    InvoiceId, PaymentId,
+    messages::{OutcomeStatus, PayRequestV1},
+};
+use payment_provider::{
+    commands::resolve::{Decision, Refusal, resolve},
+    ledger::{HELD_DELAY, Held},
+    store::Filter,
+};
+use uuid::Uuid;
+
+use crate::support::{World, decide, decide_all, parts, request};
+
+/// The same invoice, forgotten by a database that went back in time, and imported again.
+fn imported_again(request: &PayRequestV1) -> PayRequestV1 {
+    let invoice_id = InvoiceId::generate();
+    PayRequestV1 {
+        payment_id: PaymentId::of(invoice_id, 1),
+        invoice_id,
+        ..request.clone()
+    }
+}
+
+fn second_attempt(request: &PayRequestV1) -> PayRequestV1 {
+    PayRequestV1 {
+        payment_id: PaymentId::of(request.invoice_id, 2),
+        attempt: 2,
+        ..request.clone()
+    }
+}
+
+fn is_put_off(decision: &Delivered) -> bool {
+    matches!(decision, Delivered::Retry(_))
+}
+
+fn is_held(decision: &Delivered) -> bool {
+    matches!(decision, Delivered::Retry(after) if *after >= HELD_DELAY)
+}
+
+async fn held(world: &World) -> Vec<(Uuid, Option<String>)> {
+    let rows = world.store.list(Filter::Held, 100).await.unwrap();
+    rows.into_iter().map(|row| (row.payment_id, row.held)).collect()
+}
+
+async fn assert_held(world: &World, request: &PayRequestV1, why: Held) {
+    let expected = (request.payment_id.as_uuid(), Some(why.as_str().to_owned()));
+    assert_eq!(held(world).await, [expected]);
+    assert_eq!(world.status(request.payment_id).await, "started");
+    let asked = (
+        world.bank.finds(request.payment_id),
+        world.bank.pays(request.payment_id),
+    );
+    assert_eq!(asked, (0, 0), "the bank was not called");
+}
+
+#[tokio::test]
+async fn invoice_imported_again_under_a_number_that_was_paid_is_held() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let first = request("12.15", "EUR");
+    assert_eq!(decide(&provider, &first).await, Delivered::Done);
+    let again = imported_again(&first);
+    assert!(is_put_off(&decide(&provider, &again).await));
+    for _ in 0..2 {
+        assert!(is_held(&decide(&provider, &again).await));
+    }
+    assert_held(&world, &again, Held::NumberPaid).await;
+    assert_eq!(world.charges(&first).await, 1);
+    let open = world.store.open_rows().await.unwrap();
+    assert_eq!((open.open, open.held, open.oldest), (0, 1, Duration::ZERO));
+}
+
+/// Old requests that waited in the stream, and new ones behind them: in one batch, and in batches of two replicas.
+#[tokio::test]
+async fn of_two_invoices_with_one_number_that_come_together_one_is_paid() {
+    let world = World::start().await;
+    let replicas = [world.provider(), world.provider()];
+    let old: Vec<_> = (0..20).map(|_| request("1.00", "EUR")).collect();
+    let new: Vec<_> = old.iter().map(imported_again).collect();
+    let [mut one, mut other] = [old.clone(), new.clone()];
+    one.extend_from_slice(&new[..10]);
+    other.extend_from_slice(&old[10..]);
+    for _ in 0..4 {
+        tokio::join!(decide_all(&replicas[0], &one), decide_all(&replicas[1], &other));
+    }
+    for (old, new) in old.iter().zip(&new) {
+        assert_eq!(world.charges(old).await, 1);
+        let statuses = [
+            world.status(old.payment_id).await,
+            world.status(new.payment_id).await,
+        ];
+        assert!(statuses.contains(&"succeeded".to_owned()), "{statuses:?}");
+        assert!(statuses.contains(&"started".to_owned()), "{statuses:?}");
+    }
+    assert_eq!(held(&world).await.len(), 20);
+}
+
+#[tokio::test]
+async fn number_whose_payment_was_declined_is_free() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let declined = request("4000.01", "EUR");
+    assert_eq!(decide(&provider, &declined).await, Delivered::Done);
+    assert_eq!(world.status(declined.payment_id).await, "declined");
+    let mut again = imported_again(&declined);
+    again.amount = payment_contract::Money::parse("5.00", "EUR").unwrap();
+    assert_eq!(decide(&provider, &again).await, Delivered::Done);
+    assert_eq!(world.status(again.payment_id).await, "succeeded");
+}
+
+/// The ledger went back to a moment at which the first attempt was open; that it was declined, invoice-app knows.
+#[tokio::test]
+async fn open_attempt_gives_way_to_the_next_one() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let first = request("12.15", "EUR");
+    world.crashed_after_intent(&first).await;
+    let second = second_attempt(&first);
+    assert!(is_put_off(&decide(&provider, &second).await));
+    assert_eq!(decide(&provider, &second).await, Delivered::Done);
+    assert_eq!(world.status(second.payment_id).await, "succeeded");
+    assert!(is_held(&decide(&provider, &first).await));
+    assert_held(&world, &first, Held::Superseded).await;
+}
+
+#[tokio::test]
+async fn second_attempt_at_an_invoice_that_was_paid_is_held() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let first = request("12.15", "EUR");
+    assert_eq!(decide(&provider, &first).await, Delivered::Done);
+    let second = second_attempt(&first);
+    assert!(is_put_off(&decide(&provider, &second).await));
+    assert!(is_held(&decide(&provider, &second).await));
+    assert_held(&world, &second, Held::NumberPaid).await;
+    assert_eq!(world.charges(&first).await, 1);
+}
+
+#[tokio::test]
+async fn switch_holds_every_new_payment_until_they_are_released() {
+    let world = World::start().await;
+    let known = request("1.00", "EUR");
+    assert_eq!(decide(&world.provider(), &known).await, Delivered::Done);
+    let holding = world.provider_with(|setup| setup.policy.hold_new_payments = true);
+    assert_eq!(
+        decide(&holding, &known).await,
+        Delivered::Done,
+        "what is known is answered"
+    );
+    let new = request("2.00", "EUR");
+    for _ in 0..2 {
+        assert!(is_held(&decide(&holding, &new).await));
+    }
+    assert_held(&world, &new, Held::NewPayments).await;
+    // Its number is taken all the same.
+    let again = imported_again(&new);
+    assert!(is_put_off(&decide(&holding, &again).await));
+    assert!(is_held(&decide(&holding, &again).await));
+
+    let release = world
+        .store
+        .release_held(&[], Some(Held::NewPayments), "the books agree", Some("ops"));
+    assert_eq!(release.await.unwrap(), [new.payment_id.as_uuid()]);
+    assert_eq!(decide(&world.provider(), &new).await, Delivered::Done);
+    assert_eq!(world.charges(&new).await, 1);
+    assert_held(&world, &again, Held::NumberPaid).await;
+    let records = world.store.resolutions(new.payment_id).await.unwrap();
+    assert_eq!(
+        (records[0].status.as_str(), records[0].resolved_by.as_str()),
+        ("released", "ops")
+    );
+}
+
+#[tokio::test]
+async fn released_payment_is_as_young_as_its_release() {
+    let world = World::start().await;
+    let provider = world.provider_with(|setup| setup.policy.hold_new_payments = true);
+    let request = request("12.15", "EUR");
+    assert!(is_held(&decide(&provider, &request).await));
+    let old = "update ledger set created_at = created_at - interval '9 d', requested_at = requested_at - interval '9 d'
+               where payment_id = $1";
+    world.execute(old, request.payment_id).await;
+    let id = request.payment_id.as_uuid();
+    assert_eq!(
+        world
+            .store
+            .release_held(&[id], None, "it is due", None)
+            .await
+            .unwrap(),
+        [id]
+    );
+    assert!(
+        world
+            .store
+            .release_held(&[id], None, "twice", None)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(decide(&provider, &request).await, Delivered::Done);
+    assert_eq!(
+        world.bank.finds(request.payment_id),
+        1,
+        "looked up before it is called"
+    );
+    assert_eq!(world.charges(&request).await, 1);
+}
+
+#[tokio::test]
+async fn held_payment_can_be_declined_at_once_and_stays_held_when_that_is_refused() {
+    let world = World::start().await;
+    let provider = world.provider_with(|setup| setup.policy.hold_new_payments = true);
+    let request = request("12.15", "EUR");
+    assert!(is_held(&decide(&provider, &request).await));
+    let decision = |status| Decision {
+        payment_id: request.payment_id,
+        status,
+        reason: "it was paid under its old id".to_owned(),
+        resolved_by: None,
+        force: false,
+    };
+    let refused = resolve(&parts(&world), decision(OutcomeStatus::Succeeded)).await;
+    assert!(matches!(refused, Err(Refusal::Unproven { .. })), "{refused:?}");
+    assert!(is_held(&decide(&provider, &request).await));
+    let resolved = resolve(&parts(&world), decision(OutcomeStatus::Declined))
+        .await
+        .unwrap();
+    assert_eq!(resolved.outcome.status, OutcomeStatus::Declined);
+    assert!(held(&world).await.is_empty());
+}
