@@ -6,6 +6,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::{
     config::LogFormat,
+    output,
     shutdown::EXIT_CONFIG,
     telemetry::{chain, init_logs},
 };
@@ -38,7 +39,9 @@ impl Completions {
     pub fn run<C: CommandFactory>(&self) -> ExitCode {
         let mut command = C::command();
         let name = command.get_name().to_owned();
-        clap_complete::generate(self.shell, &mut command, name, &mut std::io::stdout());
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut command, name, &mut script);
+        output::print(&String::from_utf8_lossy(&script));
         ExitCode::SUCCESS
     }
 }

@@ -212,25 +212,21 @@ where
     match command {
         Command::List { all, json } => {
             let letters = list(pool, all).await?;
-            print!(
-                "{}",
-                if json {
-                    output::json(&letters.iter().map(Letter::summary).collect::<Vec<_>>())?
-                } else {
-                    shown::table(&letters)
-                }
-            );
+            let text = if json {
+                output::json(&letters.iter().map(Letter::summary).collect::<Vec<_>>())?
+            } else {
+                shown::table(&letters)
+            };
+            output::print(&text);
         }
         Command::Show { id, json } => {
             let letter = find(pool, id).await?;
-            print!(
-                "{}",
-                if json {
-                    output::json(&letter.whole())?
-                } else {
-                    shown::letter(&letter)
-                }
-            );
+            let text = if json {
+                output::json(&letter.whole())?
+            } else {
+                shown::letter(&letter)
+            };
+            output::print(&text);
         }
         Command::Replay(chosen) => {
             each(pool, chosen, async |id| replay_one(pool, id, &replay).await).await?;

@@ -1,9 +1,15 @@
 //! What operators' commands print: tables and fields for people, JSON for programs. What is shown may be a stranger's text: no
 //! control character of it gets through.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io::Write as _};
 
 use serde::Serialize;
+
+/// To standard output. Nothing is left to be done about a reader that has had enough, as `head` does.
+pub fn print(text: &str) {
+    let mut stdout = std::io::stdout().lock();
+    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+}
 
 /// Aligned columns under a heading.
 #[must_use]

@@ -52,7 +52,7 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
             } else {
                 table(&payments)
             };
-            print!("{text}");
+            output::print(&text);
             if i64::try_from(payments.len()).is_ok_and(|payments| payments == limit) {
                 eprintln!("there may be more: raise --limit");
             }
@@ -60,14 +60,12 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
         Command::Show { payment_id, json } => {
             let payment = store.inspect_payment(payment_id).await?;
             let payment = payment.ok_or(format!("there is no payment {payment_id}"))?;
-            print!(
-                "{}",
-                if json {
-                    output::json(&object(&payment))?
-                } else {
-                    fields(&payment)
-                }
-            );
+            let text = if json {
+                output::json(&object(&payment))?
+            } else {
+                fields(&payment)
+            };
+            output::print(&text);
         }
     }
     Ok(ExitCode::SUCCESS)

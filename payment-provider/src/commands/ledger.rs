@@ -96,10 +96,9 @@ pub enum Command {
 
 /// `ledger release …`
 #[derive(Clone, Debug, clap::Args)]
-#[group(id = "which", args = ["payment_ids", "new"], required = true)]
 pub struct Release {
     /// These.
-    #[arg(value_name = "PAYMENT_ID")]
+    #[arg(value_name = "PAYMENT_ID", required_unless_present = "new")]
     payment_ids: Vec<PaymentId>,
     /// All that are held only because `ledger.hold_new_payments` was on.
     #[arg(long)]
@@ -223,12 +222,11 @@ async fn publish(config: &Config, resolved: Resolved) {
 async fn list(store: &Store, filter: Filter, limit: i64, json: bool) -> Result<(), Error> {
     let rows = store.list(filter, limit).await?;
     if json {
-        print!(
-            "{}",
-            output::json(&rows.iter().map(shown::summary).collect::<Vec<_>>())?
-        );
+        output::print(&output::json(
+            &rows.iter().map(shown::summary).collect::<Vec<_>>(),
+        )?);
     } else {
-        print!("{}", shown::table(&rows));
+        output::print(&shown::table(&rows));
     }
     if i64::try_from(rows.len()).is_ok_and(|rows| rows == limit) {
         eprintln!("there may be more: raise --limit");
@@ -241,9 +239,9 @@ async fn show(store: &Store, payment_id: PaymentId, json: bool) -> Result<(), Er
     let row = row.ok_or(format!("there is no payment {payment_id} in the ledger"))?;
     let decisions = store.resolutions(payment_id).await?;
     if json {
-        print!("{}", output::json(&shown::whole(&row, &decisions))?);
+        output::print(&output::json(&shown::whole(&row, &decisions))?);
     } else {
-        print!("{}", shown::fields(&row, &decisions));
+        output::print(&shown::fields(&row, &decisions));
     }
     Ok(())
 }
