@@ -34,5 +34,6 @@ mod overload;
 mod page;
 mod postgres_outages;
 mod reconcile;
+mod restored_databases;
 mod rolling;
 mod upgrades;

@@ -38,6 +38,12 @@ pub fn is_lock_timeout(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
 }
 
+/// Whether there is no such database: not made yet, or about to be restored.
+#[must_use]
+pub(super) fn is_missing_database(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("3D000"))
+}
+
 /// By SQLSTATE (Postgres manual, appendix A).
 fn fault_of_state(state: &str) -> Fault {
     match state {
@@ -45,8 +51,9 @@ fn fault_of_state(state: &str) -> Fault {
         "40001" | "40P01" => Fault::Conflict,
         // undefined_table, undefined_column, undefined_function, invalid_schema_name, invalid_catalog_name
         "42P01" | "42703" | "42883" | "3F000" | "3D000" => Fault::Schema,
-        // query_canceled (a timeout), lock_not_available, read_only_sql_transaction (a failover under way)
-        "57014" | "55P03" | "25006" => Fault::Away,
+        // query_canceled (a timeout), lock_not_available, read_only_sql_transaction (a failover under way),
+        // object_not_in_prerequisite_state (a database that takes no connections: it is being copied)
+        "57014" | "55P03" | "25006" | "55000" => Fault::Away,
         _ => match state.get(..2) {
             // connection exceptions; authorization (a password being rotated); too few resources; an operator; the system
             Some("08" | "28" | "53" | "57" | "58") => Fault::Away,
@@ -71,6 +78,7 @@ mod tests {
             ("53300", Fault::Away),
             ("08006", Fault::Away),
             ("55P03", Fault::Away),
+            ("55000", Fault::Away),
             ("28P01", Fault::Away),
             ("23505", Fault::Data),
             ("22021", Fault::Data),

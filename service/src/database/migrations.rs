@@ -9,7 +9,7 @@ use sqlx::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    fault::{Fault, fault, is_lock_timeout},
+    fault::{Fault, fault, is_lock_timeout, is_missing_database},
     limits::{SHORT, in_time},
 };
 use crate::{admin::Readiness, telemetry::chain};
@@ -25,8 +25,8 @@ const AWAY_PAUSE: Duration = Duration::from_millis(500);
 /// How often a schema that was there is looked at: a database may be restored, or its server replaced by an empty one.
 const SCHEMA_CHECK: Duration = Duration::from_secs(2);
 
-/// Runs pending migrations, waiting for the database as long as it is away (logged once a change), and for tables that
-/// are in use. One replica migrates, others wait for it. Migrations of a newer binary are left alone: an older one may be
+/// Runs pending migrations, waiting for the database as long as it is away or does not exist (logged once a change), and for
+/// tables that are in use. One replica migrates, others wait for it. Migrations of a newer binary are left alone: an older one may be
 /// started again beside it.
 pub async fn migrate(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateError> {
     let mut own = Migrator::with_migrations(migrator.iter().cloned().collect());
@@ -42,7 +42,7 @@ pub async fn migrate(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateEr
                 return Ok(());
             }
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
-                if fault(&error) == Fault::Away =>
+                if fault(&error) == Fault::Away || is_missing_database(&error) =>
             {
                 away.note(&error);
                 if is_lock_timeout(&error) {

@@ -160,6 +160,41 @@ impl Postgres {
         }
     }
 
+    /// Puts a copy of a database aside under another name, over one that is there. Whoever is connected is cut off.
+    pub async fn back_up(&self, database: &str, name: &str) -> Result<()> {
+        self.replace_database(name, database).await
+    }
+
+    /// Takes a database back to a copy that was put aside, which is kept. Whoever is connected is cut off.
+    pub async fn restore(&self, database: &str, name: &str) -> Result<()> {
+        self.replace_database(database, name).await
+    }
+
+    async fn replace_database(&self, to: &str, from: &str) -> Result<()> {
+        let failed = |source| Error::Database {
+            action: format!("copy the database {from} over {to}"),
+            source,
+        };
+        let mut connection = self.connect("postgres").await.map_err(failed)?;
+        // Nobody may be connected to what is copied.
+        let statements = [
+            format!(r#"alter database "{from}" allow_connections false"#),
+            format!("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{from}'"),
+            format!(r#"drop database if exists "{to}" with (force)"#),
+            format!(r#"create database "{to}" template "{from}" strategy wal_log"#),
+            format!(r#"alter database "{from}" allow_connections true"#),
+        ];
+        for statement in statements {
+            connection
+                .execute(sqlx::AssertSqlSafe(statement))
+                .await
+                .map_err(failed)?;
+        }
+        // Closing is a courtesy to the server.
+        let _ = connection.close().await;
+        Ok(())
+    }
+
     /// Runs the SQL files of a directory against a database.
     pub async fn migrate(&self, database: &str, migrations: &Path) -> Result<()> {
         let failed = |source| Error::Migrate {
