@@ -76,7 +76,7 @@ fn bank(config: &Config, books: &WarmPool) -> Result<Bank, Error> {
     let gateway: Arc<dyn Gateway> = match &config.gateway.kind {
         Kind::Simulated => Arc::new(Simulated::new(books.clone())),
         // Half of the time: a connection that surely was never made is worth knowing before the call's time is over.
-        Kind::Http(url) => Arc::new(Http::try_new(url, timeout / 2)?),
+        Kind::Http(url, credentials) => Arc::new(Http::try_new(url, timeout / 2, credentials)?),
     };
     Ok(Bank::new(gateway, timeout, config.gateway.max_concurrent))
 }

@@ -1,10 +1,16 @@
 //! What a deployment can set, read once at start. Every key stands, commented, in `config.default.toml`.
 
-use std::{path::Path, time::Duration};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use payment_contract::Currency;
 use reqwest::Url;
 use service::config::{Common, Database, Mistakes, Nats, Reader};
+
+use crate::gateway::credentials::Credentials;
 
 /// The whole configuration.
 #[derive(Clone, Debug)]
@@ -56,8 +62,8 @@ pub struct Gateway {
 pub enum Kind {
     /// The bank that is not there.
     Simulated,
-    /// The bank at this address.
-    Http(Url),
+    /// The bank at this address, which knows us by these.
+    Http(Url, Credentials),
 }
 
 /// `ledger.*`
@@ -139,15 +145,18 @@ impl Gateway {
 impl Kind {
     fn read(reader: &mut Reader) -> Option<Self> {
         const KEY: &str = "gateway.url";
+        let credentials = credentials(reader);
         let url = reader.text(KEY);
         match (reader.required_text("gateway.kind")?.as_str(), url) {
             ("simulated", _) => Some(Self::Simulated),
             ("http", Some(url)) => match Url::parse(&url) {
-                Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
-                    Some(Self::Http(url))
+                Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => {
+                    Some(Self::Http(url, credentials?))
                 }
                 _ => {
-                    reader.mistake(KEY, "must be a URL like https://bank.example/api");
+                    let problem =
+                        "must be a URL like https://bank.example/api; http only where the host is loopback";
+                    reader.mistake(KEY, problem);
                     None
                 }
             },
@@ -180,6 +189,36 @@ impl Ledger {
             hold_new_payments,
         })
     }
+}
+
+fn credentials(reader: &mut Reader) -> Option<Credentials> {
+    let [token_file, certificate, key, ca_file] = [
+        "gateway.token_file",
+        "gateway.client_cert_file",
+        "gateway.client_key_file",
+        "gateway.ca_file",
+    ]
+    .map(|key| reader.text(key).map(PathBuf::from));
+    let client_cert = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            let problem = "goes with gateway.client_key_file: both or neither";
+            reader.mistake("gateway.client_cert_file", problem);
+            return None;
+        }
+    };
+    Some(Credentials {
+        token_file,
+        client_cert,
+        ca_file,
+    })
+}
+
+/// Whether nothing between here and there can listen.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 fn count(reader: &mut Reader, key: &str, most: u64) -> Option<usize> {
@@ -239,7 +278,27 @@ mod tests {
             ["gateway.url"]
         );
         let config = load(&[http, ("PAYMENT_PROVIDER__GATEWAY__URL", "http://127.0.0.1:1/api")]).unwrap();
-        assert!(matches!(config.gateway.kind, Kind::Http(_)));
+        assert!(matches!(config.gateway.kind, Kind::Http(..)));
+        for (url, is_good) in [
+            ("http://bank.example/api", false),
+            ("http://127.0.0.1.example/api", false),
+            ("https://bank.example/api", true),
+            ("http://localhost:1/", true),
+            ("http://[::1]:1/", true),
+        ] {
+            let loaded = load(&[http, ("PAYMENT_PROVIDER__GATEWAY__URL", url)]);
+            assert_eq!(loaded.is_ok(), is_good, "{url}");
+        }
+    }
+
+    #[test]
+    fn client_certificate_needs_its_key() {
+        let settings = [
+            ("PAYMENT_PROVIDER__GATEWAY__KIND", "http"),
+            ("PAYMENT_PROVIDER__GATEWAY__URL", "https://bank.example"),
+            ("PAYMENT_PROVIDER__GATEWAY__CLIENT_CERT_FILE", "/cert.pem"),
+        ];
+        assert_eq!(load(&settings).unwrap_err(), ["gateway.client_cert_file"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::metrics;
 
+pub mod credentials;
 pub mod http;
 pub mod simulated;
 

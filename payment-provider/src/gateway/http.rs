@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, header, redirect, retry};
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use service::telemetry::chain;
 
-use super::{Answer, CallError, Gateway, IdempotencyKey, Order};
+use super::{
+    Answer, CallError, Gateway, IdempotencyKey, Order,
+    credentials::{self, Credentials, Token},
+};
 
 /// An answer is a few hundred bytes; more than this is not one.
 const LARGEST_ANSWER: usize = 64 * 1024;
@@ -20,12 +24,19 @@ const NO_REASON: &str = "unspecified";
 pub struct Http {
     client: Client,
     url: Url,
+    token: Option<Token>,
 }
 
 /// The client could not be built.
 #[derive(Debug, thiserror::Error)]
-#[error("the bank's HTTP client could not be set up")]
-pub struct Error(#[from] reqwest::Error);
+pub enum Error {
+    /// For a reason of its own.
+    #[error("the bank's HTTP client could not be set up")]
+    Client(#[from] reqwest::Error),
+    /// For want of credentials.
+    #[error("the bank's credentials cannot be used")]
+    Credentials(#[from] credentials::Error),
+}
 
 #[derive(Serialize)]
 struct PaymentRequest<'a> {
@@ -46,7 +57,7 @@ struct Payment {
 impl Http {
     /// A client of the bank at `url`. Connecting may take `connect_timeout`, which must be below the timeout of a whole
     /// call: only a connection that was surely never made is known not to have charged.
-    pub fn try_new(url: &Url, connect_timeout: Duration) -> Result<Self, Error> {
+    pub fn try_new(url: &Url, connect_timeout: Duration, credentials: &Credentials) -> Result<Self, Error> {
         let client = Client::builder()
             .connect_timeout(connect_timeout)
             // A redirected payment would be a second one somewhere else.
@@ -55,13 +66,14 @@ impl Http {
             .no_proxy()
             // The ledger repeats, after a look-up; nothing else may.
             .retry(retry::never())
-            .user_agent(concat!("payment-provider/", env!("CARGO_PKG_VERSION")))
-            .build()?;
+            .user_agent(concat!("payment-provider/", env!("CARGO_PKG_VERSION")));
+        let client = credentials.apply(client)?.build()?;
+        let token = credentials.token_file.as_deref().map(Token::read).transpose()?;
         let mut url = url.clone();
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        Ok(Self { client, url })
+        Ok(Self { client, url, token })
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, CallError> {
@@ -69,10 +81,14 @@ impl Http {
             .url
             .join(path)
             .map_err(|error| CallError::Retryable(chain(&error)))?;
-        Ok(self
+        let request = self
             .client
             .request(method, url)
-            .header(header::ACCEPT, "application/json"))
+            .header(header::ACCEPT, "application/json");
+        Ok(match &self.token {
+            Some(token) => request.bearer_auth(token.current().expose_secret()),
+            None => request,
+        })
     }
 
     async fn pay_over_http(&self, key: IdempotencyKey, order: &Order) -> Result<Answer, CallError> {

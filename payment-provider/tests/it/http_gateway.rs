@@ -9,7 +9,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use payment_contract::{Money, PaymentId};
-use payment_provider::gateway::{Answer, Bank, CallError, IdempotencyKey, Order, http::Http};
+use payment_provider::gateway::{
+    Answer, Bank, CallError, IdempotencyKey, Order, credentials::Credentials, http::Http,
+};
 use reqwest::Url;
 use serde_json::{Value, json};
 use tokio::{
@@ -22,10 +24,10 @@ use tokio::{
 const REFERENCE: &str = "b-1";
 
 /// A bank at `address` with a timeout of 500 ms.
-fn bank_at(address: SocketAddr) -> Bank {
+fn bank_at(address: SocketAddr, credentials: &Credentials) -> Bank {
     local_stack::install_crypto_provider();
     let url = Url::parse(&format!("http://{address}/api")).unwrap();
-    let http = Http::try_new(&url, Duration::from_millis(250)).unwrap();
+    let http = Http::try_new(&url, Duration::from_millis(250), credentials).unwrap();
     Bank::new(Arc::new(http), Duration::from_millis(500), 8)
 }
 
@@ -35,11 +37,20 @@ struct Seen {
     method: String,
     path: String,
     key: Option<String>,
+    authorization: Option<String>,
     body: Vec<u8>,
 }
 
 /// A server that answers everything alike, and the list of what it was asked.
 async fn server<F>(answer: F) -> (Bank, Arc<Mutex<Vec<Seen>>>)
+where
+    F: Fn() -> Response + Clone + Send + Sync + 'static,
+{
+    server_for(answer, &Credentials::default()).await
+}
+
+/// The same for a client with credentials.
+async fn server_for<F>(answer: F, credentials: &Credentials) -> (Bank, Arc<Mutex<Vec<Seen>>>)
 where
     F: Fn() -> Response + Clone + Send + Sync + 'static,
 {
@@ -49,17 +60,20 @@ where
         list.lock().await.push(Seen {
             method: method.to_string(),
             path: uri.path().to_owned(),
-            key: headers
-                .get("idempotency-key")
-                .map(|key| key.to_str().unwrap().to_owned()),
+            key: text(&headers, "idempotency-key"),
+            authorization: text(&headers, "authorization"),
             body: body.to_vec(),
         });
         answer()
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let bank = bank_at(listener.local_addr().unwrap());
+    let bank = bank_at(listener.local_addr().unwrap(), credentials);
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(handler)).await });
     (bank, seen)
+}
+
+fn text(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers.get(name).map(|value| value.to_str().unwrap().to_owned())
 }
 
 /// A server that reads a request, then does something with the bare connection.
@@ -69,7 +83,7 @@ where
     Fut: Future<Output = ()> + Send,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let bank = bank_at(listener.local_addr().unwrap());
+    let bank = bank_at(listener.local_addr().unwrap(), &Credentials::default());
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
@@ -243,7 +257,7 @@ async fn stray_control_characters_do_not_cost_a_definite_result() {
 #[tokio::test]
 async fn refused_connection_can_be_retried() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let bank = bank_at(listener.local_addr().unwrap());
+    let bank = bank_at(listener.local_addr().unwrap(), &Credentials::default());
     drop(listener);
     assert!(matches!(pay(&bank).await, Err(CallError::Retryable(_))));
     assert!(matches!(find(&bank).await, Err(CallError::Retryable(_))));
@@ -295,4 +309,62 @@ async fn calls_beyond_the_limit_wait_for_a_free_line() {
     assert!(ninth.is_err(), "eight lines and no more");
     lines.pop();
     assert!(bank.line().await.is_ok());
+}
+
+#[tokio::test]
+async fn token_is_shown_to_the_bank_as_it_is_in_its_file_by_now() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "first\n").unwrap();
+    let credentials = Credentials {
+        token_file: Some(file.clone()),
+        ..Credentials::default()
+    };
+    let not_found = || StatusCode::NOT_FOUND.into_response();
+    let (bank, seen) = server_for(not_found, &credentials).await;
+    let shown = async || {
+        assert_eq!(bank.line().await.unwrap().find(key()).await, Ok(None));
+        seen.lock().await.last().unwrap().authorization.clone()
+    };
+    assert_eq!(shown().await.as_deref(), Some("Bearer first"));
+    std::fs::write(&file, "second").unwrap();
+    crate::support::until("the new token is shown", async || {
+        shown().await.as_deref() == Some("Bearer second")
+    })
+    .await;
+    // What cannot be read leaves the last one in use.
+    std::fs::remove_file(&file).unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    assert_eq!(shown().await.as_deref(), Some("Bearer second"));
+
+    let (bank, seen) = server(not_found).await;
+    assert_eq!(bank.line().await.unwrap().find(key()).await, Ok(None));
+    assert_eq!(seen.lock().await[0].authorization, None);
+}
+
+#[tokio::test]
+async fn credentials_that_cannot_be_used_are_told_at_start_by_their_file() {
+    local_stack::install_crypto_provider();
+    let directory = tempfile::tempdir().unwrap();
+    let (empty, missing) = (directory.path().join("empty"), directory.path().join("missing"));
+    std::fs::write(&empty, "\n").unwrap();
+    let url = Url::parse("https://127.0.0.1:1/api").unwrap();
+    for file in [&empty, &missing] {
+        for credentials in [
+            Credentials {
+                token_file: Some(file.clone()),
+                ..Credentials::default()
+            },
+            Credentials {
+                client_cert: Some((file.clone(), file.clone())),
+                ..Credentials::default()
+            },
+        ] {
+            let error = Http::try_new(&url, Duration::from_millis(250), &credentials)
+                .err()
+                .unwrap();
+            let said = service::telemetry::chain(&error);
+            assert!(said.contains(file.to_str().unwrap()), "{said}");
+        }
+    }
 }
