@@ -149,6 +149,16 @@ impl App {
         Self::with(Options::default()).await
     }
 
+    /// One that knows no token and waits for its database: what it answers, it answers to everybody and at any time.
+    pub(crate) async fn closed() -> Self {
+        Self::with(Options {
+            access: Access::Tokens(Arc::default()),
+            open: CancellationToken::new(),
+            ..Options::default()
+        })
+        .await
+    }
+
     pub(crate) async fn with(options: Options) -> Self {
         let pool = match options.database {
             Some(pool) => pool,

@@ -1,14 +1,10 @@
 //! The document about the API, against what the API answers: every operation is called, and each answer looks like the example
 //! that the document gives for it.
 
-use std::sync::{Arc, RwLock};
-
-use invoice_app::{http::access::Access, tokens::Tokens};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
-use crate::harness::{App, Options, answer, declined, id, new, succeeded};
+use crate::harness::{App, answer, declined, id, new, succeeded};
 
 /// The document, and which of its operations have been seen to answer as it says.
 struct Described {
@@ -283,12 +279,7 @@ async fn every_operation_says_what_it_needs_and_every_header_has_a_description()
 
 #[tokio::test]
 async fn document_and_its_browser_need_neither_token_nor_database_and_load_nothing_from_elsewhere() {
-    let app = App::with(Options {
-        access: Access::Tokens(Arc::new(RwLock::new(Arc::new(Tokens::default())))),
-        open: CancellationToken::new(),
-        ..Options::default()
-    })
-    .await;
+    let app = App::closed().await;
     for (path, content_type) in [
         ("/openapi.json", "application/json"),
         ("/docs", "text/html; charset=utf-8"),

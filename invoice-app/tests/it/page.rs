@@ -1,22 +1,13 @@
 //! The page for people: served to everybody, from files that may load nothing from elsewhere. What it does:
 //! `acceptance/tests/it/page.rs`.
 
-use std::sync::{Arc, RwLock};
-
-use invoice_app::{http::access::Access, tokens::Tokens};
 use reqwest::{Method, StatusCode};
-use tokio_util::sync::CancellationToken;
 
-use crate::harness::{App, Options};
+use crate::harness::App;
 
 #[tokio::test]
 async fn page_needs_neither_token_nor_database_and_loads_nothing_from_elsewhere() {
-    let app = App::with(Options {
-        access: Access::Tokens(Arc::new(RwLock::new(Arc::new(Tokens::default())))),
-        open: CancellationToken::new(),
-        ..Options::default()
-    })
-    .await;
+    let app = App::closed().await;
     for (path, content_type) in [
         ("/", "text/html; charset=utf-8"),
         ("/page.css", "text/css; charset=utf-8"),

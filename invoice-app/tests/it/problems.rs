@@ -65,13 +65,7 @@ async fn every_problem_type_is_produced_with_its_status_and_headers() {
 
 #[tokio::test]
 async fn every_problem_has_a_page_for_people_and_for_curl_without_a_token_or_a_database() {
-    let nobody = Access::Tokens(std::sync::Arc::default());
-    let app = App::with(Options {
-        access: nobody,
-        open: CancellationToken::new(),
-        ..Options::default()
-    })
-    .await;
+    let app = App::closed().await;
     let read = async |path: &str, accept: &str| {
         let request = app.request(Method::GET, path).header(header::ACCEPT, accept);
         let response = request.send().await.unwrap();
