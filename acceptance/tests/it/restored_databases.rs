@@ -61,9 +61,13 @@ impl World {
         world
     }
 
-    /// Always the same numbers.
+    /// Always the same numbers, as soon as the database takes them.
     async fn import(&self) {
-        self.client.import(import_lines("R", MANY, 0)).await.unwrap();
+        eventually("the invoices are imported", || async {
+            self.client.import(import_lines("R", MANY, 0)).await.map(Some)
+        })
+        .await
+        .unwrap();
     }
 
     async fn back_up(&self, databases: &[&str]) {
