@@ -28,7 +28,7 @@ pub use crate::{
     cut_proxy::CutProxy,
     event_reader::{EventReader, Told},
     load::Load,
-    metrics::metric,
+    metrics::{metric, metrics_text},
     nats_admin::{NatsAdmin, StreamState, stream_state},
     raw_nats::RawNats,
     seeded_rng::SeededRng,

@@ -299,9 +299,13 @@ fn access(auth: &Auth, group: &Group) -> Result<Access, Error> {
 /// Keeps the gauges fresh.
 async fn sample(store: Store, stop: CancellationToken) {
     loop {
+        metrics::connections(store.warm().connections());
         match store.open().await {
-            Ok(open) => metrics::open(open),
-            Err(error) => warn!(error = chain(&error), "open payments could not be counted"),
+            Ok(open) => metrics::open(Some(open)),
+            Err(error) => {
+                metrics::open(None);
+                warn!(error = chain(&error), "open payments could not be counted");
+            }
         }
         if stop
             .run_until_cancelled(tokio::time::sleep(SAMPLE))

@@ -88,7 +88,8 @@ impl PaymentOutcomes {
         });
         let together = {
             let settling = Arc::clone(&settling);
-            Batcher::new(BATCHES_TOGETHER, TRANSACTIONS, move |batches| {
+            let queue = metrics::batcher_queue("settling");
+            Batcher::new(queue, BATCHES_TOGETHER, TRANSACTIONS, move |batches| {
                 let settling = Arc::clone(&settling);
                 async move { settling.settle_batches(batches).await }.boxed()
             })
@@ -165,6 +166,7 @@ impl Settling {
         let (mut changed, mut answered) = (Changed::default(), Vec::new());
         let mut waits_ms = Vec::with_capacity(outcomes.len());
         let mut settlements = Vec::with_capacity(outcomes.len());
+        let mut applied = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
             let found = found.get(&outcome.payment_id);
             let settlement = if found.is_some_and(|found| found.held) {
@@ -172,9 +174,10 @@ impl Settling {
             } else {
                 settle(outcome, found.map(|found| &found.former))
             };
-            metrics::settled(outcome.status, settlement);
+            metrics::not_applied(settlement);
             if settlement == Settlement::Applied {
                 log_applied(outcome);
+                applied.extend(found.map(|found| (*outcome, found)));
                 let batch = found.and_then(|found| found.batch_id);
                 let payments = if self.waiters.tell(outcome) && batch.is_none() {
                     &mut answered
@@ -187,6 +190,7 @@ impl Settling {
             }
             settlements.push(settlement);
         }
+        metrics::applied(&applied);
         changed.batches.sort_unstable();
         changed.batches.dedup();
         self.waiters.wake(&changed);

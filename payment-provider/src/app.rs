@@ -177,16 +177,19 @@ async fn take_requests(
 async fn sample_open_rows(store: Store, stop: CancellationToken) {
     let mut failing = false;
     loop {
+        metrics::connections(store.warm().connections());
         match store.open_rows().await {
             Ok(rows) => {
                 failing = false;
-                metrics::open_rows(rows);
+                metrics::open_rows(Some(rows));
             }
-            Err(error) if !failing => {
-                failing = true;
-                warn!(error = chain(&error), "open ledger rows could not be counted");
+            Err(error) => {
+                metrics::open_rows(None);
+                if !failing {
+                    failing = true;
+                    warn!(error = chain(&error), "open ledger rows could not be counted");
+                }
             }
-            Err(_) => {}
         }
         tokio::select! {
             () = stop.cancelled() => return,

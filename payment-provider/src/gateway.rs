@@ -121,8 +121,14 @@ impl Bank {
 
     /// Waits for a free line.
     pub async fn line(&self) -> Result<Line<'_>, CallError> {
-        let slot = Arc::clone(&self.lines).acquire_owned().await;
-        let slot = slot.map_err(|_| CallError::Retryable("closed".to_owned()))?;
+        let slot = if let Ok(slot) = Arc::clone(&self.lines).try_acquire_owned() {
+            slot
+        } else {
+            let came = Instant::now();
+            let slot = Arc::clone(&self.lines).acquire_owned().await;
+            metrics::waited_for_turn(came.elapsed());
+            slot.map_err(|_| CallError::Retryable("closed".to_owned()))?
+        };
         Ok(Line {
             bank: self,
             _slot: slot,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Gauge, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use service::database::Connections;
 
 use crate::store::OpenRows;
 
@@ -18,6 +19,10 @@ const DEAD_LETTERS: &str = "payment_provider_dead_letters_total";
 const HELD: &str = "payment_provider_ledger_held";
 const OPEN: &str = "payment_provider_ledger_open";
 const OLDEST: &str = "payment_provider_ledger_oldest_open_seconds";
+const DEAD_LETTERS_OPEN: &str = "payment_provider_dead_letters_open";
+const TURN_SECONDS: &str = "payment_provider_gateway_turn_seconds";
+const CONNECTIONS: &str = "payment_provider_pool_connections";
+const QUEUE: &str = "payment_provider_batcher_queue";
 
 /// Describes them to the recorder, once at start.
 pub fn describe() {
@@ -57,9 +62,41 @@ pub fn describe() {
         OLDEST,
         "Age of the oldest open row in seconds; 0 without one: alert when it keeps growing"
     );
-    counter!(CONFLICTS).absolute(0);
-    counter!(OPERATOR).absolute(0);
-    counter!(DEAD_LETTERS).absolute(0);
+    describe_gauge!(DEAD_LETTERS_OPEN, "Dead letters nobody has ended");
+    describe_histogram!(
+        TURN_SECONDS,
+        "Seconds calls of the bank waited for their turn, of those that had to"
+    );
+    describe_gauge!(CONNECTIONS, "Connections to Postgres, by state: idle, used");
+    describe_gauge!(QUEUE, "What waits to be done together with others, by batcher");
+    init();
+}
+
+/// Shows everything from the start: a rate needs a first value, and who looks for a metric finds it.
+fn init() {
+    for name in [UNKNOWN, OUTCOMES, CONFLICTS, LEASES_LOST, OPERATOR, DEAD_LETTERS] {
+        counter!(name).absolute(0);
+    }
+    for met in [
+        "new",
+        "rejected",
+        "finished",
+        "leased",
+        "taken_over",
+        "held",
+        "conflict",
+    ] {
+        counter!(REQUESTS, "met" => met).absolute(0);
+    }
+    for status in ["succeeded", "declined"] {
+        counter!(SETTLED, "status" => status).absolute(0);
+    }
+    for call in ["pay", "find"] {
+        for result in ["answered", "retryable", "unknown"] {
+            let _ = histogram!(CALLS, "call" => call, "result" => result);
+        }
+    }
+    let _ = histogram!(TURN_SECONDS);
 }
 
 /// Requests met this.
@@ -107,13 +144,35 @@ pub fn dead_letters(count: usize) {
     counter!(DEAD_LETTERS).increment(count as u64);
 }
 
-/// The state of the rows that are not finished.
+/// A call of the bank had to wait for its turn.
+pub fn waited_for_turn(waited: Duration) {
+    histogram!(TURN_SECONDS).record(waited.as_secs_f64());
+}
+
+/// How many items wait in this batcher.
+pub fn batcher_queue(batcher: &'static str) -> Gauge {
+    gauge!(QUEUE, "batcher" => batcher)
+}
+
+/// The pool's connections.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floats; pools this large do not occur"
+)]
+pub fn connections(connections: Connections) {
+    gauge!(CONNECTIONS, "state" => "idle").set(connections.idle as f64);
+    gauge!(CONNECTIONS, "state" => "used").set(connections.used as f64);
+}
+
+/// What is not finished, as the database says; unknown while it does not answer.
 #[expect(
     clippy::cast_precision_loss,
     reason = "gauges; exact far beyond any count of rows"
 )]
-pub fn open_rows(rows: OpenRows) {
-    gauge!(OPEN).set(rows.open as f64);
-    gauge!(OLDEST).set(rows.oldest.as_secs_f64());
-    gauge!(HELD).set(rows.held as f64);
+pub fn open_rows(rows: Option<OpenRows>) {
+    let or_unknown = |value: Option<f64>| value.unwrap_or(f64::NAN);
+    gauge!(OPEN).set(or_unknown(rows.map(|rows| rows.open as f64)));
+    gauge!(OLDEST).set(or_unknown(rows.map(|rows| rows.oldest.as_secs_f64())));
+    gauge!(HELD).set(or_unknown(rows.map(|rows| rows.held as f64)));
+    gauge!(DEAD_LETTERS_OPEN).set(or_unknown(rows.map(|rows| rows.dead_letters as f64)));
 }

@@ -26,7 +26,8 @@ impl Outcomes {
     /// Over a publisher.
     #[must_use]
     pub fn new(publisher: Publisher) -> Self {
-        Self(Batcher::new(LARGEST_GROUP, GROUPS, move |group| {
+        let queue = metrics::batcher_queue("outcomes");
+        Self(Batcher::new(queue, LARGEST_GROUP, GROUPS, move |group| {
             let publisher = publisher.clone();
             async move { publish_group(&publisher, group).await }.boxed()
         }))

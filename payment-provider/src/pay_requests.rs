@@ -70,23 +70,28 @@ impl PayRequests {
     #[must_use]
     pub fn new(store: Store, bank: Bank, outcomes: Outcomes, policy: Policy) -> Self {
         let ledger = store.clone();
-        let results = Batcher::new(LARGEST_GROUP, GROUPS, move |results: Vec<ResultToRecord>| {
-            let ledger = ledger.clone();
-            async move {
-                fail_point!(ResultsWriting);
-                let recorded = ledger.record(&results).await;
-                fail_point!(ResultsWritten);
-                if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
-                    warn!(
-                        results = results.len(),
-                        error = chain(error),
-                        "results could not be written; they will be looked up"
-                    );
+        let results = Batcher::new(
+            metrics::batcher_queue("results"),
+            LARGEST_GROUP,
+            GROUPS,
+            move |results: Vec<ResultToRecord>| {
+                let ledger = ledger.clone();
+                async move {
+                    fail_point!(ResultsWriting);
+                    let recorded = ledger.record(&results).await;
+                    fail_point!(ResultsWritten);
+                    if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
+                        warn!(
+                            results = results.len(),
+                            error = chain(error),
+                            "results could not be written; they will be looked up"
+                        );
+                    }
+                    recorded
                 }
-                recorded
-            }
-            .boxed()
-        });
+                .boxed()
+            },
+        );
         let intents = intents::intents(store.clone());
         let renewals = lease::renewals(store.clone());
         let releases = lease::releases(store.clone());

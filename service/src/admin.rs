@@ -122,6 +122,25 @@ async fn change_log_filter(filter: String) -> Response {
     }
 }
 
+/// What is known. A gauge whose value is not is NaN in the recorder, which cannot take one back, and is left out here with all that is said
+/// about it: its last value would be taken for the present one.
+fn known(rendered: &str) -> String {
+    let mut known = String::with_capacity(rendered.len());
+    for metric in rendered.split_terminator("\n\n") {
+        let is_known = |line: &&str| !line.ends_with(" NaN");
+        let lines = metric.lines().filter(is_known);
+        if lines.clone().all(|line| line.starts_with('#')) {
+            continue;
+        }
+        for line in lines {
+            known.push_str(line);
+            known.push('\n');
+        }
+        known.push('\n');
+    }
+    known
+}
+
 fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
     let readyz = async |State(readiness): State<Readiness>| {
         if readiness.is_ready() {
@@ -133,7 +152,7 @@ fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
     let render = async move || {
         (
             [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-            metrics.render(),
+            known(&metrics.render()),
         )
             .into_response()
     };

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use metrics::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 type Work<I, O> = Box<dyn Fn(Vec<I>) -> BoxFuture<'static, Vec<O>> + Send + Sync>;
@@ -20,6 +21,8 @@ struct Inner<I, O> {
     waiting: Mutex<VecDeque<(I, oneshot::Sender<O>)>>,
     turns: Arc<Semaphore>,
     largest: usize,
+    /// Shows how many wait.
+    queue: Gauge,
     work: Work<I, O>,
 }
 
@@ -41,8 +44,8 @@ impl<I, O> Clone for Batcher<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
-    /// At most `groups` groups of at most `largest` items at a time. `work` answers every item, in order.
-    pub fn new<F>(largest: usize, groups: usize, work: F) -> Self
+    /// At most `groups` groups of at most `largest` items at a time. `work` answers every item, in order; `queue` shows how many wait.
+    pub fn new<F>(queue: Gauge, largest: usize, groups: usize, work: F) -> Self
     where
         F: Fn(Vec<I>) -> BoxFuture<'static, Vec<O>> + Send + Sync + 'static,
     {
@@ -51,6 +54,7 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
             waiting: Mutex::default(),
             turns,
             largest,
+            queue,
             work: Box::new(work),
         }))
     }
@@ -58,6 +62,7 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
     /// Has one item done. Dropping the future does not undo it: it may be done all the same.
     pub async fn submit(&self, item: I) -> Result<O, BatchPanicked> {
         let (answer, answered) = oneshot::channel();
+        self.0.queue.increment(1.0);
         self.0.waiting().push_back((item, answer));
         self.0.start();
         answered.await.map_err(|_| BatchPanicked)
@@ -102,8 +107,17 @@ impl<I: Send + 'static, O: Send + 'static> Inner<I, O> {
     fn next_group(&self) -> (Vec<I>, Vec<oneshot::Sender<O>>) {
         let mut waiting = self.waiting();
         let size = waiting.len().min(self.largest);
+        self.queue.decrement(counted(size));
         waiting.drain(..size).unzip()
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "gauges are floats; queues this long do not occur"
+)]
+fn counted(items: usize) -> f64 {
+    items as f64
 }
 
 #[cfg(test)]
@@ -118,7 +132,7 @@ mod tests {
 
     fn doubling(groups: &Arc<AtomicUsize>) -> Batcher<u32, u32> {
         let groups = Arc::clone(groups);
-        Batcher::new(100, 1, move |items: Vec<u32>| {
+        Batcher::new(Gauge::noop(), 100, 1, move |items: Vec<u32>| {
             groups.fetch_add(1, Ordering::SeqCst);
             async move {
                 items

@@ -14,6 +14,8 @@ const DURATIONS: &[f64] = &[
 ];
 /// Things handled together: powers of four.
 const COUNTS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
+/// How often something is sent: once, if nothing is lost.
+const SENDS: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0];
 
 /// Starts logging, to standard error: standard output belongs to the commands. `RUST_LOG` is not read: the filter is
 /// configuration like everything else. A second call changes nothing.
@@ -41,8 +43,8 @@ fn log_panics() {
     }));
 }
 
-/// Installs the metrics recorder; its handle renders `/metrics`. Histograms named `…_seconds` get buckets for durations,
-/// all others get buckets for counts. `<name>_build_info` says which binary this is, from which revision of the sources (`GIT_REVISION`
+/// Installs the metrics recorder; its handle renders `/metrics`. Histograms named `…_seconds` get buckets for durations, those named
+/// `…_sends` a few, all others buckets for counts. `<name>_build_info` says which binary this is, from which revision of the sources (`GIT_REVISION`
 /// at build time) where that is known.
 pub fn init_metrics(name: &'static str, version: &'static str) -> PrometheusHandle {
     let recorder = builder().build_recorder();
@@ -63,6 +65,8 @@ fn builder() -> PrometheusBuilder {
     let with_counts = builder.set_buckets(COUNTS).unwrap_or_default();
     with_counts
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), DURATIONS)
+        .unwrap_or_default()
+        .set_buckets_for_metric(Matcher::Suffix("_sends".to_owned()), SENDS)
         .unwrap_or_default()
 }
 

@@ -26,6 +26,7 @@ mod idempotency;
 mod lifecycle;
 mod local_stack_command;
 mod main_path;
+mod metrics;
 mod nats_forgets;
 mod nats_outages;
 mod nats_permissions;

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -13,6 +13,7 @@ use axum::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Api, Error};
+use crate::metrics;
 
 /// A request's place among those in flight. A call that waits gives it up for one among the waiting.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +39,7 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// Handles a bounded number of requests at once. Others wait a moment, and are then told to come back.
 pub async fn in_flight(State(api): State<Arc<Api>>, mut request: Request, next: Next) -> Response {
-    let turn = tokio::time::timeout(TURN, Arc::clone(&api.in_flight).acquire_owned());
-    let Ok(Ok(permit)) = turn.await else {
+    let Some(permit) = turn(&api.in_flight).await else {
         return Error::TooManyRequests.into_response();
     };
     let slot = Slot::holding(permit);
@@ -47,6 +47,17 @@ pub async fn in_flight(State(api): State<Arc<Api>>, mut request: Request, next: 
     let response = next.run(request).await;
     drop(slot);
     response
+}
+
+/// One of the permits, unless none is free in time.
+async fn turn(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(permits).try_acquire_owned() {
+        return Some(permit);
+    }
+    let came = Instant::now();
+    let permit = tokio::time::timeout(TURN, Arc::clone(permits).acquire_owned()).await;
+    metrics::waited_for_turn(came.elapsed());
+    permit.ok()?.ok()
 }
 
 /// Answers 503 until the database's schema is there.

@@ -21,6 +21,10 @@ pub struct Found {
     pub batch_id: Option<BatchId>,
     /// From its last send until now, in milliseconds; `None` when it was not sent.
     pub since_send_ms: Option<f64>,
+    /// From its request until now, in seconds; `None` unless it was settled just now.
+    pub settle_s: Option<f64>,
+    /// How often its request was sent.
+    pub sends: i32,
     /// Somebody else held its rows, so nothing was done about it.
     pub held: bool,
 }
@@ -78,7 +82,7 @@ impl Store {
     async fn look_at(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Found>, sqlx::Error> {
         let payments: Vec<Uuid> = outcomes.iter().map(|o| o.payment_id.as_uuid()).collect();
         let rows = sqlx::query!(
-            r#"select id, invoice_id, status as "status: Status", batch_id from payments where id = any($1)"#,
+            r#"select id, invoice_id, status as "status: Status", batch_id, sends from payments where id = any($1)"#,
             &payments
         )
         .fetch_all(&self.database)
@@ -91,6 +95,8 @@ impl Store {
             },
             batch_id: row.batch_id.map(BatchId::from),
             since_send_ms: None,
+            settle_s: None,
+            sends: row.sends,
             held: false,
         });
         Ok(found.collect())
@@ -148,7 +154,7 @@ async fn settle_requested(
                from unnest((select $1::uuid[]), $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
                    as o (payment_id, invoice_id, status, reason, provider_reference, settled_at)
                where p.id = o.payment_id and p.invoice_id = o.invoice_id and p.settled_at is null
-               returning p.id, p.invoice_id, p.status, p.settled_at, p.batch_id, p.last_sent_at
+               returning p.id, p.invoice_id, p.status, p.settled_at, p.batch_id, p.last_sent_at, p.created_at, p.sends
            ), moved as (
                update invoices i
                set status = case s.status when 'succeeded' then 'paid' else 'unpaid' end,
@@ -169,7 +175,8 @@ async fn settle_requested(
                from (select id, status, (row_number() over () - 1) / 1000 as part from settled) s
                group by s.status, s.part
            )
-           select id, invoice_id, batch_id,
+           select id, invoice_id, batch_id, sends,
+                  extract(epoch from clock_timestamp() - created_at)::float8 as settle_s,
                   (extract(epoch from clock_timestamp() - last_sent_at) * 1000)::float8 as since_send_ms
            from settled"#,
         &payments,
@@ -188,6 +195,8 @@ async fn settle_requested(
         },
         batch_id: row.batch_id.map(BatchId::from),
         since_send_ms: row.since_send_ms,
+        settle_s: row.settle_s,
+        sends: row.sends,
         held: false,
     });
     Ok(found.collect())

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{connection::Connection, publish::TRACEPARENT, streams::Consumer};
 
 mod acks;
+mod arrivals;
 mod careful;
 mod consumer_loop;
 mod headers;

@@ -14,6 +14,8 @@ const REDELIVERED: &str = "nats_client_redelivered_messages_total";
 const IN_FLIGHT: &str = "nats_client_in_flight_messages";
 const BATCH: &str = "nats_client_batch_messages";
 const CONSUMING: &str = "nats_client_consuming";
+const PENDING: &str = "nats_client_pending_messages";
+const STREAM_SECONDS: &str = "nats_client_stream_seconds";
 
 /// Gives every metric its help text. Call once, after the recorder is installed.
 pub fn describe() {
@@ -40,6 +42,35 @@ pub fn describe() {
         CONSUMING,
         "1 while messages of the stream can be taken, by stream"
     );
+    describe_gauge!(
+        PENDING,
+        "Messages that wait in the stream to be taken, by stream; absent when the server has not said so lately"
+    );
+    describe_histogram!(
+        STREAM_SECONDS,
+        "Seconds messages spent in the stream before they were taken the first time, by stream"
+    );
+    nats_connected(false);
+    counter!(CONNECTS).absolute(0);
+    for kind in ["permission", "connect", "server", "slow_consumer"] {
+        counter!(ERRORS, "kind" => kind).absolute(0);
+    }
+    for result in ["sent", "confirmed", "failed"] {
+        counter!(SENT, "result" => result).absolute(0);
+    }
+}
+
+/// Shows what is counted of a stream before anything happens.
+pub(crate) fn init_stream(stream: &'static str) {
+    counter!(CONSUMED, "stream" => stream).absolute(0);
+    counter!(REDELIVERED, "stream" => stream).absolute(0);
+    for decision in ["done", "not_stored"] {
+        let _ = histogram!(PROCESS_SECONDS, "stream" => stream, "decision" => decision);
+    }
+    let _ = histogram!(STREAM_SECONDS, "stream" => stream);
+    let _ = histogram!(BATCH, "stream" => stream);
+    gauge!(IN_FLIGHT, "stream" => stream).set(0.0);
+    consuming(stream, false);
 }
 
 pub(crate) fn nats_connected(connected: bool) {
@@ -76,6 +107,24 @@ pub(crate) fn batch(stream: &'static str, messages: usize) {
     histogram!(BATCH, "stream" => stream).record(messages as f64);
 }
 
+/// Whether messages can be taken. While they cannot, nobody knows how many wait.
 pub(crate) fn consuming(stream: &'static str, consuming: bool) {
     gauge!(CONSUMING, "stream" => stream).set(if consuming { 1.0 } else { 0.0 });
+    if !consuming {
+        pending(stream, None);
+    }
+}
+
+/// How many messages wait in the stream; `None` when that is not known.
+#[expect(clippy::cast_precision_loss, reason = "a stream does not hold that many")]
+pub(crate) fn pending(stream: &'static str, messages: Option<u64>) {
+    gauge!(PENDING, "stream" => stream).set(messages.map_or(f64::NAN, |messages| messages as f64));
+}
+
+/// How long messages were in the stream before they were taken.
+pub(crate) fn taken_after(stream: &'static str, waits: &[Duration]) {
+    let seconds = histogram!(STREAM_SECONDS, "stream" => stream);
+    for wait in waits {
+        seconds.record(wait.as_secs_f64());
+    }
 }

@@ -23,6 +23,7 @@ use service::{
 use uuid::Uuid;
 
 use super::{Answer, CallError, Gateway, IdempotencyKey, Order};
+use crate::metrics;
 
 /// How long the slow amount takes.
 const SLOW: Duration = Duration::from_secs(2);
@@ -102,10 +103,15 @@ impl Simulated {
     #[must_use]
     pub fn new(books: WarmPool) -> Self {
         let common = books.clone();
-        let charges = Batcher::new(LARGEST_GROUP, GROUPS, move |charges: Vec<Charge>| {
-            let books = common.clone();
-            async move { enter(&books, &charges).await }.boxed()
-        });
+        let charges = Batcher::new(
+            metrics::batcher_queue("simulated_charges"),
+            LARGEST_GROUP,
+            GROUPS,
+            move |charges: Vec<Charge>| {
+                let books = common.clone();
+                async move { enter(&books, &charges).await }.boxed()
+            },
+        );
         Self { books, charges }
     }
 

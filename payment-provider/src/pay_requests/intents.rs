@@ -7,7 +7,10 @@ use payment_contract::PaymentId;
 use service::{batcher::Batcher, fail_point};
 use uuid::Uuid;
 
-use crate::store::{self, Inserted, Intent, Store};
+use crate::{
+    metrics,
+    store::{self, Inserted, Intent, Store},
+};
 
 /// Batches in one statement at most: with full batches it is large enough, and the next is on its way meanwhile.
 const LARGEST_GROUP: usize = 8;
@@ -24,16 +27,21 @@ pub(super) struct Written {
 pub(super) type Intents = Batcher<Vec<Intent>, Result<Written, store::Error>>;
 
 pub(super) fn intents(store: Store) -> Intents {
-    Batcher::new(LARGEST_GROUP, GROUPS, move |batches: Vec<Vec<Intent>>| {
-        let store = store.clone();
-        async move {
-            fail_point!(IntentsWriting);
-            let written = write(&store, &batches).await;
-            fail_point!(IntentsWritten);
-            written
-        }
-        .boxed()
-    })
+    Batcher::new(
+        metrics::batcher_queue("intents"),
+        LARGEST_GROUP,
+        GROUPS,
+        move |batches: Vec<Vec<Intent>>| {
+            let store = store.clone();
+            async move {
+                fail_point!(IntentsWriting);
+                let written = write(&store, &batches).await;
+                fail_point!(IntentsWritten);
+                written
+            }
+            .boxed()
+        },
+    )
 }
 
 async fn write(store: &Store, batches: &[Vec<Intent>]) -> Vec<Result<Written, store::Error>> {

@@ -80,52 +80,62 @@ impl PayRequests {
 }
 
 pub(super) fn renewals(store: Store) -> Batcher<Renewal, bool> {
-    Batcher::new(LARGEST_GROUP, GROUPS, move |renewals: Vec<Renewal>| {
-        let store = store.clone();
-        async move {
-            let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
-            let tokens: Vec<Uuid> = renewals.iter().map(|renewal| renewal.token).collect();
-            fail_point!(LeasesRenewing);
-            let renewed: HashSet<Uuid> = match store.renew_leases(&ids, &tokens).await {
-                Ok(renewed) => renewed.into_iter().collect(),
-                Err(error) => {
-                    warn!(
-                        leases = ids.len(),
-                        error = chain(&error),
-                        "leases could not be renewed"
-                    );
-                    HashSet::new()
-                }
-            };
-            fail_point!(LeasesRenewed);
-            ids.iter()
-                .map(|payment_id| renewed.contains(payment_id))
-                .collect()
-        }
-        .boxed()
-    })
+    Batcher::new(
+        metrics::batcher_queue("lease_renewals"),
+        LARGEST_GROUP,
+        GROUPS,
+        move |renewals: Vec<Renewal>| {
+            let store = store.clone();
+            async move {
+                let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
+                let tokens: Vec<Uuid> = renewals.iter().map(|renewal| renewal.token).collect();
+                fail_point!(LeasesRenewing);
+                let renewed: HashSet<Uuid> = match store.renew_leases(&ids, &tokens).await {
+                    Ok(renewed) => renewed.into_iter().collect(),
+                    Err(error) => {
+                        warn!(
+                            leases = ids.len(),
+                            error = chain(&error),
+                            "leases could not be renewed"
+                        );
+                        HashSet::new()
+                    }
+                };
+                fail_point!(LeasesRenewed);
+                ids.iter()
+                    .map(|payment_id| renewed.contains(payment_id))
+                    .collect()
+            }
+            .boxed()
+        },
+    )
 }
 
 pub(super) fn releases(store: Store) -> Batcher<Release, ()> {
-    Batcher::new(LARGEST_GROUP, GROUPS, move |releases: Vec<Release>| {
-        let store = store.clone();
-        async move {
-            let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();
-            let tokens: Vec<Uuid> = releases.iter().map(|release| release.token).collect();
-            let tries: Vec<i32> = releases.iter().map(|release| release.tries).collect();
-            fail_point!(LeasesReleasing);
-            if let Err(error) = store.release_leases(&ids, &tokens, &tries).await {
-                warn!(
-                    leases = ids.len(),
-                    error = chain(&error),
-                    "leases could not be given back; they end by themselves"
-                );
+    Batcher::new(
+        metrics::batcher_queue("lease_releases"),
+        LARGEST_GROUP,
+        GROUPS,
+        move |releases: Vec<Release>| {
+            let store = store.clone();
+            async move {
+                let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();
+                let tokens: Vec<Uuid> = releases.iter().map(|release| release.token).collect();
+                let tries: Vec<i32> = releases.iter().map(|release| release.tries).collect();
+                fail_point!(LeasesReleasing);
+                if let Err(error) = store.release_leases(&ids, &tokens, &tries).await {
+                    warn!(
+                        leases = ids.len(),
+                        error = chain(&error),
+                        "leases could not be given back; they end by themselves"
+                    );
+                }
+                fail_point!(LeasesReleased);
+                vec![(); releases.len()]
             }
-            fail_point!(LeasesReleased);
-            vec![(); releases.len()]
-        }
-        .boxed()
-    })
+            .boxed()
+        },
+    )
 }
 
 /// A little chance, from 0 to 1, so that what failed together does not come back together.

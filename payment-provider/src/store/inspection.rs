@@ -74,6 +74,8 @@ pub struct OpenRows {
     pub oldest: Duration,
     /// Rows that wait for an operator to release them.
     pub held: i64,
+    /// Dead letters nobody has ended.
+    pub dead_letters: i64,
 }
 
 impl Store {
@@ -149,6 +151,7 @@ impl Store {
     pub async fn open_rows(&self) -> Result<OpenRows, Error> {
         let row = sqlx::query!(
             r#"select count(*) filter (where not held) as "open!", count(*) filter (where held) as "held!",
+                      (select count(*) from dead_letters where resolved_at is null) as "dead_letters!",
                       extract(epoch from clock_timestamp() - min(since) filter (where not held))::float8 as oldest_s
                from (select held_reason is not null and released_at is null as held,
                             coalesce(released_at, created_at) as since
@@ -160,6 +163,7 @@ impl Store {
             open: row.open,
             oldest: row.oldest_s.and_then(super::left).unwrap_or_default(),
             held: row.held,
+            dead_letters: row.dead_letters,
         })
     }
 }

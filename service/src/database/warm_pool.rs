@@ -59,6 +59,15 @@ pub struct WarmConnection {
     of: WarmPool,
 }
 
+/// How many connections there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// Nobody uses them.
+    pub idle: usize,
+    /// Somebody does.
+    pub used: usize,
+}
+
 impl WarmPool {
     /// Keeps connections of this pool: up to half of them, and none of a small one.
     #[must_use]
@@ -80,6 +89,18 @@ impl WarmPool {
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
+    }
+
+    /// How many connections there are now.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        // One that is kept counts as used for the pool.
+        let idle = self.pool.num_idle() + self.idle().len();
+        let all = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
+        Connections {
+            idle,
+            used: all.saturating_sub(idle),
+        }
     }
 
     /// One that is kept, or else one of the pool's. Fails, as that does, within the time to acquire one.

@@ -1,6 +1,6 @@
 //! `POST /invoices/{id}/pay`: pays one invoice.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use axum::{
     extract::{Path, State, rejection::PathRejection},
@@ -20,6 +20,7 @@ use crate::http::{
 };
 use crate::{
     idempotency::{Answer, Called},
+    metrics,
     paying::PaidOne,
     payment::{Payment, Status},
     waiters::Waiter,
@@ -61,12 +62,16 @@ pub async fn pay_invoice(
     let Ok(parsed) = id.parse::<InvoiceId>() else {
         return Err(Error::NoInvoice(id));
     };
+    let asked = Instant::now();
     let (payment, waiter, repeated) = match api
         .paying
         .pay_one(parsed, caller.actor, call, trace, condition)
         .await?
     {
-        Called::Ran(PaidOne::Requested(payment, waiter)) => (payment, waiter, false),
+        Called::Ran(PaidOne::Requested(payment, waiter)) => {
+            metrics::accepted_one(asked.elapsed());
+            (payment, waiter, false)
+        }
         Called::Ran(PaidOne::NotPayable(status)) => return Err(Error::NotPayable(status)),
         Called::Ran(PaidOne::Changed) => return Err(Error::PreconditionFailed),
         Called::Ran(PaidOne::Unknown) => return Err(Error::NoInvoice(id)),

@@ -1,6 +1,6 @@
 //! `POST /invoices/pay`: pays every unpaid invoice, or those named.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use axum::{extract::State, response::Response};
 use payment_contract::Currency;
@@ -18,6 +18,7 @@ use crate::http::{
 };
 use crate::{
     idempotency::{Answer, Called},
+    metrics,
     paying::{TotalsChanged, Wanted},
     payment::Batch,
     totals::{self, Expected},
@@ -61,8 +62,12 @@ pub async fn pay_invoices(
     }
     let wanted = wanted(&body)?;
     drop(body);
+    let asked = Instant::now();
     let (batch, waiter, repeated) = match api.paying.pay_many(wanted, caller.actor, call, trace).await? {
-        Called::Ran(Ok(paid)) => (paid.batch, paid.waiter, false),
+        Called::Ran(Ok(paid)) => {
+            metrics::accepted_many(asked.elapsed());
+            (paid.batch, paid.waiter, false)
+        }
         Called::Ran(Err(TotalsChanged(totals))) => {
             return Err(Error::TotalsChanged(totals::summary(&totals)));
         }

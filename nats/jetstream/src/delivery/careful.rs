@@ -10,10 +10,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Handler,
     acks::nak,
+    arrivals::{Arrived, receive},
     consumer_loop::{ConsumerLoop, GIVEN_BACK},
     headers,
     in_flight::{Over, Route},
-    puller::{Arrived, End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, free_slots, receive},
+    puller::{End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, free_slots},
     raw::{Frame, Raw},
 };
 use crate::connection::PEER_API;
@@ -111,6 +112,9 @@ async fn ask<H: Handler>(work: &Arc<ConsumerLoop<H>>, raw: &mut Raw, until: Inst
             receive(work, &mut slots, batch, &route);
         }
         if let Some(end) = end {
+            if end.is_ok() {
+                work.note_pending(0);
+            }
             return end;
         }
     }

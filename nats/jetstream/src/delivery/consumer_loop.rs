@@ -32,6 +32,8 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(2);
 pub(super) const GIVEN_BACK: Duration = Duration::from_millis(250);
 /// A message that fails again and again is tried this often in the end.
 const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
+/// How long the queue is as long as the server last said: it says so with each message, and each time a pull finds none.
+const PENDING_KNOWN_FOR: Duration = Duration::from_secs(30);
 
 pub(super) struct ConsumerLoop<H> {
     pub(super) connection: Connection,
@@ -49,6 +51,8 @@ pub(super) struct ConsumerLoop<H> {
     made: Mutex<OffsetDateTime>,
     /// Until when to take messages with care.
     care: Mutex<Option<Instant>>,
+    /// When the server last said how many messages wait.
+    pending_said: Mutex<Instant>,
     /// Why no messages can be taken, as last logged; `Some("")` before the first ones could.
     trouble: Mutex<Option<String>>,
 }
@@ -61,7 +65,7 @@ impl<H: Handler> ConsumerLoop<H> {
         handler: Arc<H>,
         verdicts: UnboundedSender<(Token, Verdict)>,
     ) -> Self {
-        metrics::consuming(consumer.stream, false);
+        metrics::init_stream(consumer.stream);
         Self {
             connection,
             in_flight: InFlight::new(consumer.stream),
@@ -74,6 +78,7 @@ impl<H: Handler> ConsumerLoop<H> {
             give_up: CancellationToken::new(),
             made: Mutex::new(OffsetDateTime::UNIX_EPOCH),
             care: Mutex::default(),
+            pending_said: Mutex::new(Instant::now()),
             trouble: Mutex::new(Some(String::new())),
         }
     }
@@ -99,6 +104,20 @@ impl<H: Handler> ConsumerLoop<H> {
 
     pub(super) fn care_taken(&self) {
         *self.care.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The server said how many messages wait.
+    pub(super) fn note_pending(&self, messages: u64) {
+        metrics::pending(self.consumer.stream, Some(messages));
+        *self.pending_said.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Tells no number that is old: with everything in hand, nobody asks.
+    fn forget_old_pending(&self) {
+        let said = *self.pending_said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.elapsed() > PENDING_KNOWN_FOR {
+            metrics::pending(self.consumer.stream, None);
+        }
     }
 
     /// Starts handling a batch. Whatever is undecided at its end, however it ends, becomes a verdict of its own.
@@ -175,6 +194,7 @@ impl<H: Handler> ConsumerLoop<H> {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.forget_old_pending();
             for (reply, route) in self.in_flight.replies() {
                 self.send(reply, AckKind::Progress.into(), &route).await;
             }

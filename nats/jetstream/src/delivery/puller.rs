@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::{self, AckKind, consumer::PullConsumer, consumer::pull::Batch};
-use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use rand::RngExt as _;
 use tokio::{
@@ -13,12 +12,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Decision, Handler, Origin, Received, Verdict, careful,
+    Handler,
+    arrivals::{Arrived, receive},
+    careful,
     consumer_loop::{ConsumerLoop, GIVEN_BACK},
-    decode, headers,
-    in_flight::{InFlightMessage, Over, Route},
+    in_flight::{Over, Route},
 };
-use crate::{connection::Link, error_chain::chain, metrics, provisioning::look_up, publish::TRACEPARENT};
+use crate::{connection::Link, error_chain::chain, provisioning::look_up};
 
 /// How long the server keeps a pull that finds nothing. Also how long a pull that got lost on its way goes unnoticed.
 pub(super) const PULL_EXPIRES: Duration = Duration::from_secs(5);
@@ -162,7 +162,12 @@ async fn pull<H: Handler>(
                     let messages = messages.into_iter().map(readable).collect();
                     receive(work, &mut pull.slots, messages, &route);
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    if pull.slots.num_permits() > 0 {
+                        work.note_pending(0);
+                    }
+                    break;
+                }
                 Err(why) => return End::Trouble(why),
             }
         }
@@ -280,92 +285,4 @@ impl Pull {
             }
         }
     }
-}
-
-/// A message of the stream as it arrived.
-pub(super) struct Arrived {
-    pub(super) message: jetstream::Message,
-    /// The header block, if the client cannot read it.
-    pub(super) malformed: Option<Bytes>,
-}
-
-/// Takes messages in hand, decodes them, and hands them over; what cannot be decoded goes to the dead letters.
-pub(super) fn receive<H: Handler>(
-    work: &Arc<ConsumerLoop<H>>,
-    slots: &mut OwnedSemaphorePermit,
-    messages: Vec<Arrived>,
-    route: &Route,
-) {
-    let mut rest = Vec::with_capacity(messages.len());
-    let mut taken = Vec::with_capacity(messages.len());
-    let mut redelivered = 0;
-    for message in messages {
-        let malformed = message.malformed.is_some();
-        let Some((held, traceparent)) = take(message, slots, route) else {
-            tracing::error!(
-                nats.stream = work.consumer.stream,
-                "got something that is no message of a stream"
-            );
-            continue;
-        };
-        redelivered += usize::from(held.delivered > 1);
-        rest.push((Arc::clone(&held.origin), held.delivered, traceparent, malformed));
-        taken.push(held);
-    }
-    let tokens = work.in_flight.take(taken);
-    metrics::consumed(work.consumer.stream, tokens.len(), redelivered);
-    let mut batch = Vec::with_capacity(tokens.len());
-    for (token, (origin, delivered, traceparent, malformed)) in tokens.into_iter().zip(rest) {
-        let decoded = if malformed {
-            Err("its headers are malformed".to_owned())
-        } else {
-            decode(&origin.body)
-        };
-        match decoded {
-            Ok(message) => batch.push(Received {
-                token,
-                message,
-                origin,
-                delivered,
-                traceparent,
-            }),
-            Err(reason) => work.decide(token, Verdict::Decided(Decision::Reject(reason))),
-        }
-    }
-    if !batch.is_empty() {
-        metrics::batch(work.consumer.stream, batch.len());
-        work.hand_over(batch);
-    }
-}
-
-fn take(
-    Arrived { message, malformed }: Arrived,
-    slots: &mut OwnedSemaphorePermit,
-    route: &Route,
-) -> Option<(InFlightMessage, Option<String>)> {
-    let info = message.info().ok()?;
-    let (stream_sequence, delivered) = (info.stream_sequence, info.delivered);
-    let message = message.message;
-    let parsed = message.headers.unwrap_or_default();
-    let traceparent = parsed.get(TRACEPARENT).map(|value| value.as_str().to_owned());
-    let origin = Arc::new(Origin {
-        subject: message.subject.into_string(),
-        stream_sequence,
-        headers: malformed.unwrap_or_else(|| headers::block(&parsed)),
-        body: message.payload,
-    });
-    // The server sends no more than was asked for, and that was one for each slot.
-    let slot = slots.split(1)?;
-    Some((
-        InFlightMessage {
-            reply: message.reply?,
-            origin,
-            delivered,
-            route: route.clone(),
-            taken: Instant::now(),
-            slot,
-            dead_lettering: false,
-        },
-        traceparent,
-    ))
 }
