@@ -23,19 +23,24 @@ const OURS: [&str; 6] = [
 ];
 
 /// Every metric of ours that an alert names is one that the services have, and every alert says how bad it is, what it is, what it
-/// means, and where it is told what to do: a heading of the runbook, under an address that a pager can open.
+/// means, and where it is told what to do: a heading of the runbook, under an address that a pager can open. The list in the runbook
+/// has the same alerts, and says the same of them.
 pub(crate) fn alerts_name_real_metrics(rendered: &Rendered) -> Result<Findings> {
     let known = known_metrics()?;
     let docs = read("docs/operations.md")?;
     let headings: Vec<String> = docs.lines().filter_map(anchor).collect();
     let mut findings = Findings::new();
-    for rule in rendered
+    let rules: Vec<&Value> = rendered
         .of_kind("monitoring.coreos.com/v1", "PrometheusRule")
         .filter_map(|document| document.pointer("/spec/groups")?.as_array())
         .flatten()
         .filter_map(|group| group.get("rules")?.as_array())
         .flatten()
-    {
+        .collect();
+    if !rules.is_empty() {
+        findings.extend(rows_without_a_rule(&docs, &rules));
+    }
+    for rule in rules {
         let text = |pointer: &str| rule.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let alert = text("/alert");
         for metric in unknown_metrics(text("/expr"), &known) {
@@ -65,17 +70,52 @@ pub(crate) fn alerts_name_real_metrics(rendered: &Rendered) -> Result<Findings> 
             findings.push(format!("alert {alert} has no runbook: {runbook:?}"));
         }
         let row = format!("| `{alert}` | {} |", text("/labels/severity"));
-        let link = format!("(#{wanted})");
-        if !docs
-            .lines()
-            .any(|line| line.starts_with(&row) && line.contains(&link))
-        {
+        let link = format!("[Then](#{wanted}) |");
+        if !docs.lines().any(|line| {
+            line.strip_prefix(&row)
+                .and_then(|rest| rest.strip_suffix(&link))
+                .is_some_and(|said| says(said.trim(), text("/annotations/summary")))
+        }) {
             findings.push(format!(
                 "alert {alert} is not in the list of docs/operations.md, or otherwise"
             ));
         }
     }
     Ok(findings)
+}
+
+/// Alerts that the list in the runbook has, and nobody else.
+fn rows_without_a_rule(docs: &str, rules: &[&Value]) -> Vec<String> {
+    let is_rule = |name: &str| {
+        rules
+            .iter()
+            .any(|rule| rule.get("alert").and_then(Value::as_str) == Some(name))
+    };
+    docs.lines()
+        .filter(|line| {
+            SEVERITIES
+                .iter()
+                .any(|severity| line.contains(&format!("` | {severity} | ")))
+        })
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|name| !is_rule(name))
+        .map(|name| format!("docs/operations.md lists {name}, which is no alert"))
+        .collect()
+}
+
+/// Whether a sentence is the summary, with words of its own where that has labels filled in.
+fn says(said: &str, summary: &str) -> bool {
+    let mut rest = said;
+    let mut parts = summary
+        .split("{{")
+        .map(|part| part.split_once("}}").map_or(part, |(_, after)| after));
+    parts.all(|part| match rest.find(part.trim()) {
+        Some(at) => {
+            rest = rest.get(at + part.trim().len()..).unwrap_or_default();
+            true
+        }
+        None => false,
+    }) && rest.is_empty()
 }
 
 /// Likewise for what a dashboard draws.
