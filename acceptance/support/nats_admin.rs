@@ -147,7 +147,7 @@ pub async fn stream_state(nats: &NatsServer, stream: &str) -> Result<Option<Stre
 pub async fn stream_detail(nats: &NatsServer, stream: &str) -> Result<Option<Value>> {
     let http = local_stack::http_client(std::time::Duration::from_secs(5))?;
     let url = format!(
-        "{}/jsz?accounts=true&streams=true&consumers=true",
+        "{}/jsz?accounts=true&streams=true&consumers=true&config=true",
         nats.monitor_url()
     );
     let jsz: Value = serde_json::from_str(&http.get(url).send().await?.text().await?)?;

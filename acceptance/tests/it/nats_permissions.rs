@@ -2,7 +2,7 @@
 //!
 //! No service runs here, so nothing but the test changes what the streams hold, and the server's own monitoring counts it.
 
-mod side;
+pub(crate) mod side;
 
 use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream};
 use local_stack::{Keys, NatsOptions, NatsServer, Ports, User};
@@ -11,15 +11,15 @@ use tempfile::TempDir;
 
 use self::side::{INVOICE_APP, PAYMENT_PROVIDER, SIDES, forbidden_to};
 
-struct Server {
-    nats: NatsServer,
+pub(crate) struct Server {
+    pub(crate) nats: NatsServer,
     // Removed after the server has ended.
     _directory: TempDir,
 }
 
 impl Server {
     /// With both streams as their owners make them, and three messages in each, none delivered.
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ports = Ports::free();
         let nats = NatsServer::start(NatsOptions {
@@ -48,7 +48,7 @@ impl Server {
         }
     }
 
-    fn connect(&self, user: User) -> RawNats {
+    pub(crate) fn connect(&self, user: User) -> RawNats {
         RawNats::connect(&self.nats, user).unwrap()
     }
 

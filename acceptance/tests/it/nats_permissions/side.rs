@@ -7,9 +7,9 @@ use payment_contract::streams::{PAY_OUTCOMES, PAY_REQUESTS};
 
 /// A stream, and the consumer of it that the other side reads by.
 #[derive(Clone, Copy)]
-pub(super) struct Durable {
-    pub(super) stream: &'static str,
-    pub(super) durable: &'static str,
+pub(crate) struct Durable {
+    pub(crate) stream: &'static str,
+    pub(crate) durable: &'static str,
 }
 
 const REQUESTS: Durable = Durable {
@@ -23,19 +23,19 @@ const OUTCOMES: Durable = Durable {
 
 /// A service seen from both ends.
 #[derive(Clone, Copy)]
-pub(super) struct Side {
-    pub(super) user: User,
-    pub(super) inbox: &'static str,
+pub(crate) struct Side {
+    pub(crate) user: User,
+    pub(crate) inbox: &'static str,
     /// The stream it owns, and the durable the other side reads it by.
-    pub(super) own: Durable,
+    pub(crate) own: Durable,
     /// A subject of that stream.
-    pub(super) subject: &'static str,
+    pub(crate) subject: &'static str,
     /// The other side's, with its own durable on it.
-    pub(super) peer: Durable,
-    pub(super) peer_subject: &'static str,
+    pub(crate) peer: Durable,
+    pub(crate) peer_subject: &'static str,
 }
 
-pub(super) const INVOICE_APP: Side = Side {
+pub(crate) const INVOICE_APP: Side = Side {
     user: User::InvoiceApp,
     inbox: "_INBOX_invoice_app",
     own: REQUESTS,
@@ -43,7 +43,7 @@ pub(super) const INVOICE_APP: Side = Side {
     peer: OUTCOMES,
     peer_subject: "pay.v1.outcome.succeeded",
 };
-pub(super) const PAYMENT_PROVIDER: Side = Side {
+pub(crate) const PAYMENT_PROVIDER: Side = Side {
     user: User::PaymentProvider,
     inbox: "_INBOX_payment_provider",
     own: OUTCOMES,
@@ -51,10 +51,10 @@ pub(super) const PAYMENT_PROVIDER: Side = Side {
     peer: REQUESTS,
     peer_subject: "pay.v1.request.eur",
 };
-pub(super) const SIDES: [Side; 2] = [INVOICE_APP, PAYMENT_PROVIDER];
+pub(crate) const SIDES: [Side; 2] = [INVOICE_APP, PAYMENT_PROVIDER];
 
 /// Everything that touches a stream or durable by another way than the granted ones.
-pub(super) fn forbidden_to(side: Side) -> Vec<String> {
+pub(crate) fn forbidden_to(side: Side) -> Vec<String> {
     let (own, peer) = (side.own, side.peer);
     let mut subjects: Vec<String> = [
         side.peer_subject,
@@ -147,8 +147,8 @@ pub(super) fn forbidden_to(side: Side) -> Vec<String> {
 }
 
 impl Side {
-    /// Makes the stream, and the other side's consumer of it, as its owner; and answers with the owner's `JetStream`.
-    pub(super) async fn provision(self, nats: &NatsServer) -> jetstream::Context {
+    /// Connected as the service, the way the service is.
+    pub(crate) async fn connect(self, nats: &NatsServer) -> Connection {
         let connection = Connection::init(Settings {
             name: self.user.as_str(),
             url: nats.url(),
@@ -159,6 +159,12 @@ impl Side {
         .unwrap();
         let mut link = connection.link();
         link.wait_for(|link| link.connected).await.unwrap();
+        connection
+    }
+
+    /// Makes the stream, and the other side's consumer of it, as its owner; and answers with the owner's `JetStream`.
+    pub(crate) async fn provision(self, nats: &NatsServer) -> jetstream::Context {
+        let connection = self.connect(nats).await;
         let provisioner = match self.user {
             User::InvoiceApp => invoice_app::streams::provisioner(connection.clone(), 1, &[]),
             _ => payment_provider::streams::provisioner(connection.clone(), 1, &[]),
