@@ -81,7 +81,7 @@ test-ignored *ARGS: (_tools "kubernetes" "lint" "http")
     cargo build --workspace --bins
     @.ci/cargo-test "$@" -- --ignored
 
-# Look for input that breaks a promise: `money`, `messages`; then what libFuzzer takes (`-max_total_time=60`)
+# Look for input that breaks a promise: `money`, `messages`, `csv`, `cursors`, `event_ids`; then what libFuzzer takes (`-max_total_time=60`)
 fuzz TARGET *ARGS: _tools (_cargo-tool "cargo-fuzz" cargo_fuzz)
     #!/usr/bin/env bash
     set -euo pipefail

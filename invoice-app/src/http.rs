@@ -18,6 +18,7 @@ pub mod body;
 pub mod call;
 pub mod csv_export;
 pub mod csv_import;
+pub mod cursor;
 mod docs;
 pub mod drain_body;
 pub mod etag;

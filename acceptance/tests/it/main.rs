@@ -11,6 +11,7 @@
 )]
 
 mod accounting;
+mod asyncapi;
 mod bulk;
 mod cluster;
 mod concurrency;
@@ -23,6 +24,7 @@ mod fail_points;
 mod frozen_connections;
 mod http_bank;
 mod idempotency;
+mod large_bodies;
 mod lifecycle;
 mod local_stack_command;
 mod main_path;

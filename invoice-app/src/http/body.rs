@@ -8,6 +8,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::StreamExt as _;
+use tokio::time::Instant;
 
 use super::Error;
 
@@ -22,11 +23,19 @@ pub struct Incoming {
     left: usize,
     limit: usize,
     stall: Duration,
+    patience: Duration,
 }
 
 impl Incoming {
-    /// Refuses at once what says that it is too large.
-    pub fn try_new(headers: &HeaderMap, body: Body, limit: usize, stall: Duration) -> Result<Self, Error> {
+    /// Refuses at once what says that it is too large. Waits for the client no longer than `stall` at a time and `patience`
+    /// in all: one that sends a byte now and then is slow, and not the service.
+    pub fn try_new(
+        headers: &HeaderMap,
+        body: Body,
+        limit: usize,
+        stall: Duration,
+        patience: Duration,
+    ) -> Result<Self, Error> {
         let announced = headers
             .get(header::CONTENT_LENGTH)
             .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -38,12 +47,15 @@ impl Incoming {
             left: limit,
             limit,
             stall,
+            patience,
         })
     }
 
     /// The next piece; nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        let next = tokio::time::timeout(self.stall, self.chunks.next()).await;
+        let begin = Instant::now();
+        let next = tokio::time::timeout(self.stall.min(self.patience), self.chunks.next()).await;
+        self.patience = self.patience.saturating_sub(begin.elapsed());
         let Some(chunk) = next.map_err(|_| Error::BodyTimeout)? else {
             return Ok(None);
         };

@@ -1,6 +1,6 @@
 //! What POST handlers read first: the caller's key, the trace, and a JSON body.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody as _},
@@ -82,9 +82,10 @@ impl Post {
         idempotency::fingerprint(self.parts.method.as_str(), self.parts.uri.path())
     }
 
-    /// The body, not read yet.
-    pub fn incoming(self, limit: usize, api: &Api) -> Result<Incoming, Error> {
-        Incoming::try_new(&self.parts.headers, self.body, limit, api.limits.body_stall)
+    /// The body of a call that may take `time`, not read yet.
+    pub fn incoming(self, limit: usize, time: Duration, api: &Api) -> Result<Incoming, Error> {
+        let (stall, patience) = (api.limits.body_stall, time / 2);
+        Incoming::try_new(&self.parts.headers, self.body, limit, stall, patience)
     }
 
     /// Reads the body, JSON of up to `limit` bytes. An empty one is none, whatever type it claims.
@@ -96,7 +97,8 @@ impl Post {
             mut extensions,
             ..
         } = self.parts;
-        let body = Incoming::try_new(&headers, self.body, limit, api.limits.body_stall)?
+        let (stall, patience) = (api.limits.body_stall, api.limits.request / 2);
+        let body = Incoming::try_new(&headers, self.body, limit, stall, patience)?
             .whole()
             .await?;
         if !body.is_empty() {

@@ -125,7 +125,8 @@ fn record(invoice: &Invoice) -> [String; HEADER.len()] {
 }
 
 /// A spreadsheet would carry out what begins like a formula. An import takes the apostrophe away again.
-fn guarded(text: &str) -> String {
+#[must_use]
+pub fn guarded(text: &str) -> String {
     if is_dangerous(text) {
         format!("'{text}")
     } else {

@@ -1,5 +1,8 @@
 //! Input from people who mean harm, or from their programs: refused in words, never a 500, and nothing changes.
 
+mod bodies;
+mod forged;
+
 use reqwest::Method;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

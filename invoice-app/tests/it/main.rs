@@ -29,6 +29,7 @@ mod page;
 mod paging;
 mod payment_ids;
 mod problems;
+mod properties;
 mod provider;
 mod settling;
 mod sweeping;

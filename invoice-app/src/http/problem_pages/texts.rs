@@ -196,7 +196,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
         Page {
             status: 408,
             title: "The body came too slowly",
-            what: "The body paused for longer than is waited for, and the connection was closed.",
+            what: "The body paused, or took in all, longer than is waited for, and the connection was closed.",
             why: "The client or the way to here is slow or stuck. Nothing was done.",
             next: "Send the call again, with the same Idempotency-Key.",
             command: "curl -i -H \"authorization: Bearer $TOKEN\" -X POST -T invoices.ndjson -H 'idempotency-key: KEY' URL/invoices/import",

@@ -78,7 +78,7 @@ pub async fn import_invoices(
     }
     let mut format = Format::of(post.headers());
     let mut fingerprint = post.fingerprint();
-    let mut incoming = post.incoming(api.limits.import_bytes, &api)?;
+    let mut incoming = post.incoming(api.limits.import_bytes, api.limits.import, &api)?;
     let Some(mut import) = Import::init(&api.store, caller.actor, key).await? else {
         return Err(Error::KeyInUse);
     };
