@@ -224,8 +224,8 @@ async fn control_characters_and_bytes_that_are_no_text_are_refused() {
 #[tokio::test]
 async fn body_that_comes_byte_by_byte_is_the_clients_slowness_not_ours() {
     let limits = Limits {
-        request: Duration::from_secs(4),
-        import: Duration::from_secs(4),
+        request: Duration::from_secs(10),
+        import: Duration::from_secs(10),
         ..Limits::default()
     };
     let app = App::with(Options {
