@@ -117,14 +117,14 @@ async fn numbers_in_any_spelling_and_of_any_length_are_no_amounts() {
     }
     // Cells of CSV are text as they are.
     let cells = values.iter().filter(|value| !value.contains('\\'));
-    let rows: String = cells
+    let rows: Vec<String> = cells
         .clone()
         .map(|value| format!("a,{},EUR\n", value.replace('"', "")))
         .collect();
     let import = app
         .request(Method::POST, "/invoices/import")
         .header("content-type", "text/csv");
-    let (_, summary) = answer(import.body(format!("number,value,currency\n{rows}"))).await;
+    let (_, summary) = answer(import.body(format!("number,value,currency\n{}", rows.concat()))).await;
     assert_eq!(summary["rejected_total"], cells.count(), "{summary}");
     // As a count it is nought, which is what there is to pay.
     for value in values.iter().filter(|value| *value != "-0") {
