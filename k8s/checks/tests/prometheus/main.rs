@@ -1,0 +1,108 @@
+//! A real Prometheus with the rules of the deployment looks at a running system: faults are made and alerts fire, what the runbook says
+//! is done and they clear, and every query of a dashboard has an answer.
+//!
+//! Minutes of the rules are seconds here. `PROMETHEUS` names the program; without one the tests say that they are skipped.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a step that fails, fails the test"
+)]
+
+mod faults;
+mod nats_exporter;
+mod runbook;
+mod server;
+
+use std::io::Write as _;
+
+use acceptance::{System, client::WAIT, eventually};
+use manifest_checks::Rendered;
+
+use server::Prometheus;
+
+/// A system, and a Prometheus that looks at it.
+struct Watched {
+    system: System,
+    prometheus: Prometheus,
+}
+
+impl Watched {
+    /// Running, with a payment that succeeded and one that was declined; nothing where there is no Prometheus.
+    async fn start() -> Option<Self> {
+        let Some(program) = server::program() else {
+            // Past the harness, which shows nothing of a test that passes.
+            let _ = writeln!(
+                std::io::stderr(),
+                "no alert was seen to fire: there is no prometheus here (Debian: apt-get install prometheus)"
+            );
+            return None;
+        };
+        let system = System::start().await.unwrap();
+        let client = system.client().unwrap();
+        for value in ["12.15", "4000.01"] {
+            let id = client.create(value, "EUR").await.unwrap();
+            assert_eq!(client.pay(&id, WAIT).await.unwrap().status, 200);
+        }
+        let prometheus = Prometheus::start(program, &system).await;
+        eventually(
+            "Prometheus reads both services and NATS, and no alert fires",
+            || async {
+                let up = prometheus.query("count(up == 1) == 3").await?;
+                let firing = prometheus.query(r#"ALERTS{alertstate="firing"}"#).await?;
+                Ok((!up.is_empty() && firing.is_empty()).then_some(()))
+            },
+        )
+        .await
+        .unwrap();
+        Some(Self { system, prometheus })
+    }
+
+    async fn fire(&self, alerts: &[&str]) {
+        self.prometheus.expect(alerts, true).await;
+    }
+
+    async fn clear(&self, alerts: &[&str]) {
+        self.prometheus.expect(alerts, false).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_fire_by_faults_and_clear_by_what_the_runbook_says() {
+    let Some(watched) = Watched::start().await else {
+        return;
+    };
+    every_panel_shows_something(&watched).await;
+    faults::outcome_that_contradicts(&watched).await;
+    faults::nats_away(&watched).await;
+    watched.system.check_when_settled().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn more_alerts_fire_by_faults_and_clear_afterwards() {
+    let Some(watched) = Watched::start().await else {
+        return;
+    };
+    faults::request_that_contradicts(&watched).await;
+    faults::payment_provider_down(&watched).await;
+    faults::nats_forgets(&watched).await;
+    faults::postgres_away(&watched).await;
+    faults::invoice_app_down(&watched).await;
+    watched.system.check_when_settled().await.unwrap();
+}
+
+async fn every_panel_shows_something(watched: &Watched) {
+    let rendered = Rendered::overlay("k8s/overlays/production").unwrap();
+    let queries = rendered.dashboard_queries().unwrap();
+    assert!(queries.len() > 30, "dashboards are missing: {queries:?}");
+    for (panel, query) in queries {
+        let query = query.replace("$__rate_interval", "1m");
+        eventually(&format!("{panel:?} shows something: {query}"), || async {
+            let series = watched.prometheus.query(&query).await?;
+            Ok((!series.is_empty()).then_some(()))
+        })
+        .await
+        .unwrap();
+    }
+}
