@@ -25,6 +25,7 @@ pub mod etag;
 pub mod event_stream;
 pub mod fields;
 mod framing;
+mod idle;
 pub mod limits;
 pub mod ndjson;
 pub mod observe;

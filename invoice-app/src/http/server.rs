@@ -1,13 +1,17 @@
-//! Connections: a bounded number, each with a limit on how long a request's head may take, finished in order on stop.
+//! Connections: a bounded number, of which the idle give way to new ones, each with a limit on how long a request's head may take,
+//! finished in order on stop.
 
 use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::Body,
     http::{HeaderValue, header::CONNECTION},
     middleware::map_response,
     response::Response,
 };
+use http_body_util::BodyExt as _;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -16,6 +20,8 @@ use hyper_util::{
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+
+use super::idle::{Busy, IdleConnections};
 
 /// How long a connection may take for the head of a request, idle time before it included.
 const HEAD: Duration = Duration::from_secs(75);
@@ -45,6 +51,7 @@ pub async fn serve(
         std::future::ready(response)
     }));
     let connections = Arc::new(Semaphore::new(max_connections));
+    let idle = IdleConnections::default();
     let graceful = GracefulShutdown::new();
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
@@ -53,16 +60,28 @@ pub async fn serve(
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = accept(&listener, &connections) => accepted,
+            accepted = accept(&listener, &connections, &idle) => accepted,
         };
         let Some((stream, permit)) = accepted else {
             continue;
         };
+        let place = idle.add();
+        let of = Arc::clone(&place);
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let answer = service_fn(move |request| {
+            let busy = of.busy();
+            let answering = service.call(request);
+            async move { answering.await.map(|response| keep_busy(busy, response)) }
+        });
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), answer));
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                debug!(%error, "a connection ended early");
+            tokio::select! {
+                ended = connection => {
+                    if let Err(error) = ended {
+                        debug!(%error, "a connection ended early");
+                    }
+                }
+                () = place.gave_way() => debug!("an idle connection gave way to a new one"),
             }
             drop(permit);
         });
@@ -75,13 +94,28 @@ pub async fn serve(
     Ok(())
 }
 
+/// The connection is busy until the answer's last byte.
+fn keep_busy(busy: Busy, response: Response) -> Response {
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _ = &busy;
+            frame
+        }))
+    })
+}
+
 async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
+    idle: &IdleConnections,
 ) -> Option<(tokio::net::TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, _)) => {
+            let permit = tokio::select! {
+                biased;
+                permit = Arc::clone(connections).acquire_owned() => permit.ok()?,
+                never = idle.make_room() => match never {},
+            };
             // Answers are small and written whole: waiting for more to send would only delay them.
             let _ = stream.set_nodelay(true);
             Some((stream, permit))
@@ -112,6 +146,40 @@ mod tests {
         let mut answer = vec![0; 4096];
         let length = connection.read(&mut answer).await.unwrap();
         String::from_utf8_lossy(&answer[..length]).to_lowercase()
+    }
+
+    #[tokio::test]
+    async fn idle_connection_gives_way_to_a_new_one_and_a_busy_one_does_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let release = CancellationToken::new();
+        let released = release.clone();
+        let router = Router::new()
+            .route("/", get(|| async {}))
+            .route("/slow", get(|| async move { released.cancelled().await }));
+        let serving = tokio::spawn(serve(listener, router, 3, stop.clone()));
+        let mut busy = TcpStream::connect(address).await.unwrap();
+        busy.write_all(b"GET /slow HTTP/1.1\r\nhost: here\r\n\r\n")
+            .await
+            .unwrap();
+        let mut oldest = TcpStream::connect(address).await.unwrap();
+        oldest.write_all(b"GET / HT").await.unwrap();
+        let mut kept = TcpStream::connect(address).await.unwrap();
+        ask(&mut kept).await;
+
+        let mut new = TcpStream::connect(address).await.unwrap();
+        assert!(ask(&mut new).await.starts_with("http/1.1 200"));
+        // Closed, or reset because of what it had begun to say.
+        assert!(!matches!(oldest.read(&mut [0]).await, Ok(1..)));
+        assert!(ask(&mut kept).await.starts_with("http/1.1 200"));
+        release.cancel();
+        let mut answer = [0; 4096];
+        let length = busy.read(&mut answer).await.unwrap();
+        assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+        stop.cancel();
+        drop((new, kept, busy));
+        serving.await.unwrap().unwrap();
     }
 
     #[tokio::test]
