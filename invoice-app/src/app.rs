@@ -6,7 +6,6 @@ use jetstream::{
     connection::Connection,
     delivery,
     provisioning::{self, StreamProvisioner},
-    publish::Publisher,
 };
 use service::{
     admin::{self, Readiness},
@@ -84,8 +83,7 @@ impl Parts {
         let connection = provisioner.connection.clone();
         let wake = Arc::new(Notify::new());
         let (waiters, feed) = (Waiters::default(), Feed::default());
-        let publisher = Publisher::new(connection.clone());
-        let (handle, sender) = sender::channel(store.clone(), publisher, Arc::clone(&wake));
+        let (handle, sender) = sender::channel(store.clone(), connection.clone(), Arc::clone(&wake));
         Self {
             paying: Paying::new(store.clone(), handle, waiters.clone(), resend_after),
             feed: feed.clone(),
@@ -243,6 +241,14 @@ fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, dra
             schema.clone(),
             stop(),
             provisioning::run(incarnation, connection.clone(), stop()),
+        ),
+    );
+    group.spawn(
+        "waiters",
+        after(
+            schema.clone(),
+            stop(),
+            waiters.clone().poll(store.clone(), stop()),
         ),
     );
     group.spawn(

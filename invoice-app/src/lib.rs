@@ -26,3 +26,4 @@ pub mod sweep;
 pub mod tokens;
 pub mod totals;
 pub mod waiters;
+pub mod window;

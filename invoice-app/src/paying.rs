@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use payment_contract::{InvoiceId, PaymentId, trace::TraceParent};
 use service::{
     batcher::{BatchPanicked, Batcher},
-    database::{LONG, SHORT, allow_time_in_tx, retry_conflicts},
+    database::{LONG, SHORT, allow_time_in_tx, retry_conflicts, unless_held},
     fail_point,
 };
 use tokio::{sync::Semaphore, time::Instant};
@@ -44,8 +44,6 @@ pub use wanted::{PaidMany, TotalsChanged, Wanted};
 const LARGE: usize = 500;
 /// Large calls that run at once; the others wait without a connection.
 const LARGE_AT_ONCE: usize = 2;
-/// A hint may get lost: whoever waits looks by itself this often, give or take a fifth.
-const POLL: Duration = Duration::from_millis(500);
 /// A batch settles in many steps: it is looked at no more often than this.
 const BATCH_LOOK: Duration = Duration::from_millis(25);
 
@@ -131,7 +129,7 @@ impl Paying {
         }
     }
 
-    /// Waits for whoever else has to do with the invoice, and tells why it cannot be paid.
+    /// Tells why it cannot be paid. What somebody else holds is being paid.
     async fn pay_alone(
         &self,
         single: SingleCall,
@@ -139,7 +137,10 @@ impl Paying {
     ) -> Result<Called<PaidOne>, sqlx::Error> {
         let this = self.clone();
         finish(async move {
-            let called = retry_conflicts(SHORT, || this.pay_one_in_tx(&single, if_match.as_ref())).await?;
+            let pay = || retry_conflicts(SHORT, || this.pay_one_in_tx(&single, if_match.as_ref()));
+            let Some(called) = unless_held(pay).await? else {
+                return Ok(Called::Ran(PaidOne::NotPayable(invoice::Status::Pending)));
+            };
             Ok(match called {
                 Called::Ran(Ok(asked)) => Called::Ran(this.hand_over_one(asked).await),
                 Called::Ran(Err(refused)) => Called::Ran(refused),
@@ -164,8 +165,9 @@ impl Paying {
             tx.rollback().await?;
             return Ok(called);
         }
-        if let Some(if_match) = if_match
-            && let Some(version) = version_in_tx(&mut tx, single.id).await?
+        // Locks it, so that below it is not passed over while somebody holds it.
+        let version = version_in_tx(&mut tx, single.id).await?;
+        if let (Some(if_match), Some(version)) = (if_match, version)
             && !if_match.is_met(&version)
         {
             tx.rollback().await?;
@@ -182,7 +184,6 @@ impl Paying {
         let Some(request) = asked.requests.into_iter().next() else {
             let status = status_in_tx(&mut tx, single.id).await?;
             tx.rollback().await?;
-            // Unpaid by now: its payment was under way when we asked and has been declined since.
             return Ok(Called::Ran(Err(match status {
                 None => PaidOne::Unknown,
                 Some(invoice::Status::Unpaid) => PaidOne::NotPayable(invoice::Status::Pending),
@@ -370,12 +371,11 @@ impl Patience {
         !self.stop.is_cancelled() && Instant::now() < self.until
     }
 
-    /// Until something changed, or until it is time to look anyway, or to give up.
+    /// Until something changed, or until it is time to give up.
     async fn pause<T>(&self, changed: impl Future<Output = T>) {
-        let poll = Instant::now() + POLL.mul_f64(rand::random_range(0.8..1.2));
         tokio::select! {
             () = self.stop.cancelled() => {}
-            () = tokio::time::sleep_until(poll.min(self.until)) => {}
+            () = tokio::time::sleep_until(self.until) => {}
             _ = changed => {}
         }
     }

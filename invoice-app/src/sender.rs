@@ -3,15 +3,23 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use jetstream::publish::Publisher;
+use jetstream::{connection::Connection, publish::Publisher};
 use payment_contract::PaymentId;
 use service::fail_point;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-use crate::batch_id::BatchId;
-use crate::{metrics, payment::Request, store::Store};
+use crate::{
+    batch_id::BatchId,
+    metrics,
+    payment::Request,
+    store::Store,
+    window::{LOOK_AGAIN, Window},
+};
 
 /// Calls whose requests wait to be sent, at most; more fall to the sweep.
 const QUEUE: usize = 1024;
@@ -42,8 +50,11 @@ pub struct Handle {
 pub struct Sender {
     store: Store,
     publisher: Publisher,
+    window: Window,
     jobs: mpsc::Receiver<Job>,
     batches: VecDeque<Progress>,
+    /// No page of a batch is sent before.
+    next_page: Instant,
     sweep: std::sync::Arc<Notify>,
 }
 
@@ -56,7 +67,7 @@ struct Progress {
 
 /// A sender and the way to reach it. `sweep` is woken when rows were left to it.
 #[must_use]
-pub fn channel(store: Store, publisher: Publisher, sweep: std::sync::Arc<Notify>) -> (Handle, Sender) {
+pub fn channel(store: Store, connection: Connection, sweep: std::sync::Arc<Notify>) -> (Handle, Sender) {
     let (sender, jobs) = mpsc::channel(QUEUE);
     let handle = Handle {
         jobs: sender,
@@ -66,9 +77,11 @@ pub fn channel(store: Store, publisher: Publisher, sweep: std::sync::Arc<Notify>
         handle,
         Sender {
             store,
-            publisher,
+            publisher: Publisher::new(connection.clone()),
+            window: Window::new(connection),
             jobs,
             batches: VecDeque::new(),
+            next_page: Instant::now(),
             sweep,
         },
     )
@@ -99,28 +112,35 @@ impl Sender {
     /// Sends until `stop`, then what was handed over before.
     pub async fn run(mut self, stop: CancellationToken) {
         loop {
-            if self.batches.is_empty() {
+            let job = if self.batches.is_empty() {
                 let job = tokio::select! {
                     biased;
                     job = self.jobs.recv() => job,
                     () = stop.cancelled() => None,
                 };
-                let Some(job) = job else {
+                if job.is_none() {
                     // Nobody is left to hand over: the calls have ended, and our turn to stop comes.
                     return stop.cancelled().await;
-                };
-                self.step(Some(job)).await;
-            } else {
-                self.step(None).await;
-                if stop.is_cancelled() {
-                    // What single calls handed over is still sent, by the other branch.
-                    self.leave_rest().await;
                 }
-            }
+                job
+            } else {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {
+                        // What single calls handed over is still sent, by the other branch.
+                        self.leave_rest().await;
+                        continue;
+                    }
+                    Some(job) = self.jobs.recv() => Some(job),
+                    () = tokio::time::sleep_until(self.next_page) => None,
+                }
+            };
+            self.step(job).await;
         }
     }
 
-    /// Sends what small calls have handed over by now, and a page of one large one: neither waits for the other's end.
+    /// Sends what small calls have handed over by now, and a page of one large one if the window has room: neither waits for
+    /// the other's end.
     pub async fn step(&mut self, first: Option<Job>) {
         let mut group = Vec::new();
         let mut next = first.or_else(|| self.jobs.try_recv().ok());
@@ -147,6 +167,13 @@ impl Sender {
     }
 
     async fn send_page(&mut self) {
+        if self.batches.is_empty() || Instant::now() < self.next_page {
+            return;
+        }
+        if !self.window.has_room().await {
+            self.next_page = Instant::now() + LOOK_AGAIN;
+            return;
+        }
         let Some(progress) = self.batches.pop_front() else {
             return;
         };
@@ -164,7 +191,7 @@ impl Sender {
                 let error = service::telemetry::chain(&error);
                 warn!(batch.id = %progress.batch, %error, "could not read a batch back; trying again");
                 self.batches.push_back(progress);
-                tokio::time::sleep(AFTER_AN_ERROR).await;
+                self.next_page = Instant::now() + AFTER_AN_ERROR;
                 return;
             }
         };

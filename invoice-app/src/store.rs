@@ -1,7 +1,10 @@
 //! Everything that is kept, in Postgres: one struct over the pool, the statements by topic in the files below.
 
+use std::sync::Arc;
+
 use service::database::WarmPool;
 use sqlx::{PgPool, Postgres, Transaction};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub mod changes;
 pub mod history;
@@ -24,14 +27,21 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 #[derive(Clone, Debug)]
 pub struct Store {
     database: WarmPool,
+    lists: Arc<Semaphore>,
 }
+
+/// Of this many connections lists and totals may use one, but two in any case: a filter that matches little reads everything, for
+/// seconds, and whoever may only read must not be able to stop payments.
+const CONNECTIONS_PER_LIST: u32 = 8;
 
 impl Store {
     /// Over this pool.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
+        let lists = (pool.options().get_max_connections() / CONNECTIONS_PER_LIST).max(2);
         Self {
             database: WarmPool::new(pool),
+            lists: Arc::new(Semaphore::new(usize::try_from(lists).unwrap_or(2))),
         }
     }
 
@@ -45,6 +55,16 @@ impl Store {
     #[must_use]
     pub const fn warm(&self) -> &WarmPool {
         &self.database
+    }
+
+    /// A place for a query that may read everything. It is waited for as long as for a connection.
+    async fn list_place(&self) -> Result<SemaphorePermit<'_>, sqlx::Error> {
+        let limit = self.pool().options().get_acquire_timeout();
+        match tokio::time::timeout(limit, self.lists.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) => Err(sqlx::Error::PoolClosed),
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
     }
 
     /// Starts a transaction; dropped, it is rolled back. Whoever works in it sets a limit.

@@ -8,7 +8,11 @@ use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{metrics, sender, store::Store};
+use crate::{
+    metrics, sender,
+    store::Store,
+    window::{LOOK_AGAIN, Window},
+};
 
 /// Looks for due rows at least this often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -22,6 +26,7 @@ pub struct Sweep {
     store: Store,
     connection: Connection,
     publisher: Publisher,
+    window: Window,
     resend_after: Duration,
     wake: Arc<Notify>,
     /// The connection we know of, and since when it has been gone.
@@ -34,6 +39,8 @@ pub struct Sweep {
 pub enum Swept {
     /// NATS is away: nothing was claimed.
     Disconnected,
+    /// Enough requests wait in NATS: nothing was claimed.
+    Full,
     /// This many rows were due.
     Due(usize),
 }
@@ -43,11 +50,13 @@ impl Sweep {
     #[must_use]
     pub fn new(store: Store, connection: Connection, resend_after: Duration, wake: Arc<Notify>) -> Self {
         let publisher = Publisher::new(connection.clone());
+        let window = Window::new(connection.clone());
         let epoch = connection.link().borrow().epoch;
         Self {
             store,
             connection,
             publisher,
+            window,
             resend_after,
             wake,
             epoch,
@@ -59,22 +68,21 @@ impl Sweep {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut link = self.connection.link();
         while !stop.is_cancelled() {
-            let more = match self.step().await {
-                Ok(swept) => swept == Swept::Due(PAGE),
+            let pause = match self.step().await {
+                Ok(Swept::Due(PAGE)) => continue,
+                Ok(Swept::Full) => LOOK_AGAIN,
+                Ok(_) => EVERY,
                 Err(error) => {
                     warn!(error = %service::telemetry::chain(&error), "could not look for requests to send again");
-                    false
+                    EVERY
                 }
             };
-            if more {
-                continue;
-            }
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = self.wake.notified() => {}
                 // An error: the connection is closed for good, and the pause alone bounds this loop.
                 Ok(()) = link.changed() => {}
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
@@ -83,6 +91,9 @@ impl Sweep {
     pub async fn step(&mut self) -> Result<Swept, sqlx::Error> {
         if !self.follow_link().await? {
             return Ok(Swept::Disconnected);
+        }
+        if !self.window.has_room().await {
+            return Ok(Swept::Full);
         }
         fail_point!(SweepClaiming);
         let claimed = self

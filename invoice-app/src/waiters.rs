@@ -1,17 +1,23 @@
-//! Calls that wait for payments to be settled: woken in process, hinted by other replicas (see [`crate::change_events`]), and polling
-//! as the fallback. A waiting call holds no database connection.
+//! Calls that wait for payments to be settled: woken in process, hinted by other replicas (see [`crate::change_events`]), and looked
+//! after by one poller as the fallback. A waiting call holds no database connection.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use payment_contract::{PaymentId, messages::PaymentOutcomeV1};
+use service::database::{SHORT, in_time};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
 use uuid::Uuid;
 
-use crate::batch_id::BatchId;
-use crate::change_events::Changed;
+use crate::{batch_id::BatchId, change_events::Changed, store::Store};
+
+/// A hint may get lost: what is waited for is looked at this often, give or take a fifth.
+const POLL: Duration = Duration::from_millis(500);
 
 /// Who waits for what. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -55,15 +61,43 @@ impl Waiters {
 
     /// Wakes whoever waits for any of these.
     pub fn wake(&self, changed: &Changed) {
+        let payments = changed.payments.iter().map(|id| id.as_uuid());
+        let batches = changed.batches.iter().map(|id| id.as_uuid());
+        self.wake_ids(payments.chain(batches));
+    }
+
+    fn wake_ids(&self, ids: impl Iterator<Item = Uuid>) {
         let waiting = self.lock();
         if waiting.is_empty() {
             return;
         }
-        let payments = changed.payments.iter().map(|id| id.as_uuid());
-        let batches = changed.batches.iter().map(|id| id.as_uuid());
-        for change in payments.chain(batches).filter_map(|id| waiting.get(&id)) {
+        for change in ids.filter_map(|id| waiting.get(&id)) {
             // What is known already stays.
             change.send_modify(|_| {});
+        }
+    }
+
+    /// Wakes those whose hint got lost, until `stop`: one query every now and then, however many wait.
+    pub async fn poll(self, store: Store, stop: CancellationToken) {
+        loop {
+            let pause = POLL.mul_f64(rand::random_range(0.8..1.2));
+            if stop
+                .run_until_cancelled(tokio::time::sleep(pause))
+                .await
+                .is_none()
+            {
+                return;
+            }
+            let ids: Vec<Uuid> = self.lock().keys().copied().collect();
+            if ids.is_empty() {
+                continue;
+            }
+            match in_time(SHORT, store.settled_among(&ids)).await {
+                Ok(settled) => self.wake_ids(settled.into_iter()),
+                Err(error) => {
+                    debug!(error = %service::telemetry::chain(&error), "could not look at what is waited for");
+                }
+            }
         }
     }
 

@@ -9,7 +9,7 @@ mod warm_pool;
 
 pub use self::{
     fault::{Fault, fault, is_lock_timeout},
-    limits::{LONG, SHORT, in_time, retry_conflicts},
+    limits::{LONG, SHORT, in_time, retry_conflicts, unless_held},
     migrations::{keep_schema, migrate, prepare_schema, wait_for_schema},
     session::{SESSION, allow_time_in_tx, plan_for_many_in_tx, pool, storable},
     warm_pool::{Connections, WarmConnection, WarmPool},

@@ -52,7 +52,7 @@ pub(super) struct SingleCall {
 pub(super) enum Grouping {
     /// It is done.
     Done(Called<(Payment, Waiter)>),
-    /// Its invoice is not there to be paid, or not just now: to be done alone, which waits if need be, and tells why.
+    /// Its invoice is not there to be paid, or not just now: to be done alone, which tells why.
     Alone,
     /// The group failed, and nobody knows whether it was committed.
     Failed(Arc<sqlx::Error>),

@@ -1,7 +1,7 @@
 //! Statements about invoices: create, get, list, void.
 
 use payment_contract::{Currency, InvoiceId, Money};
-use service::fail_point;
+use service::{database::unless_held, fail_point};
 use sqlx::{Executor, PgConnection, Postgres};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -163,6 +163,7 @@ impl Store {
         after: Option<InvoiceId>,
         limit: i64,
     ) -> Result<Vec<Invoice>, sqlx::Error> {
+        let _place = self.list_place().await?;
         let begin = match filter.order {
             Order::Oldest => Uuid::nil(),
             Order::Newest => Uuid::max(),
@@ -200,23 +201,32 @@ impl Store {
         rows.into_iter().map(Invoice::try_from).collect()
     }
 
-    /// Makes an unpaid invoice void, if it is as the caller believes.
+    /// Makes an unpaid invoice void, if it is as the caller believes. One that somebody else holds is being paid.
     pub async fn void_invoice(
         &self,
         id: InvoiceId,
         voided_by: Option<&str>,
         if_match: Option<&IfMatch>,
     ) -> Result<Voided, sqlx::Error> {
+        let voided = unless_held(|| self.void_free_invoice(id, voided_by, if_match)).await?;
+        Ok(voided.unwrap_or(Voided::Refused(Status::Pending)))
+    }
+
+    async fn void_free_invoice(
+        &self,
+        id: InvoiceId,
+        voided_by: Option<&str>,
+        if_match: Option<&IfMatch>,
+    ) -> Result<Voided, sqlx::Error> {
         let mut tx = self.begin().await?;
-        if let Some(if_match) = if_match
-            && let Some(version) = version_in_tx(&mut tx, id).await?
+        let version = version_in_tx(&mut tx, id).await?;
+        if let (Some(if_match), Some(version)) = (if_match, version)
             && !if_match.is_met(&version)
         {
             tx.rollback().await?;
             return Ok(Voided::Changed);
         }
         let voided = sqlx::query_scalar!(
-            // The list of the unpaid first, like everybody: two that wait for each other in turn would never end.
             "with unlisted as (
                  delete from unpaid_invoices where invoice_id = $1 returning invoice_id
              ), voided as (
@@ -245,17 +255,18 @@ impl Store {
     }
 }
 
-/// The invoice's version, its rows locked: nobody changes it before this transaction ends. See [`Invoice::version`].
+/// The invoice's version, its rows locked: nobody changes it before this transaction ends. Fails at once when somebody else holds
+/// them (see `unless_held`). The list of the unpaid comes first, like everywhere. See [`Invoice::version`].
 pub async fn version_in_tx(
     connection: &mut PgConnection,
     id: InvoiceId,
 ) -> Result<Option<String>, sqlx::Error> {
     sqlx::query_scalar!(
         r#"with listed as materialized (
-               select invoice_id from unpaid_invoices where invoice_id = $1 for update
+               select invoice_id from unpaid_invoices where invoice_id = $1 for update nowait
            )
            select status || '-' || (extract(epoch from updated_at) * 1000000)::bigint as "version!"
-           from invoices where id = $1 and (select count(*) from listed) >= 0 for update"#,
+           from invoices where id = $1 and (select count(*) from listed) >= 0 for update nowait"#,
         id.as_uuid()
     )
     .fetch_optional(connection)

@@ -114,7 +114,8 @@ impl Store {
         Ok(Claimed { due, requests })
     }
 
-    /// Up to `limit` open payments of a batch after `after`, for the first send.
+    /// Up to `limit` open payments of a batch after `after`, for the first send. Those whose lease ended before their turn came
+    /// are the sweep's.
     pub async fn batch_page(
         &self,
         batch: BatchId,
@@ -127,7 +128,7 @@ impl Store {
                     b.traceparent, p.created_at
              from payment_batches b, payments p, invoices i
              where b.id = $1 and p.batch_id = $1 and p.settled_at is null and i.id = p.invoice_id
-               and p.id > $2
+               and p.id > $2 and p.sends = 1
              order by p.id limit $3",
             batch.as_uuid(),
             after.map_or(Uuid::nil(), PaymentId::as_uuid),

@@ -61,8 +61,8 @@ struct Row {
 }
 
 /// The one statement. Whoever takes an invoice off the list of the unpaid pays it; overlapping calls wait for each other
-/// there, and whoever comes second finds it gone. Several ids are locked in order; two calls for everything read the list
-/// in the same order. A payment's id is made of the row as it is updated (see `PaymentId::of`). A macro, since "all" and
+/// there, and whoever comes second finds it gone; a call for some does not wait, since what somebody else holds is being paid.
+/// Several ids are locked in order; two calls for everything read the list in the same order. A payment's id is made of the row as it is updated (see `PaymentId::of`). A macro, since "all" and
 /// "these" find invoices in different ways.
 macro_rules! pay {
     ($found:tt, $terms:expr $(, $which:expr)?) => {
@@ -133,7 +133,11 @@ pub async fn pay_in_tx(
         }
         Selection::These(ids) => {
             pay!(
-                "delete from unpaid_invoices where invoice_id = any($6) returning invoice_id as id",
+                "delete from unpaid_invoices u using (
+                     select u.invoice_id from unpaid_invoices u join invoices i on i.id = u.invoice_id
+                     where u.invoice_id = any($6) order by u.invoice_id for update of u, i skip locked
+                 ) free
+                 where u.invoice_id = free.invoice_id returning u.invoice_id as id",
                 terms,
                 ids
             )

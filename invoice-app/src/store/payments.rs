@@ -104,6 +104,18 @@ impl Store {
         .await
     }
 
+    /// Those of these payments and batches of which everything has its outcome.
+    pub async fn settled_among(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, sqlx::Error> {
+        sqlx::query_scalar!(
+            r#"select id as "id!" from payments where id = any($1) and settled_at is not null
+               union all
+               select id from payment_batches where id = any($1) and paid + declined >= requested"#,
+            ids
+        )
+        .fetch_all(&self.database)
+        .await
+    }
+
     /// What is open.
     pub async fn open(&self) -> Result<Open, sqlx::Error> {
         let row = sqlx::query!(

@@ -33,6 +33,7 @@ impl Store {
         currency: Option<Currency>,
     ) -> Result<Vec<Total>, sqlx::Error> {
         let adding = async {
+            let _place = self.list_place().await?;
             let mut tx = self.begin().await?;
             // Of most it reads all.
             plan_for_many_in_tx(&mut tx).await?;

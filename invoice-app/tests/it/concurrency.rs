@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{App, answer, declined, id, succeeded};
+use crate::harness::{App, answer, eventually, id, succeeded};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_concurrent_pay_calls_on_one_invoice_make_one_payment() {
@@ -43,31 +43,45 @@ async fn calls_that_each_pay_one_invoice_share_transactions_when_they_come_toget
     assert!(transactions < 100, "{transactions} transactions for 200 payments");
 }
 
-/// They share a transaction, but what one of them has to wait for is not the others' business.
+/// Whoever holds an invoice is paying it or voiding it. The call is told so, and neither waits for it nor keeps others waiting.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_invoice_that_somebody_holds_keeps_no_other_single_call_waiting() {
+async fn an_invoice_that_somebody_holds_is_answered_at_once_and_no_other_waits() {
     let app = App::start().await;
     let held = app.invoice("held", "1.00").await;
+    let path = format!("/invoices/{held}/pay");
     for lock in [
         "select from invoices where number = 'held' for update",
         "select from unpaid_invoices u join invoices i on i.id = u.invoice_id where number = 'held' for update of u",
     ] {
         let mut holder = app.pool.begin().await.unwrap();
         sqlx::query(lock).execute(&mut *holder).await.unwrap();
-        let waiting = tokio::spawn(answer(
-            app.request(Method::POST, &format!("/invoices/{held}/pay"))
-                .header("prefer", "respond-async"),
-        ));
-        for _ in 0..10 {
+        let others: Vec<String> = join_all((0..10).map(async |_| {
             let other = app.invoice(&uuid::Uuid::new_v4().to_string(), "1.00").await;
-            app.pay(&other).await;
-        }
-        assert!(!waiting.is_finished());
+            format!("/invoices/{other}/pay")
+        }))
+        .await;
+        let (held, others) = tokio::join!(
+            app.post_async(&path),
+            join_all(others.iter().map(|other| app.post_async(other)))
+        );
+        assert_eq!(
+            (held.0, &held.1["type"]),
+            (StatusCode::CONFLICT, &json!("/problems/invoice-not-payable"))
+        );
+        assert!(
+            others.iter().all(|(status, _)| *status == StatusCode::ACCEPTED),
+            "{others:?}"
+        );
+        assert_eq!(
+            app.count(
+                "select count(*) from payments p join invoices i on i.id = p.invoice_id where number = 'held'"
+            )
+            .await,
+            0
+        );
         holder.rollback().await.unwrap();
-        let (status, payment) = waiting.await.unwrap();
-        assert_eq!(status, StatusCode::ACCEPTED, "{payment}");
-        app.settle(&[declined(&id(&payment), &held)]).await;
     }
+    assert_eq!(app.post_async(&path).await.0, StatusCode::ACCEPTED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,4 +210,33 @@ async fn paying_a_hundred_thousand_invoices_keeps_nobody_waiting() {
         answered > 10 && slowest < Duration::from_secs(3),
         "{answered} {slowest:?}"
     );
+}
+
+/// However many ask for lists that take long, they hold two of twelve connections, and the rest is for what pays.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_leave_connections_for_payments() {
+    let app = App::start().await;
+    let mut holder = app.pool.begin().await.unwrap();
+    sqlx::query("lock table invoices")
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let lists: Vec<_> = ["/invoices?currency=EUR", "/invoices/totals"]
+        .repeat(20)
+        .into_iter()
+        .map(|path| tokio::spawn(answer(app.request(Method::GET, path))))
+        .collect();
+    let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    eventually("two lists are being read", async || {
+        (app.count(waiting).await == 2).then_some(())
+    })
+    .await;
+    // By connections of the same pool.
+    for _ in 0..20 {
+        assert_eq!(app.count(waiting).await, 2);
+    }
+    holder.rollback().await.unwrap();
+    for list in lists {
+        assert_eq!(list.await.unwrap().0, StatusCode::OK);
+    }
 }

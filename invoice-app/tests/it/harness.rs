@@ -283,6 +283,7 @@ pub(crate) fn run(parts: Parts, stop: &CancellationToken) {
         connection.clone(),
         stop.clone(),
     ));
+    tokio::spawn(parts.waiters.clone().poll(parts.store.clone(), stop.clone()));
     tokio::spawn(parts.feed.clone().run(parts.store, stop.clone()));
     tokio::spawn(invoice_app::change_events::listen(
         parts.waiters,

@@ -192,15 +192,14 @@ async fn single_pay_calls_that_come_together_keep_their_keys_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_a_call_runs_another_with_its_key_is_told_and_the_key_is_not_visible() {
     let app = App::start().await;
-    let invoice = app.invoice("A", "1.00").await;
+    app.invoice("A", "1.00").await;
     let mut held = app.pool.begin().await.unwrap();
-    sqlx::query("select from invoices for update")
+    sqlx::query("lock table payments in share row exclusive mode")
         .execute(&mut *held)
         .await
         .unwrap();
-    let path = format!("/invoices/{invoice}/pay");
     let pay = || {
-        app.request(Method::POST, &path)
+        app.request(Method::POST, "/invoices/pay")
             .header("idempotency-key", "k")
             .header("prefer", "respond-async")
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use invoice_app::{
     app::Parts, nats_incarnation::Looked, paying::Wanted, store::nats_incarnation::Remembered, sweep::Swept,
+    window::Window,
 };
 use payment_contract::{streams::PAY_REQUESTS, trace::TraceParent};
 
@@ -59,6 +60,12 @@ async fn due_rows_are_taken_once_by_two_concurrent_sweepers() {
     let nats = Nats::start().await;
     let (app, [mut one, mut other]) = Box::pin(requested(800, &nats)).await;
     let before = sent(&one).await;
+    let _provider = Provider::silent(&nats.url).await;
+    let window = Window::new(one.connection.clone());
+    eventually("the first requests are fetched", async || {
+        window.has_room().await.then_some(())
+    })
+    .await;
     execute(
         &app,
         "update payments set next_send_at = now(), last_sent_at = null, sends = 5",
@@ -67,6 +74,8 @@ async fn due_rows_are_taken_once_by_two_concurrent_sweepers() {
     let (first, second) = tokio::join!(one.sweep.step(), other.sweep.step());
     let due = [first, second].map(|swept| match swept.unwrap() {
         Swept::Due(due) => due,
+        // The other has sent all.
+        Swept::Full => 0,
         Swept::Disconnected => panic!("NATS is there"),
     });
     assert_eq!(due.iter().sum::<usize>(), 800);
@@ -261,7 +270,7 @@ async fn a_first_sight_of_nats_makes_due_what_may_have_gone_nowhere() {
 }
 
 #[tokio::test]
-async fn a_single_call_does_not_wait_for_the_end_of_a_large_one() {
+async fn a_large_call_leaves_room_for_single_ones() {
     let nats = Nats::start().await;
     let pool = database().await;
     let mut replica = parts(&pool, Some(&nats.url)).await;
@@ -286,9 +295,20 @@ async fn a_single_call_does_not_wait_for_the_end_of_a_large_one() {
         .pay_one(single[0].into(), None, None, trace(), None)
         .await
         .unwrap();
-    replica.sender.step(None).await;
-    eventually("two pages and the single one are sent", async || {
-        (sent(&replica).await == 2001).then_some(())
-    })
+    for _ in 0..3 {
+        replica.sender.step(None).await;
+    }
+    eventually(
+        "a page and the single one are sent, and no more while nobody fetches them",
+        async || (sent(&replica).await == 1001).then_some(()),
+    )
     .await;
+    // What is due waits for room as well.
+    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Full);
+
+    let _provider = Provider::silent(&nats.url).await;
+    // As they are fetched.
+    while sent(&replica).await < 2501 {
+        replica.sender.step(None).await;
+    }
 }

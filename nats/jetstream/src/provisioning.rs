@@ -193,6 +193,12 @@ pub async fn peer_consumer_created(
     Ok(found.map(|found| found.cached_info().created))
 }
 
+/// How many messages of this service's stream the consumer has not been given yet. `None` while it does not exist.
+pub async fn consumer_pending(connection: &Connection, consumer: &Consumer) -> Result<Option<u64>, Error> {
+    let found = look_up(&connection.own_jetstream(), consumer).await?;
+    Ok(found.map(|found| found.cached_info().num_pending))
+}
+
 /// The consumer, by its info alone; `None` when it, or its stream, does not exist.
 pub(crate) async fn look_up(
     context: &jetstream::Context,

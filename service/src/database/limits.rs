@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-use super::fault::{Fault, fault};
+use super::fault::{Fault, fault, is_lock_timeout};
 
 /// Longer than the server lets a statement run: for all that is about a few hundred rows.
 pub const SHORT: Duration = Duration::from_secs(8);
@@ -22,6 +22,28 @@ pub async fn in_time<T, E: From<sqlx::Error>>(
     tokio::time::timeout(limit, work)
         .await
         .unwrap_or_else(|late| Err(sqlx::Error::Io(late.into()).into()))
+}
+
+/// How often what locks its rows with `nowait` tries, at most.
+const HELD_ATTEMPTS: u32 = 5;
+/// The first pause between; doubled each time. No connection is held meanwhile.
+const HELD_PAUSE: Duration = Duration::from_millis(5);
+
+/// Runs a transaction that locks its rows with `nowait`. Whoever holds them mostly does for a moment, and is waited for without a
+/// connection in hand; `None` when they are still held then.
+pub async fn unless_held<T, Fut>(mut attempt: impl FnMut() -> Fut) -> Result<Option<T>, sqlx::Error>
+where
+    Fut: Future<Output = Result<T, sqlx::Error>>,
+{
+    for tried in 0..HELD_ATTEMPTS {
+        match Box::pin(attempt()).await {
+            Err(error) if is_lock_timeout(&error) => {
+                tokio::time::sleep(HELD_PAUSE * 2_u32.pow(tried)).await;
+            }
+            result => return result.map(Some),
+        }
+    }
+    Ok(None)
 }
 
 /// Runs a transaction again on deadlocks and serialization failures, a bounded number of times, each within `limit`.
