@@ -12,6 +12,7 @@ use service::{
     database,
     shutdown::{Group, Process},
     telemetry::{self, chain},
+    traces,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +107,7 @@ impl Parts {
 /// `serve`: runs until SIGTERM.
 pub async fn serve(config: Config) -> Result<ExitCode, Error> {
     let recorder = telemetry::init_metrics(NAME, env!("CARGO_PKG_VERSION"));
+    let traces = traces::init(NAME, env!("CARGO_PKG_VERSION"));
     metrics::describe();
     let mut process = Process::new(config.common.shutdown_grace);
     // Stopped in this order: no more calls, then what they started, then the port that tells about it.
@@ -150,7 +152,7 @@ pub async fn serve(config: Config) -> Result<ExitCode, Error> {
 
     info!(version = env!("CARGO_PKG_VERSION"), "invoice-app started");
     let exit = process.run(|| readiness.set(false)).await;
-    connection.close(AFTER_DRAIN).await;
+    tokio::join!(connection.close(AFTER_DRAIN), traces.close(AFTER_DRAIN));
     Ok(exit)
 }
 

@@ -1,10 +1,11 @@
 //! What a payment is, one attempt to pay an invoice, and what an outcome does to it. No I/O.
 
-use jetstream::publish::Outgoing;
+use jetstream::publish::{Outgoing, Sent};
 use payment_contract::{
     Currency, InvoiceId, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
     money,
+    subjects,
     trace::TraceParent,
 };
 
@@ -155,11 +156,7 @@ impl Request {
     /// The message that asks for it.
     pub fn outgoing(self) -> Result<Outgoing, money::Error> {
         let amount = Money::try_from_minor_units(self.amount_minor, Currency::try_new(&self.currency)?)?;
-        let trace = self
-            .traceparent
-            .as_deref()
-            .and_then(TraceParent::parse)
-            .map(|trace| trace.child());
+        let trace = self.traceparent.as_deref().and_then(TraceParent::parse);
         let message = PayRequestV1 {
             payment_id: self.payment_id,
             invoice_id: self.invoice_id,
@@ -170,8 +167,16 @@ impl Request {
         };
         Ok(Outgoing {
             subject: message.subject(),
+            template: subjects::PAY_REQUEST_TEMPLATE,
             message_id: message.message_id(self.send.unsigned_abs()),
-            traceparent: trace.map(|trace| trace.to_string()),
+            conversation_id: message.payment_id.as_uuid(),
+            sent: match self.send {
+                1 => Sent::First,
+                _ => Sent::Again {
+                    first: message.message_id(1),
+                },
+            },
+            traceparent: trace.map(String::from),
             body: message.encode(),
         })
     }

@@ -14,6 +14,7 @@ use jetstream::{
 use payment_contract::{
     PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
+    subjects,
 };
 use service::{
     batcher::Batcher,
@@ -21,6 +22,7 @@ use service::{
     fail_point,
 };
 use tracing::{debug, error, warn};
+use uuid::Uuid;
 
 use crate::{
     change_events::{Changed, Hints},
@@ -266,6 +268,12 @@ impl Waits {
 
 impl Handler for PaymentOutcomes {
     type Message = PaymentOutcomeV1;
+
+    const TEMPLATE: &'static str = subjects::PAYMENT_OUTCOME_TEMPLATE;
+
+    fn conversation_id(message: &PaymentOutcomeV1) -> Option<Uuid> {
+        Some(message.payment_id.as_uuid())
+    }
 
     async fn handle(&self, batch: Vec<Received<PaymentOutcomeV1>>, decisions: Decisions) {
         let (tokens, outcomes): (Vec<Token>, Vec<PaymentOutcomeV1>) = batch

@@ -8,6 +8,7 @@ use service::{
     database::{self, WarmPool},
     shutdown::Process,
     telemetry::{self, chain},
+    traces,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -89,6 +90,7 @@ pub async fn connect(config: &Config) -> Result<Connection, Error> {
 /// `serve`: runs until SIGTERM.
 pub async fn serve(config: Config) -> Result<ExitCode, Error> {
     let recorder = telemetry::init_metrics(NAME, env!("CARGO_PKG_VERSION"));
+    let traces = traces::init(NAME, env!("CARGO_PKG_VERSION"));
     metrics::describe();
     let mut process = Process::new(config.common.shutdown_grace);
     let [requests, background, admin] = ["requests", "background", "admin"].map(|name| process.group(name));
@@ -134,7 +136,7 @@ pub async fn serve(config: Config) -> Result<ExitCode, Error> {
 
     info!(version = env!("CARGO_PKG_VERSION"), "payment-provider started");
     let exit = process.run(|| readiness.set(false)).await;
-    connection.close(AFTER_DRAIN).await;
+    tokio::join!(connection.close(AFTER_DRAIN), traces.close(AFTER_DRAIN));
     Ok(exit)
 }
 

@@ -1,8 +1,8 @@
 //! Telling invoice-app how payments ended: published together, each confirmed by the stream before its request is done.
 
 use futures_util::FutureExt as _;
-use jetstream::publish::{Outgoing, Publisher};
-use payment_contract::{messages::PaymentOutcomeV1, trace::TraceParent};
+use jetstream::publish::{Outgoing, Publisher, Sent};
+use payment_contract::{messages::PaymentOutcomeV1, subjects, trace::TraceParent};
 use service::{batcher::Batcher, fail_point, telemetry::chain};
 use tracing::warn;
 
@@ -41,8 +41,11 @@ impl Outcomes {
     ) -> Result<(), Unconfirmed> {
         let outgoing = Outgoing {
             subject: outcome.subject(),
+            template: subjects::PAYMENT_OUTCOME_TEMPLATE,
             message_id: outcome.message_id(),
-            traceparent: trace.map(|trace| trace.child().to_string()),
+            conversation_id: outcome.payment_id.as_uuid(),
+            sent: Sent::Once,
+            traceparent: trace.map(TraceParent::to_string),
             body: outcome.encode(),
         };
         match self.0.submit(outgoing).await {

@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use jetstream::delivery::{DeadLetter, Decision, Decisions, Handler, Received};
-use payment_contract::{Currency, messages::PayRequestV1, trace::TraceParent};
+use payment_contract::{Currency, messages::PayRequestV1, subjects, trace::TraceParent};
 use service::{batcher::Batcher, fail_point, telemetry::chain};
 use tracing::{error, warn};
+use uuid::Uuid;
 
 use crate::{
     gateway::Bank,
@@ -48,7 +49,7 @@ pub struct Policy {
 pub struct Request {
     /// What is asked.
     pub message: PayRequestV1,
-    /// The sender's trace.
+    /// The work on it; while traces are off, its sender's.
     pub trace: Option<TraceParent>,
 }
 
@@ -123,6 +124,12 @@ impl PayRequests {
 
 impl Handler for PayRequests {
     type Message = PayRequestV1;
+
+    const TEMPLATE: &'static str = subjects::PAY_REQUEST_TEMPLATE;
+
+    fn conversation_id(message: &PayRequestV1) -> Option<Uuid> {
+        Some(message.payment_id.as_uuid())
+    }
 
     async fn handle(&self, batch: Vec<Received<PayRequestV1>>, decisions: Decisions) {
         let mut tokens = Vec::with_capacity(batch.len());

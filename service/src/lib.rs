@@ -11,3 +11,4 @@ pub mod log_filter;
 pub mod output;
 pub mod shutdown;
 pub mod telemetry;
+pub mod traces;

@@ -22,6 +22,7 @@ use payment_contract::{
     PaymentId,
     messages::PaymentOutcomeV1,
     streams::{PAY_OUTCOMES, PAY_REQUESTS},
+    subjects::PAYMENT_OUTCOME_TEMPLATE,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -42,6 +43,8 @@ struct Booking(Ledger);
 
 impl Handler for Booking {
     type Message = PaymentOutcomeV1;
+
+    const TEMPLATE: &'static str = PAYMENT_OUTCOME_TEMPLATE;
 
     async fn handle(&self, batch: Vec<Received<PaymentOutcomeV1>>, decisions: Decisions) {
         for received in batch {

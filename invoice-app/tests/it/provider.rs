@@ -7,12 +7,15 @@ use jetstream::{
     connection::Connection,
     delivery::{self, DeadLetter, Decision, Decisions, Handler, Received},
     provisioning::{self, StreamProvisioner},
-    publish::{Outgoing, Publisher},
+    publish::{Outgoing, Publisher, Sent},
     streams::Stream,
 };
 use local_stack::{NatsOptions, NatsServer, User, free_port};
 use payment_contract::messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1};
-use payment_contract::{streams::PAY_OUTCOMES, subjects::PAYMENT_OUTCOMES};
+use payment_contract::{
+    streams::PAY_OUTCOMES,
+    subjects::{self, PAYMENT_OUTCOMES},
+};
 use time::OffsetDateTime;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -156,7 +159,10 @@ impl Provider {
 fn outgoing(outcome: &PaymentOutcomeV1) -> Outgoing {
     Outgoing {
         subject: outcome.subject(),
+        template: subjects::PAYMENT_OUTCOME_TEMPLATE,
         message_id: outcome.message_id(),
+        conversation_id: outcome.payment_id.as_uuid(),
+        sent: Sent::Once,
         traceparent: None,
         body: outcome.encode(),
     }
@@ -164,6 +170,8 @@ fn outgoing(outcome: &PaymentOutcomeV1) -> Outgoing {
 
 impl Handler for Answers {
     type Message = PayRequestV1;
+
+    const TEMPLATE: &'static str = subjects::PAY_REQUEST_TEMPLATE;
 
     async fn handle(&self, batch: Vec<Received<PayRequestV1>>, decisions: Decisions) {
         let mut outcomes = Vec::new();

@@ -7,6 +7,11 @@ pub const PAY_REQUESTS: &str = "pay.v1.request.*";
 /// Every outcome.
 pub const PAYMENT_OUTCOMES: &str = "pay.v1.outcome.*";
 
+/// A pay request's, for whoever tells of many at once.
+pub const PAY_REQUEST_TEMPLATE: &str = "pay.v1.request.{currency}";
+/// An outcome's.
+pub const PAYMENT_OUTCOME_TEMPLATE: &str = "pay.v1.outcome.{status}";
+
 /// `pay.v1.request.eur`
 #[must_use]
 pub fn pay_request(currency: Currency) -> String {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::{connection::Connection, publish::TRACEPARENT, streams::Consumer};
 
@@ -35,7 +36,7 @@ pub struct Received<M> {
     pub origin: Arc<Origin>,
     /// 1 on first delivery.
     pub delivered: i64,
-    /// The sender's `traceparent`, as it sent it.
+    /// The `traceparent` of the work on it, until its ack; while traces are off, its sender's as it came.
     pub traceparent: Option<String>,
 }
 
@@ -104,6 +105,14 @@ impl Decisions {
 pub trait Handler: Send + Sync + 'static {
     /// The message type.
     type Message: DeserializeOwned + Send + 'static;
+
+    /// Its subject, with what differs from message to message left open.
+    const TEMPLATE: &'static str;
+
+    /// What a message and the answers to it have in common, for those who follow traces.
+    fn conversation_id(_: &Self::Message) -> Option<Uuid> {
+        None
+    }
 
     /// Handles a batch. Whatever is undecided when this returns is delivered again after a delay.
     fn handle(

@@ -8,3 +8,4 @@ pub mod provisioning;
 pub mod publish;
 pub mod steps;
 pub mod streams;
+pub mod traces;

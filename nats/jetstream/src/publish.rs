@@ -12,10 +12,12 @@ use async_nats::{HeaderMap, header};
 use bytes::Bytes;
 use futures_util::future::{self, Either};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::{
     connection::{Connection, Link},
     metrics,
+    traces::messaging::Publishing,
 };
 
 mod confirmed;
@@ -38,12 +40,32 @@ const JSON: &str = "application/json";
 pub struct Outgoing {
     /// Where to.
     pub subject: String,
+    /// The same with what differs from message to message left open: `pay.v1.request.{currency}`.
+    pub template: &'static str,
     /// `Nats-Msg-Id`.
     pub message_id: String,
-    /// `traceparent`: W3C trace context.
+    /// What this message and the answers to it have in common.
+    pub conversation_id: Uuid,
+    /// Which send of it this is.
+    pub sent: Sent,
+    /// `traceparent`, W3C trace context: whose work sending it is part of. Where traces are on, the span of sending it goes out instead.
     pub traceparent: Option<String>,
     /// The JSON body.
     pub body: Bytes,
+}
+
+/// Which send of a message this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// The only one that has its id.
+    Once,
+    /// The first of those that each have an id of their own.
+    First,
+    /// A later one.
+    Again {
+        /// The id of the first, which may never have got as far as this.
+        first: String,
+    },
 }
 
 /// Why a message is not known to be stored. It may be all the same: send it again, never assume.
@@ -55,6 +77,16 @@ pub enum Error {
     /// The server did not confirm.
     #[error("the message was not confirmed by the stream")]
     Unconfirmed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Error {
+    /// Its name in spans.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Unconfirmed(_) => "unconfirmed",
+        }
+    }
 }
 
 impl Outgoing {
@@ -93,7 +125,8 @@ impl Publisher {
     /// Hands the messages to the connection in order and flushes, without waiting for the stream to confirm each: for requests,
     /// whose loss is repaired by sending again. Only a stream that falls behind is waited for. Fails at once, having sent
     /// nothing or a prefix, when disconnected. Never blocks longer than a bounded time, even with a half-open connection.
-    pub async fn send(&self, messages: Vec<Outgoing>) -> Result<(), Error> {
+    pub async fn send(&self, mut messages: Vec<Outgoing>) -> Result<(), Error> {
+        let spans = Publishing::begin(&mut messages);
         let count = messages.len();
         let limit = SEND_LIMIT + SEND_LIMIT_PER_MESSAGE * u32::try_from(count).unwrap_or(u32::MAX);
         let sending = tokio::time::timeout(limit, self.hand_over(messages));
@@ -102,6 +135,7 @@ impl Publisher {
             Some(Err(late)) => Err(Error::Unconfirmed(late.into())),
             None => Err(Error::Disconnected),
         };
+        spans.end(&result);
         metrics::published(if result.is_ok() { "sent" } else { "failed" }, count);
         result
     }
@@ -133,8 +167,10 @@ impl Publisher {
     }
 
     /// Publishes all, a bounded number in flight, and waits for the stream's ack of each. Results in order.
-    pub async fn send_confirmed(&self, messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
+    pub async fn send_confirmed(&self, mut messages: Vec<Outgoing>) -> Vec<Result<(), Error>> {
+        let spans = Publishing::begin(&mut messages);
         let results = confirmed::send(&self.connection, &self.inboxes, messages).await;
+        spans.end_each(&results);
         let confirmed = results.iter().filter(|result| result.is_ok()).count();
         metrics::published("confirmed", confirmed);
         metrics::published("failed", results.len() - confirmed);

@@ -8,6 +8,10 @@ use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use service::telemetry::chain;
 
+mod client_span;
+
+use client_span::ClientSpan;
+
 use super::{
     Answer, CallError, Gateway, IdempotencyKey, Order,
     credentials::{self, Credentials, Token},
@@ -76,19 +80,21 @@ impl Http {
         Ok(Self { client, url, token })
     }
 
-    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder, CallError> {
+    fn request(&self, method: Method, path: &str) -> Result<(RequestBuilder, ClientSpan), CallError> {
         let url = self
             .url
             .join(path)
             .map_err(|error| CallError::Retryable(chain(&error)))?;
+        let span = ClientSpan::begin(&method, &url);
         let request = self
             .client
             .request(method, url)
             .header(header::ACCEPT, "application/json");
-        Ok(match &self.token {
+        let request = match &self.token {
             Some(token) => request.bearer_auth(token.current().expose_secret()),
             None => request,
-        })
+        };
+        Ok((request, span))
     }
 
     async fn pay_over_http(&self, key: IdempotencyKey, order: &Order) -> Result<Answer, CallError> {
@@ -98,13 +104,14 @@ impl Http {
             currency: order.amount.currency().code(),
             invoice: &order.invoice_number,
         };
-        let request = self.request(Method::POST, "payments/pay")?;
-        let response = send(request.header("Idempotency-Key", key.to_string()).json(&body)).await?;
-        answer(key, response).await
+        let (request, mut span) = self.request(Method::POST, "payments/pay")?;
+        let request = request.header("Idempotency-Key", key.to_string()).json(&body);
+        answer(key, send(request, &mut span).await?).await
     }
 
     async fn find_over_http(&self, key: IdempotencyKey) -> Result<Option<Answer>, CallError> {
-        let response = send(self.request(Method::GET, &format!("payments/{key}"))?).await?;
+        let (request, mut span) = self.request(Method::GET, &format!("payments/{key}"))?;
+        let response = send(request, &mut span).await?;
         if response.status() == StatusCode::NOT_FOUND {
             return Ok(None);
         }
@@ -122,8 +129,10 @@ impl Gateway for Http {
     }
 }
 
-async fn send(request: RequestBuilder) -> Result<Response, CallError> {
-    request.send().await.map_err(|error| {
+async fn send(request: RequestBuilder, span: &mut ClientSpan) -> Result<Response, CallError> {
+    let sent = request.send().await;
+    span.answered(sent.as_ref().map(Response::status));
+    sent.map_err(|error| {
         // Until the connection stands, no byte of the request has left. After that nobody knows what arrived.
         let never_made = error.is_connect();
         let text = chain(&error.without_url());

@@ -11,7 +11,7 @@ use payment_contract::{
     messages::{OutcomeStatus, PaymentOutcomeV1},
     trace::TraceParent,
 };
-use service::{database::Fault, fail_point, telemetry::chain};
+use service::{database::Fault, fail_point, telemetry::chain, traces};
 use tokio::time::Instant;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -184,11 +184,15 @@ impl PayRequests {
             match next_step(entry, RequestHash::of(&request.message)) {
                 Step::TakeOver => {
                     // A second request for a row about to be taken over waits like for any row somebody holds.
-                    if open.insert(entry.payment_id, (*position, entry)).is_some() {
+                    let known = (*position, entry, trace_of(request, entry));
+                    if open.insert(entry.payment_id, known).is_some() {
                         admissions.push((*position, retry(DATABASE_AWAY)));
                     }
                 }
-                step => admissions.push((*position, settled_or_held(entry, step))),
+                step => {
+                    let trace = trace_of(request, entry);
+                    admissions.push((*position, settled_or_held(entry, step, trace)));
+                }
             }
         }
         if !unwritten.is_empty() {
@@ -203,7 +207,7 @@ impl PayRequests {
     /// Takes the leases of rows that nobody held when they were read. Only those it got are looked up.
     async fn take_over(
         &self,
-        open: HashMap<PaymentId, (usize, &Entry)>,
+        open: HashMap<PaymentId, (usize, &Entry, Option<TraceParent>)>,
         read: Instant,
     ) -> Result<Admissions, store::Error> {
         let token = Uuid::new_v4();
@@ -219,7 +223,7 @@ impl PayRequests {
         fail_point!(LeasesTaken);
         metrics::requests("taken_over", won.len());
         let until = asked + self.store.lease();
-        let admissions = open.into_iter().map(|(payment_id, (position, entry))| {
+        let admissions = open.into_iter().map(|(payment_id, (position, entry, trace))| {
             if !won.contains(&payment_id.as_uuid()) {
                 metrics::requests("leased", 1);
                 return (position, retry(DATABASE_AWAY));
@@ -232,7 +236,7 @@ impl PayRequests {
                     until,
                 },
                 invoice_id: entry.invoice_id,
-                trace: entry.trace.clone(),
+                trace,
                 tries: entry.tries,
                 began: asked,
                 age: Age::new(entry.age, read),
@@ -286,11 +290,17 @@ fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instan
     }))
 }
 
-fn settled_or_held(entry: &Entry, step: Step) -> Admitted {
+/// The work on this request, or, while traces are off, the trace that its payment began in.
+fn trace_of(request: &Request, entry: &Entry) -> Option<TraceParent> {
+    let trace = if traces::are_on() { &request.trace } else { &entry.trace };
+    trace.clone()
+}
+
+fn settled_or_held(entry: &Entry, step: Step, trace: Option<TraceParent>) -> Admitted {
     match (step, entry.outcome()) {
         (Step::Answer, Some(outcome)) => {
             metrics::requests("finished", 1);
-            Admitted::Publish(outcome, entry.trace.clone())
+            Admitted::Publish(outcome, trace)
         }
         (Step::Conflict, outcome) => {
             metrics::requests("conflict", 1);
@@ -300,7 +310,7 @@ fn settled_or_held(entry: &Entry, step: Step) -> Admitted {
                 invoice.id = %entry.invoice_id,
                 "a request contradicts the one its ledger row was written for; the row stays as it is"
             );
-            Admitted::Conflict(outcome, entry.trace.clone())
+            Admitted::Conflict(outcome, trace)
         }
         (Step::Wait(left), _) => {
             metrics::requests("leased", 1);

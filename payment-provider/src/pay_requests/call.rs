@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use payment_contract::trace::TraceParent;
-use service::fail_point;
+use service::{fail_point, traces};
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
@@ -56,7 +56,7 @@ impl PayRequests {
             return left_to_operator(call, age);
         }
         fail_point!(BankPaying);
-        let answer = line.pay(key, &call.order).await;
+        let answer = traces::within(trace(call), line.pay(key, &call.order)).await;
         fail_point!(BankPaid);
         match paid(answer) {
             Ok(settlement) => Asked::Settled(settlement),
@@ -70,7 +70,7 @@ impl PayRequests {
             return Some(lost.into());
         }
         fail_point!(BankLookingUp);
-        let found = line.find(key).await;
+        let found = traces::within(trace(call), line.find(key)).await;
         fail_point!(BankLookedUp);
         // As old as it is when the bank has answered, not as it was read.
         let age = call.age.at(Instant::now());
@@ -87,6 +87,10 @@ impl PayRequests {
             LookedUp::Unknown(why) => Some(unknown(call, &why)),
         }
     }
+}
+
+fn trace(call: &Call) -> Option<&str> {
+    call.trace.as_ref().map(TraceParent::as_str)
 }
 
 fn left_to_operator(call: &Call, age: Duration) -> Asked {

@@ -6,13 +6,13 @@ use jetstream::{
     connection::Connection,
     delivery::{self, Settings},
     provisioning::{self, StreamProvisioner, peer_consumer_created},
-    publish::{Outgoing, Publisher},
+    publish::{Outgoing, Publisher, Sent},
     streams::Stream,
 };
 use local_stack::User;
 use payment_contract::{
     messages::{OutcomeStatus, PayRequestV1},
-    subjects::PAY_REQUESTS,
+    subjects::{self, PAY_REQUESTS},
 };
 use payment_provider::{
     pay_requests::PayRequests,
@@ -69,7 +69,10 @@ impl Running {
             .iter()
             .map(|request| Outgoing {
                 subject: request.subject(),
+                template: subjects::PAY_REQUEST_TEMPLATE,
                 message_id: request.message_id(1),
+                conversation_id: request.payment_id.as_uuid(),
+                sent: Sent::First,
                 traceparent: None,
                 body: request.encode(),
             })

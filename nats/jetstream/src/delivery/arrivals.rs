@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_nats::jetstream;
+use async_nats::{HeaderValue, header, jetstream};
 use bytes::Bytes;
 use time::OffsetDateTime;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
@@ -13,7 +13,11 @@ use super::{
     decode, headers,
     in_flight::{InFlightMessage, Route},
 };
-use crate::{metrics, publish::TRACEPARENT};
+use crate::{
+    metrics,
+    publish::TRACEPARENT,
+    traces::messaging::{Arrival, processing, receiving},
+};
 
 /// A message of the stream as it arrived.
 pub(super) struct Arrived {
@@ -30,41 +34,40 @@ pub(super) fn receive<H: Handler>(
     route: &Route,
 ) {
     let mut rest = Vec::with_capacity(messages.len());
-    let mut taken = Vec::with_capacity(messages.len());
+    let mut in_hand = Vec::with_capacity(messages.len());
     let mut redelivered = 0;
     let mut waits = Vec::with_capacity(messages.len());
     let (now, mut pending) = (OffsetDateTime::now_utc(), None);
+    let mut receiving = receiving(H::TEMPLATE, &work.consumer.durable, messages.len());
     for message in messages {
-        let malformed = message.malformed.is_some();
-        let Some((held, traceparent, queue)) = take(message, slots, route) else {
+        let Some(taken) = take(work, message, slots, route) else {
             tracing::error!(
                 nats.stream = work.consumer.stream,
                 "got something that is no message of a stream"
             );
             continue;
         };
-        redelivered += usize::from(held.delivered > 1);
-        if held.delivered == 1 {
+        receiving.link(taken.sent_by.as_deref());
+        let delivered = taken.held.delivered;
+        redelivered += usize::from(delivered > 1);
+        if delivered == 1 {
             // Clocks differ: one that is ahead must not make it negative.
-            waits.push((now - queue.joined).try_into().unwrap_or_default());
+            waits.push((now - taken.joined).try_into().unwrap_or_default());
         }
-        pending = Some(queue.behind);
-        rest.push((Arc::clone(&held.origin), held.delivered, traceparent, malformed));
-        taken.push(held);
+        pending = Some(taken.behind);
+        let traceparent = taken.held.span.traceparent().or(taken.sent_by);
+        let origin = Arc::clone(&taken.held.origin);
+        rest.push((taken.decoded, origin, delivered, traceparent));
+        in_hand.push(taken.held);
     }
-    let tokens = work.in_flight.take(taken);
+    let tokens = work.in_flight.take(in_hand);
     metrics::consumed(work.consumer.stream, tokens.len(), redelivered);
     metrics::taken_after(work.consumer.stream, &waits);
     if let Some(pending) = pending {
         work.note_pending(pending);
     }
     let mut batch = Vec::with_capacity(tokens.len());
-    for (token, (origin, delivered, traceparent, malformed)) in tokens.into_iter().zip(rest) {
-        let decoded = if malformed {
-            Err("its headers are malformed".to_owned())
-        } else {
-            decode(&origin.body)
-        };
+    for (token, (decoded, origin, delivered, traceparent)) in tokens.into_iter().zip(rest) {
         match decoded {
             Ok(message) => batch.push(Received {
                 token,
@@ -82,28 +85,44 @@ pub(super) fn receive<H: Handler>(
     }
 }
 
-/// What a delivery tells about its stream.
-struct Queue {
-    /// When the message came into it.
+/// A message in hand, and what its delivery tells.
+struct Taken<M> {
+    held: InFlightMessage,
+    /// What it says, or why nobody knows.
+    decoded: Result<M, String>,
+    /// The span that sent it.
+    sent_by: Option<String>,
+    /// When it came into its stream.
     joined: OffsetDateTime,
     /// How many were still to be delivered after it.
     behind: u64,
 }
 
-fn take(
+fn take<H: Handler>(
+    work: &ConsumerLoop<H>,
     Arrived { message, malformed }: Arrived,
     slots: &mut OwnedSemaphorePermit,
     route: &Route,
-) -> Option<(InFlightMessage, Option<String>, Queue)> {
+) -> Option<Taken<H::Message>> {
     let info = message.info().ok()?;
     let (stream_sequence, delivered) = (info.stream_sequence, info.delivered);
-    let queue = Queue {
-        joined: info.published,
-        behind: info.pending,
-    };
+    let (joined, behind) = (info.published, info.pending);
     let message = message.message;
+    let decoded = match &malformed {
+        Some(_) => Err("its headers are malformed".to_owned()),
+        None => decode(&message.payload),
+    };
     let parsed = message.headers.unwrap_or_default();
-    let traceparent = parsed.get(TRACEPARENT).map(|value| value.as_str().to_owned());
+    let sent_by = parsed.get(TRACEPARENT).map(|value| value.as_str().to_owned());
+    let span = processing(&Arrival {
+        template: H::TEMPLATE,
+        durable: &work.consumer.durable,
+        subject: &message.subject,
+        message_id: parsed.get(header::NATS_MESSAGE_ID).map(HeaderValue::as_str),
+        conversation_id: decoded.as_ref().ok().and_then(H::conversation_id),
+        traceparent: sent_by.as_deref(),
+        delivered,
+    });
     let origin = Arc::new(Origin {
         subject: message.subject.into_string(),
         stream_sequence,
@@ -112,17 +131,21 @@ fn take(
     });
     // The server sends no more than was asked for, and that was one for each slot.
     let slot = slots.split(1)?;
-    Some((
-        InFlightMessage {
-            reply: message.reply?,
-            origin,
-            delivered,
-            route: route.clone(),
-            taken: Instant::now(),
-            slot,
-            dead_lettering: false,
-        },
-        traceparent,
-        queue,
-    ))
+    let held = InFlightMessage {
+        reply: message.reply?,
+        origin,
+        delivered,
+        route: route.clone(),
+        taken: Instant::now(),
+        span,
+        slot,
+        dead_lettering: false,
+    };
+    Some(Taken {
+        held,
+        decoded,
+        sent_by,
+        joined,
+        behind,
+    })
 }

@@ -148,7 +148,7 @@ impl<H: Handler> ConsumerLoop<H> {
 
     /// Sends an ack and takes the message out of hand. `decision` is its name in the metrics.
     pub(super) async fn acknowledge(&self, token: Token, ack: AckKind, decision: &'static str) {
-        let Some(held) = self.in_flight.remove(token) else {
+        let Some(mut held) = self.in_flight.remove(token) else {
             return;
         };
         Step::before_ack(decision).reached();
@@ -156,6 +156,9 @@ impl<H: Handler> ConsumerLoop<H> {
         Step::after_ack(decision).reached();
         let decision = if sent { decision } else { "stale" };
         metrics::processed(self.consumer.stream, decision, held.taken.elapsed());
+        if decision != "done" {
+            held.span.failed(decision);
+        }
         // Only now may another message be asked for.
         drop(held.slot);
     }

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{Origin, Token, raw::Writer};
-use crate::metrics;
+use crate::{metrics, traces::Span};
 
 /// Where a message came from, and its ack goes back. An ack names a sequence; over a later connection, or once the durable
 /// was made again, the stream may be another one, in which that sequence is a message nobody has looked at.
@@ -43,6 +43,8 @@ pub(super) struct InFlightMessage {
     pub(super) route: Route,
     /// When it was taken.
     pub(super) taken: Instant,
+    /// The work on it.
+    pub(super) span: Span,
     /// Freed when the message is out of hand.
     pub(super) slot: OwnedSemaphorePermit,
     /// On its way to the dead letters: no other decision counts any more.

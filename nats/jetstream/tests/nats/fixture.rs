@@ -11,12 +11,12 @@ use std::{
 use ::jetstream::{
     connection::{Connection, Settings},
     provisioning::StreamProvisioner,
-    publish::Outgoing,
+    publish::{Outgoing, Sent},
     streams::{Consumer, Stream},
 };
 use async_nats::jetstream;
 use local_stack::{Keys, Program, Spec, User, free_port, tool, workspace_root};
-use payment_contract::{InvoiceId, Money, PaymentId, messages::PayRequestV1};
+use payment_contract::{InvoiceId, Money, PaymentId, messages::PayRequestV1, subjects};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio_util::task::AbortOnDropHandle;
@@ -260,7 +260,10 @@ pub(crate) fn pay_request(number: usize) -> PayRequestV1 {
 pub(crate) fn outgoing(request: &PayRequestV1, send: u32) -> Outgoing {
     Outgoing {
         subject: request.subject(),
+        template: subjects::PAY_REQUEST_TEMPLATE,
         message_id: request.message_id(send),
+        conversation_id: request.payment_id.as_uuid(),
+        sent: Sent::First,
         traceparent: None,
         body: request.encode(),
     }

@@ -13,7 +13,7 @@ use jetstream::{
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Settings, run},
     publish::Publisher,
 };
-use payment_contract::messages::PayRequestV1;
+use payment_contract::{messages::PayRequestV1, subjects};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -99,6 +99,8 @@ impl Recorder {
 
 impl Handler for Recorder {
     type Message = PayRequestV1;
+
+    const TEMPLATE: &'static str = subjects::PAY_REQUEST_TEMPLATE;
 
     async fn handle(&self, batch: Vec<Received<PayRequestV1>>, decisions: Decisions) {
         self.batches.lock().unwrap().push(batch.len());

@@ -12,12 +12,13 @@ use std::{
 use jetstream::{
     connection::{Connection, Settings},
     delivery::{self, DeadLetter, Decision, Decisions, Handler, Received},
-    publish::{Outgoing, Publisher},
+    publish::{Outgoing, Publisher, Sent},
 };
 use local_stack::{NatsServer, User};
 use payment_contract::{
     InvoiceId, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
+    subjects,
     trace::TraceParent,
 };
 use time::OffsetDateTime;
@@ -146,7 +147,10 @@ fn request(n: u32) -> Result<Outgoing> {
     };
     Ok(Outgoing {
         subject: message.subject(),
+        template: subjects::PAY_REQUEST_TEMPLATE,
         message_id: message.message_id(1),
+        conversation_id: message.payment_id.as_uuid(),
+        sent: Sent::First,
         traceparent: Some(TraceParent::generate().to_string()),
         body: message.encode(),
     })
@@ -154,6 +158,8 @@ fn request(n: u32) -> Result<Outgoing> {
 
 impl Handler for Answering {
     type Message = PayRequestV1;
+
+    const TEMPLATE: &'static str = subjects::PAY_REQUEST_TEMPLATE;
 
     async fn handle(&self, batch: Vec<Received<PayRequestV1>>, decisions: Decisions) {
         let (mut tokens, mut outcomes) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
@@ -170,7 +176,10 @@ impl Handler for Answering {
             tokens.push(received.token);
             outcomes.push(Outgoing {
                 subject: outcome.subject(),
+                template: subjects::PAYMENT_OUTCOME_TEMPLATE,
                 message_id: outcome.message_id(),
+                conversation_id: outcome.payment_id.as_uuid(),
+                sent: Sent::Once,
                 traceparent: received.traceparent,
                 body: outcome.encode(),
             });
@@ -195,6 +204,8 @@ impl Handler for Answering {
 
 impl Handler for Counting {
     type Message = PaymentOutcomeV1;
+
+    const TEMPLATE: &'static str = subjects::PAYMENT_OUTCOME_TEMPLATE;
 
     async fn handle(&self, batch: Vec<Received<PaymentOutcomeV1>>, decisions: Decisions) {
         let mut taken = 0;
