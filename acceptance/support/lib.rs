@@ -6,6 +6,7 @@ pub mod browser;
 pub mod callers;
 pub mod cli;
 pub mod client;
+pub mod collector;
 pub mod cut_proxy;
 pub mod event_reader;
 pub mod load;
@@ -25,6 +26,7 @@ pub use crate::{
     browser::Browser,
     callers::{Callers, Tally},
     client::{Answer, Client},
+    collector::Collector,
     cut_proxy::CutProxy,
     event_reader::{EventReader, Told},
     load::Load,

@@ -4,8 +4,7 @@ use jetstream::publish::{Outgoing, Sent};
 use payment_contract::{
     Currency, InvoiceId, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
-    money,
-    subjects,
+    money, subjects,
     trace::TraceParent,
 };
 

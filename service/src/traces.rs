@@ -105,12 +105,19 @@ fn set(variable: &str) -> Option<String> {
 
 /// The SDK goes on with its defaults in silence.
 fn tell_mistakes() {
-    if let Some(sampler) = set("OTEL_TRACES_SAMPLER").filter(|sampler| !SAMPLERS.contains(&sampler.as_str())) {
-        warn!(sampler, "OTEL_TRACES_SAMPLER is not known; it is taken for parentbased_always_on");
+    if let Some(sampler) = set("OTEL_TRACES_SAMPLER").filter(|sampler| !SAMPLERS.contains(&sampler.as_str()))
+    {
+        warn!(
+            sampler,
+            "OTEL_TRACES_SAMPLER is not known; it is taken for parentbased_always_on"
+        );
     }
     let protocol = set(OTEL_EXPORTER_OTLP_TRACES_PROTOCOL).or_else(|| set(OTEL_EXPORTER_OTLP_PROTOCOL));
     if let Some(protocol) = protocol.filter(|protocol| protocol != PROTOCOL) {
-        warn!(protocol, "traces are sent as {PROTOCOL}, whatever OTEL_EXPORTER_OTLP_PROTOCOL says");
+        warn!(
+            protocol,
+            "traces are sent as {PROTOCOL}, whatever OTEL_EXPORTER_OTLP_PROTOCOL says"
+        );
     }
 }
 

@@ -39,4 +39,5 @@ mod postgres_outages;
 mod reconcile;
 mod restored_databases;
 mod rolling;
+mod traces;
 mod upgrades;

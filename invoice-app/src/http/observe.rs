@@ -49,7 +49,7 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
             http.status = status,
             duration_ms, "answered {method} {route} with {status}"
         );
-        server.set("http.response.status_code", || Some(i64::from(status).into()));
+        server.set("http.response.status_code", i64::from(status));
         if response.status().is_server_error() {
             server.failed(status.to_string());
         }

@@ -6,7 +6,10 @@ use opentelemetry::{
     Context, Value,
     context::FutureExt as _,
     global::{BoxedSpan, BoxedTracer},
-    trace::{Span as _, SpanContext, SpanId, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState, Tracer as _},
+    trace::{
+        Span as _, SpanContext, SpanId, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
+        Tracer as _,
+    },
 };
 pub use opentelemetry::{
     KeyValue,
@@ -124,14 +127,18 @@ impl Span {
 
 /// Does `work` below the span that `traceparent` names: [`Span::begin_here`] finds it.
 pub fn within<T>(traceparent: Option<&str>, work: impl Future<Output = T>) -> impl Future<Output = T> {
-    let context = if are_on() { context(traceparent) } else { Context::new() };
+    let context = if are_on() {
+        context(traceparent)
+    } else {
+        Context::new()
+    };
     work.with_context(context)
 }
 
 fn context(traceparent: Option<&str>) -> Context {
-    traceparent
-        .and_then(parse)
-        .map_or_else(Context::new, |parent| Context::new().with_remote_span_context(parent))
+    traceparent.and_then(parse).map_or_else(Context::new, |parent| {
+        Context::new().with_remote_span_context(parent)
+    })
 }
 
 /// Reads version 00 of the W3C's trace context, the one that is written here.

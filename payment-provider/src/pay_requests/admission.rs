@@ -292,7 +292,11 @@ fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instan
 
 /// The work on this request, or, while traces are off, the trace that its payment began in.
 fn trace_of(request: &Request, entry: &Entry) -> Option<TraceParent> {
-    let trace = if traces::are_on() { &request.trace } else { &entry.trace };
+    let trace = if traces::are_on() {
+        &request.trace
+    } else {
+        &entry.trace
+    };
     trace.clone()
 }
 

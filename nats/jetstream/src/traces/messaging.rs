@@ -68,7 +68,10 @@ fn publishing(message: &Outgoing, operation: &'static str) -> Span {
         let of_message = [
             KeyValue::new("messaging.destination.name", message.subject.clone()),
             KeyValue::new("messaging.message.id", message.message_id.clone()),
-            KeyValue::new("messaging.message.conversation_id", message.conversation_id.to_string()),
+            KeyValue::new(
+                "messaging.message.conversation_id",
+                message.conversation_id.to_string(),
+            ),
         ];
         named("publish", message.template, SpanKind::Producer)
             .with_attributes(attributes.into_iter().chain(of_message))
@@ -94,8 +97,11 @@ pub(crate) fn receiving(template: &'static str, durable: &str, messages: usize) 
             count(messages),
             KeyValue::new("messaging.consumer.group.name", durable.to_owned()),
         ];
-        named("receive", template, SpanKind::Client)
-            .with_attributes(attributes("receive", "receive", template).into_iter().chain(of_group))
+        named("receive", template, SpanKind::Client).with_attributes(
+            attributes("receive", "receive", template)
+                .into_iter()
+                .chain(of_group),
+        )
     })
 }
 

@@ -22,9 +22,8 @@ impl ClientSpan {
         self.answered = true;
         match status {
             Ok(status) => {
-                self.span.set("http.response.status_code", || {
-                    Some(i64::from(status.as_u16()).into())
-                });
+                self.span
+                    .set("http.response.status_code", i64::from(status.as_u16()));
                 if status.is_client_error() || status.is_server_error() {
                     self.span.failed(status.as_str().to_owned());
                 }
@@ -48,7 +47,10 @@ fn described(method: &Method, url: &Url) -> SpanBuilder {
         KeyValue::new("http.request.method", method.to_string()),
         KeyValue::new("url.full", url.to_string()),
     ];
-    attributes.extend(url.host_str().map(|host| KeyValue::new("server.address", host.to_owned())));
+    attributes.extend(
+        url.host_str()
+            .map(|host| KeyValue::new("server.address", host.to_owned())),
+    );
     attributes.extend(
         url.port_or_known_default()
             .map(|port| KeyValue::new("server.port", i64::from(port))),
