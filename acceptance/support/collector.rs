@@ -161,14 +161,14 @@ fn collected(service: String, span: Span) -> CollectedSpan {
             .as_ref()
             .is_some_and(|status| status.code() == Status::Error),
         name: span.name,
-        trace_id: hex(&span.trace_id),
-        id: hex(&span.span_id),
-        parent_id: hex(&span.parent_span_id),
+        trace_id: hex::encode(&span.trace_id),
+        id: hex::encode(&span.span_id),
+        parent_id: hex::encode(&span.parent_span_id),
         attributes: attributes(Some(span.attributes)),
         links: span
             .links
             .into_iter()
-            .map(|link| (hex(&link.trace_id), hex(&link.span_id)))
+            .map(|link| (hex::encode(&link.trace_id), hex::encode(&link.span_id)))
             .collect(),
     }
 }
@@ -184,8 +184,4 @@ fn attributes(attributes: Option<Vec<KeyValue>>) -> BTreeMap<String, String> {
         .into_iter()
         .map(|attribute| (attribute.key, text(attribute.value)))
         .collect()
-}
-
-fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
 }

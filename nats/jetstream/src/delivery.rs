@@ -110,6 +110,7 @@ pub trait Handler: Send + Sync + 'static {
     const TEMPLATE: &'static str;
 
     /// What a message and the answers to it have in common, for those who follow traces.
+    #[must_use]
     fn conversation_id(_: &Self::Message) -> Option<Uuid> {
         None
     }
