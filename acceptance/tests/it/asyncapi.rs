@@ -8,9 +8,13 @@ use std::{collections::BTreeSet, fs};
 
 use acceptance::{LIMIT, nats_admin::stream_detail};
 use invoice_app::change_events::{self, Changed};
-use jetstream::publish::{Outgoing, Publisher};
+use jetstream::publish::{Outgoing, Publisher, Sent};
 use local_stack::{User, workspace_root};
-use payment_contract::messages::{PayRequestV1, PaymentOutcomeV1};
+use payment_contract::{
+    PaymentId,
+    messages::{PayRequestV1, PaymentOutcomeV1},
+    subjects::{PAY_REQUEST_TEMPLATE, PAYMENT_OUTCOME_TEMPLATE},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -261,27 +265,41 @@ async fn a_message_that_comes_by_has_the_subject_and_headers_of_its_document() {
     debug.subscribe("pay.>").unwrap();
     let request: PayRequestV1 = serde_json::from_value(golden("pay_request_v1")[0].clone()).unwrap();
     let outcome: PaymentOutcomeV1 = serde_json::from_value(golden("payment_outcome_v1")[0].clone()).unwrap();
+    let outgoing = |subject, template, message_id, payment_id: PaymentId, body| Outgoing {
+        subject,
+        template,
+        message_id,
+        conversation_id: payment_id.as_uuid(),
+        sent: Sent::Once,
+        traceparent: Some(TRACEPARENT.to_owned()),
+        body,
+    };
     let messages = [
-        (request.subject(), request.message_id(1), request.encode()),
-        (outcome.subject(), outcome.message_id(), outcome.encode()),
+        outgoing(
+            request.subject(),
+            PAY_REQUEST_TEMPLATE,
+            request.message_id(1),
+            request.payment_id,
+            request.encode(),
+        ),
+        outgoing(
+            outcome.subject(),
+            PAYMENT_OUTCOME_TEMPLATE,
+            outcome.message_id(),
+            outcome.payment_id,
+            outcome.encode(),
+        ),
     ];
-    for (side, (subject, message_id, body)) in SIDES.into_iter().zip(messages) {
+    for (side, message) in SIDES.into_iter().zip(messages) {
         let publisher = Publisher::new(side.connect(&server.nats).await);
-        let message = Outgoing {
-            subject,
-            message_id,
-            traceparent: Some(TRACEPARENT.to_owned()),
-            body,
-        };
+        let template = message.template;
         publisher.send_confirmed(vec![message]).await.remove(0).unwrap();
         let heard = debug.next_message(LIMIT).unwrap().unwrap();
         let (file, channel, message) = own(side);
         let channel = documents.at(file, &format!("/channels/{channel}"));
-        let (before, parameter) = channel.value["address"]
-            .as_str()
-            .unwrap()
-            .split_once('{')
-            .unwrap();
+        let address = channel.value["address"].as_str().unwrap();
+        assert_eq!(address, template);
+        let (before, parameter) = address.split_once('{').unwrap();
         let word = heard.subject.strip_prefix(before).unwrap();
         let parameter = &channel.value["parameters"][parameter.trim_end_matches('}')];
         let words = parameter["enum"].as_array().or(parameter["examples"].as_array());
