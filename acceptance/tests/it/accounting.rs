@@ -114,6 +114,7 @@ async fn system() -> (System, Connection) {
         name: NAME,
         url: nats.url(),
         nkey_seed: key.seed().unwrap(),
+        nkey_seed_file: None,
         ca_file: Some(nats.keys().ca_file()),
     })
     .await

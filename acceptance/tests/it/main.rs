@@ -39,5 +39,4 @@ mod postgres_outages;
 mod reconcile;
 mod restored_databases;
 mod rolling;
-mod traces;
-mod upgrades;
+mod rotations;

@@ -106,6 +106,7 @@ pub(crate) async fn connect(name: &'static str, user: User, url: Option<&str>) -
         name,
         url: url.unwrap_or("tls://127.0.0.1:1").to_owned(),
         nkey_seed: KEYS.1.seed(user).unwrap(),
+        nkey_seed_file: None,
         ca_file: Some(KEYS.1.ca_file()),
     };
     let connection = Connection::init(settings).await.unwrap();

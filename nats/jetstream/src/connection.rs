@@ -2,7 +2,7 @@
 
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
-use async_nats::{ConnectOptions, Event, ServerAddr, jetstream};
+use async_nats::{Auth, AuthError, ConnectOptions, Event, ServerAddr, jetstream};
 use rand::RngExt as _;
 use tokio::sync::watch;
 
@@ -30,6 +30,8 @@ pub struct Settings {
     pub url: String,
     /// The NKEY seed (`SU…`).
     pub nkey_seed: String,
+    /// Where to read it again before each connection is made, so that it can be replaced.
+    pub nkey_seed_file: Option<PathBuf>,
     /// The CA that signed the server's certificate; the system's roots when absent.
     pub ca_file: Option<PathBuf>,
 }
@@ -117,13 +119,10 @@ impl Connection {
     /// Returns at once, connected or not; reconnects for ever with jitter. Must run inside a tokio runtime.
     pub async fn init(settings: Settings) -> Result<Self, Error> {
         let addresses = parse_urls(&settings.url)?;
-        let seed = settings.nkey_seed.trim().to_owned();
-        let user = nkeys::KeyPair::from_seed(&seed).map_err(|_| Error::Seed)?;
-        if user.key_pair_type() != nkeys::KeyPairType::User {
-            return Err(Error::Seed);
-        }
+        let settings = Arc::new(settings);
+        user(&settings.nkey_seed)?;
         let (events, received) = tokio::sync::mpsc::unbounded_channel();
-        let mut options = options(settings.name, seed, events);
+        let mut options = options(&settings, events);
         if let Some(path) = settings.ca_file.clone() {
             // The client reads it again at each connect; reading it now tells a wrong path from a server that is away.
             if let Err(source) = tokio::fs::read(&path).await {
@@ -150,7 +149,7 @@ impl Connection {
             own,
             peer,
             link,
-            settings: Arc::new(settings),
+            settings,
         })
     }
 
@@ -208,12 +207,39 @@ impl Connection {
     }
 }
 
-fn options(
-    name: &'static str,
-    seed: String,
-    events: tokio::sync::mpsc::UnboundedSender<Event>,
-) -> ConnectOptions {
-    ConnectOptions::with_nkey(seed)
+impl Settings {
+    /// Who logs in by now: the seed as it is in its file, or as it was read last where that cannot be used.
+    pub(crate) fn user(&self) -> Result<nkeys::KeyPair, Error> {
+        let read = self.nkey_seed_file.as_ref().and_then(|path| {
+            // A few bytes, once for each connection.
+            user(&std::fs::read_to_string(path).ok()?).ok()
+        });
+        read.map_or_else(|| user(&self.nkey_seed), Ok)
+    }
+}
+
+fn user(seed: &str) -> Result<nkeys::KeyPair, Error> {
+    let user = nkeys::KeyPair::from_seed(seed.trim()).map_err(|_| Error::Seed)?;
+    if user.key_pair_type() == nkeys::KeyPairType::User {
+        Ok(user)
+    } else {
+        Err(Error::Seed)
+    }
+}
+
+/// Answers the server's challenge.
+fn login(settings: &Settings, nonce: &[u8]) -> Result<Auth, AuthError> {
+    let user = settings.user().map_err(AuthError::new)?;
+    let mut auth = Auth::new();
+    auth.signature = Some(user.sign(nonce).map_err(AuthError::new)?);
+    auth.nkey = Some(user.public_key());
+    Ok(auth)
+}
+
+fn options(settings: &Arc<Settings>, events: tokio::sync::mpsc::UnboundedSender<Event>) -> ConnectOptions {
+    let name = settings.name;
+    let settings = Arc::clone(settings);
+    ConnectOptions::with_auth_callback(move |nonce| std::future::ready(login(&settings, &nonce)))
         .name(name)
         .custom_inbox_prefix(inbox_prefix(name))
         .require_tls(true)

@@ -318,6 +318,7 @@ pub(crate) async fn connect(nats: &NatsServer, user: User) -> Connection {
         name: user.as_str(),
         url: nats.url(),
         nkey_seed: nats.keys().seed(user).unwrap(),
+        nkey_seed_file: None,
         ca_file: Some(nats.keys().ca_file()),
     };
     let connection = Connection::init(settings).await.unwrap();

@@ -132,7 +132,7 @@ impl Nats {
         })
     }
 
-    /// Opens the connection these settings describe; the seed file is read now.
+    /// Opens the connection these settings describe; the seed file is read now, and before each further connection.
     pub async fn connect(
         &self,
         name: &'static str,
@@ -147,6 +147,7 @@ impl Nats {
             name,
             url: self.url.clone(),
             nkey_seed,
+            nkey_seed_file: Some(self.nkey_seed_file.clone()),
             ca_file: self.ca_file.clone(),
         };
         Ok(Connection::init(settings).await.map_err(NatsError::Settings)?)

@@ -120,6 +120,12 @@ impl NatsServer {
         format!("http://127.0.0.1:{}", self.options.monitor_port)
     }
 
+    /// How it is run.
+    #[must_use]
+    pub fn options(&self) -> &NatsOptions {
+        &self.options
+    }
+
     /// Seeds, CA and certificate.
     #[must_use]
     pub fn keys(&self) -> &Keys {

@@ -153,6 +153,7 @@ impl Side {
             name: self.user.as_str(),
             url: nats.url(),
             nkey_seed: nats.keys().seed(self.user).unwrap(),
+            nkey_seed_file: None,
             ca_file: Some(nats.keys().ca_file()),
         })
         .await

@@ -188,7 +188,7 @@ async fn tls(settings: &Settings) -> Result<ClientConfig, Error> {
 }
 
 fn login(settings: &Settings, greeting: &serde_json::Value) -> Result<String, Error> {
-    let user = nkeys::KeyPair::from_seed(settings.nkey_seed.trim())?;
+    let user = settings.user()?;
     let nonce = greeting.get("nonce").and_then(|nonce| nonce.as_str());
     let signature = user.sign(nonce.unwrap_or_default().as_bytes())?;
     let login = serde_json::json!({

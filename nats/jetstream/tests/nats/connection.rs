@@ -33,6 +33,7 @@ async fn nobody_gets_in_with_a_foreign_key_and_no_foreign_server_is_trusted() {
     let foreign_key = nkeys::KeyPair::new_user().seed().unwrap();
     let stranger = Settings {
         nkey_seed: foreign_key,
+        nkey_seed_file: None,
         ..server.settings(User::InvoiceApp)
     };
     let other_ca = Server::stopped();
@@ -58,6 +59,7 @@ async fn unusable_settings_are_told_at_once() {
     for seed in ["", "SUX", &account_seed] {
         let result = Connection::init(Settings {
             nkey_seed: seed.to_owned(),
+            nkey_seed_file: None,
             ..settings()
         })
         .await;

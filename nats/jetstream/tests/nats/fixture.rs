@@ -158,6 +158,7 @@ impl Server {
             name: user.as_str(),
             url: format!("tls://127.0.0.1:{}", self.port),
             nkey_seed: self.keys.seed(user).unwrap(),
+            nkey_seed_file: None,
             ca_file: Some(self.keys.ca_file()),
         }
     }

@@ -122,6 +122,7 @@ async fn connect(nats: &NatsServer, user: User) -> Result<Connection> {
         name: user.as_str(),
         url: nats.url(),
         nkey_seed: nats.keys().seed(user)?,
+        nkey_seed_file: None,
         ca_file: Some(nats.keys().ca_file()),
     })
     .await?;
