@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::{Error, Result, eventually};
@@ -12,6 +13,7 @@ use crate::{Error, Result, eventually};
 pub struct Browser {
     http: reqwest::Client,
     session: String,
+    downloads: TempDir,
     _driver: Child,
 }
 
@@ -44,8 +46,10 @@ impl Browser {
             "--disable-gpu",
             "--disable-dev-shm-usage",
         ];
+        let downloads = tempfile::tempdir()?;
+        let settings = json!({"download.default_directory": downloads.path()});
         let wanted = json!({"capabilities": {"alwaysMatch": {
-            "goog:chromeOptions": {"args": arguments},
+            "goog:chromeOptions": {"args": arguments, "prefs": settings},
             "goog:loggingPrefs": {"browser": "ALL"},
         }}});
         let made: Value = http
@@ -60,6 +64,7 @@ impl Browser {
         Ok(Some(Self {
             session: format!("{url}/session/{id}"),
             http,
+            downloads,
             _driver: driver,
         }))
     }
@@ -127,6 +132,16 @@ impl Browser {
             } else {
                 Err(Error::new(format!("it shows {seen:?}")))
             }
+        })
+        .await
+    }
+
+    /// Waits until a file of this name was saved; what is in it.
+    pub async fn downloaded(&self, name: &str) -> Result<String> {
+        let file = self.downloads.path().join(name);
+        eventually(&format!("{name} is saved"), || async {
+            // It has another name until it is whole.
+            Ok(std::fs::read_to_string(&file).ok())
         })
         .await
     }

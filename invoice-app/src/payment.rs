@@ -261,6 +261,7 @@ mod tests {
             reason: None,
             provider_reference: None,
             settled_at: OffsetDateTime::UNIX_EPOCH,
+            provider: None,
         }
     }
 

@@ -160,6 +160,7 @@ impl Ending {
             reason: self.settlement.reason.clone(),
             provider_reference: self.settlement.reference.clone(),
             settled_at: self.settled_at,
+            provider: None,
         }
     }
 }

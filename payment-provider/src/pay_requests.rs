@@ -51,6 +51,8 @@ pub struct Request {
     pub message: PayRequestV1,
     /// The work on it; while traces are off, its sender's.
     pub trace: Option<TraceParent>,
+    /// How often it was delivered, this time included.
+    pub deliveries: u32,
 }
 
 /// Handles pay requests. Cheap to clone.
@@ -139,6 +141,7 @@ impl Handler for PayRequests {
             requests.push(Request {
                 message: received.message,
                 trace: received.traceparent.as_deref().and_then(TraceParent::parse),
+                deliveries: u32::try_from(received.delivered).unwrap_or(u32::MAX),
             });
         }
         self.process(requests, |position, decision| {

@@ -160,5 +160,15 @@ async fn token_is_asked_for_once_in_a_tab_and_again_when_it_is_not_known() {
         .unwrap();
     browser.sees("#rows", "7.00 EUR").await.unwrap();
     browser.sees("#connection", "Up to date").await.unwrap();
+
+    // Of what is filtered, all, and with the token.
+    client.create("9.00", "GBP").await.unwrap();
+    browser.enter("#filter [name=currency]", "gbp").await.unwrap();
+    browser.click("#export").await.unwrap();
+    let saved = browser.downloaded("invoices.csv").await.unwrap();
+    let lines: Vec<&str> = saved.lines().collect();
+    assert_eq!(lines.len(), 2, "{saved}");
+    assert!(lines[0].starts_with("number,value,currency,"), "{saved}");
+    assert!(lines[1].contains(",9.00,GBP,unpaid,"), "{saved}");
     browser.quit().await.unwrap();
 }

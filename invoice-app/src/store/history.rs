@@ -1,6 +1,7 @@
 //! What is kept of one invoice's past: who did what, and when.
 
-use payment_contract::{InvoiceId, PaymentId};
+use payment_contract::{InvoiceId, PaymentId, messages::ProviderEffort};
+use sqlx::types::Json;
 
 use crate::batch_id::BatchId;
 use time::OffsetDateTime;
@@ -40,6 +41,8 @@ pub struct Attempt {
     pub reason: Option<String>,
     /// When the provider finished it.
     pub settled_at: Option<OffsetDateTime>,
+    /// What that took, where it was unusual.
+    pub provider: Option<ProviderEffort>,
 }
 
 impl Store {
@@ -69,7 +72,8 @@ impl Store {
     async fn attempts(&self, id: InvoiceId) -> Result<Vec<Attempt>, sqlx::Error> {
         let rows = sqlx::query!(
             r#"select p.id as "id!", p.batch_id, p.created_at as "created_at!", p.status as "status!: payment::Status",
-                      p.reason, p.settled_at, coalesce(p.requested_by, b.requested_by) as requested_by
+                      p.reason, p.settled_at, coalesce(p.requested_by, b.requested_by) as requested_by,
+                      p.provider as "provider?: Json<ProviderEffort>"
                from (select * from payments where invoice_id = $1 and status in ('requested', 'succeeded')
                      union all
                      select * from payments where invoice_id = $1 and status = 'declined') p
@@ -87,6 +91,7 @@ impl Store {
             status: row.status,
             reason: row.reason,
             settled_at: row.settled_at,
+            provider: row.provider.map(|Json(effort)| effort),
         });
         Ok(attempts.collect())
     }

@@ -2,8 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use payment_contract::{PaymentId, messages::PaymentOutcomeV1};
-use sqlx::{Executor, PgConnection, Postgres};
+use payment_contract::{
+    PaymentId,
+    messages::{PaymentOutcomeV1, ProviderEffort},
+};
+use sqlx::{Executor, PgConnection, Postgres, types::Json};
 use uuid::Uuid;
 
 use super::Store;
@@ -143,6 +146,7 @@ async fn settle_requested(
     let reasons: Vec<Option<String>> = outcomes.iter().map(|o| o.reason.clone()).collect();
     let references: Vec<Option<String>> = outcomes.iter().map(|o| o.provider_reference.clone()).collect();
     let settled: Vec<_> = outcomes.iter().map(|o| o.settled_at).collect();
+    let efforts: Vec<Option<Json<ProviderEffort>>> = outcomes.iter().map(|o| o.provider.map(Json)).collect();
     let query = sqlx::query!(
         // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each time.
         // The guard is `status = 'requested'`, written as the column that is null just then (a check says so): the
@@ -150,9 +154,10 @@ async fn settle_requested(
         r#"with settled as (
                update payments p
                set status = o.status, reason = o.reason, provider_reference = o.provider_reference,
-                   settled_at = o.settled_at
-               from unnest((select $1::uuid[]), $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[])
-                   as o (payment_id, invoice_id, status, reason, provider_reference, settled_at)
+                   settled_at = o.settled_at, provider = o.provider
+               from unnest((select $1::uuid[]), $2::uuid[], $3::text[], $4::text[], $5::text[], $6::timestamptz[],
+                           $7::jsonb[])
+                   as o (payment_id, invoice_id, status, reason, provider_reference, settled_at, provider)
                where p.id = o.payment_id and p.invoice_id = o.invoice_id and p.settled_at is null
                returning p.id, p.invoice_id, p.status, p.settled_at, p.batch_id, p.last_sent_at, p.created_at, p.sends
            ), moved as (
@@ -184,7 +189,8 @@ async fn settle_requested(
         &statuses,
         &reasons as &[Option<String>],
         &references as &[Option<String>],
-        &settled
+        &settled,
+        &efforts as &[Option<Json<ProviderEffort>>]
     );
     let rows = query.fetch_all(executor).await?;
     let found = rows.into_iter().map(|row| Found {

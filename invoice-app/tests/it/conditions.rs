@@ -2,7 +2,9 @@
 
 use reqwest::{Method, StatusCode, header};
 
-use crate::harness::{App, read, succeeded};
+use serde_json::Value;
+
+use crate::harness::{App, declined, read, succeeded};
 
 async fn tag(app: &App, path: &str) -> String {
     let response = app.request(Method::GET, path).send().await.unwrap();
@@ -35,6 +37,52 @@ async fn a_tag_changes_with_the_invoice_and_only_with_it() {
         .request(Method::GET, &path)
         .header(header::IF_NONE_MATCH, &unpaid);
     assert_eq!(changed.send().await.unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn two_answers_have_one_tag_exactly_where_they_are_the_same() {
+    let app = App::start().await;
+    let invoice = app.invoice("A", "1.00").await;
+    let other = app.invoice("B", "1.00").await;
+    let path = format!("/invoices/{invoice}");
+    let mut seen: Vec<(String, Value)> = Vec::new();
+    let look = async |seen: &mut Vec<(String, Value)>| {
+        for _ in 0..2 {
+            seen.push((tag(&app, &path).await, app.get(&path).await.1));
+        }
+    };
+    look(&mut seen).await;
+    for outcome in [declined, declined, succeeded] {
+        let payment = app.pay(&invoice).await;
+        look(&mut seen).await;
+        // What is refused, sent again, or about another changes nothing.
+        app.post_async(&format!("{path}/pay")).await;
+        app.post_async(&format!("{path}/void")).await;
+        app.pay(&other).await;
+        sqlx::query("update payments set sends = sends + 1, last_sent_at = now()")
+            .execute(&app.pool)
+            .await
+            .unwrap();
+        look(&mut seen).await;
+        for _ in 0..2 {
+            app.settle(&[outcome(&payment, &invoice)]).await;
+            look(&mut seen).await;
+        }
+        let last = app.get(&format!("/invoices/{other}")).await.1["last_payment"]["id"].clone();
+        app.settle(&[declined(last.as_str().unwrap(), &other)]).await;
+        look(&mut seen).await;
+    }
+    for (tag, body) in &seen {
+        for (other_tag, other_body) in &seen {
+            assert_eq!(
+                tag == other_tag,
+                body == other_body,
+                "{tag} {body}\n{other_tag} {other_body}"
+            );
+        }
+    }
+    let tags: std::collections::HashSet<&String> = seen.iter().map(|(tag, _)| tag).collect();
+    assert_eq!(tags.len(), 7, "{tags:?}");
 }
 
 #[tokio::test]

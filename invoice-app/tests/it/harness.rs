@@ -339,6 +339,7 @@ pub(crate) fn outcome(payment: &str, invoice: &str, status: OutcomeStatus) -> Pa
         reason: (status == OutcomeStatus::Declined).then(|| "insufficient_funds".to_owned()),
         provider_reference: Some("ref-1".to_owned()),
         settled_at: OffsetDateTime::now_utc(),
+        provider: None,
     }
 }
 

@@ -6,6 +6,7 @@ use invoice_app::{
     http::access::Access,
     tokens::{Scope, Tokens, generate},
 };
+use payment_contract::messages::{PaymentOutcomeV1, ProviderEffort};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -30,7 +31,17 @@ async fn history_tells_what_happened_to_an_invoice_oldest_first() {
     let first = app.pay(&invoice).await;
     app.settle(&[declined(&first, &invoice)]).await;
     let second = app.pay(&invoice).await;
-    app.settle(&[succeeded(&second, &invoice)]).await;
+    let effort = ProviderEffort {
+        tries: 2,
+        looked_up: true,
+        deliveries: 3,
+        bank_ms: 2034,
+    };
+    let outcome = PaymentOutcomeV1 {
+        provider: Some(effort),
+        ..succeeded(&second, &invoice)
+    };
+    app.settle(&[outcome]).await;
     let told = events(&invoice).await;
     assert_eq!(
         types(&told),
@@ -55,6 +66,12 @@ async fn history_tells_what_happened_to_an_invoice_oldest_first() {
     );
     assert_eq!(told[2]["reason"], "insufficient_funds");
     assert_eq!(told[4]["reason"], Value::Null);
+    let provider: Vec<&Value> = told.iter().map(|event| &event["provider"]).collect();
+    let null = &Value::Null;
+    assert_eq!(
+        provider,
+        [null, null, null, null, &serde_json::to_value(effort).unwrap()]
+    );
 
     let void = app.invoice("H2", "1.00").await;
     app.post(&format!("/invoices/{void}/void"), json!({})).await;

@@ -186,6 +186,7 @@ impl Handler for Answers {
                     reason,
                     provider_reference: Some("test".to_owned()),
                     settled_at: OffsetDateTime::now_utc(),
+                    provider: None,
                 };
                 outcomes.push(outgoing(&outcome));
             }

@@ -1,7 +1,7 @@
 //! The messages themselves, versioned by subject. `golden/` locks their JSON: a changed golden file is a broken peer.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use time::OffsetDateTime;
 
 use crate::{InvoiceId, Money, PaymentId, subjects, timestamp};
@@ -50,6 +50,41 @@ pub struct PaymentOutcomeV1 {
     /// When the ledger row was finished.
     #[serde(with = "timestamp")]
     pub settled_at: OffsetDateTime,
+    /// What it took, where that was unusual. One that cannot be read counts as none: it must not hold up what happened to the
+    /// money.
+    #[serde(
+        default,
+        deserialize_with = "if_readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub provider: Option<ProviderEffort>,
+}
+
+/// What a payment took, so that the side that nobody can reach explains itself. For people: nothing is decided by it. Told with
+/// the outcome that is published first, and not when a finished row is published again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderEffort {
+    /// Calls and look-ups that left the result unknown.
+    pub tries: u32,
+    /// Whether the bank was asked what it knew of the payment.
+    pub looked_up: bool,
+    /// How often the request had been delivered by then.
+    pub deliveries: u32,
+    /// How long the bank took to answer at last, in milliseconds.
+    pub bank_ms: u64,
+}
+
+fn if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ProviderEffort>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Effort(ProviderEffort),
+        Other(IgnoredAny),
+    }
+    Ok(match Either::deserialize(deserializer)? {
+        Either::Effort(effort) => Some(effort),
+        Either::Other(_) => None,
+    })
 }
 
 impl OutcomeStatus {
@@ -131,6 +166,7 @@ mod tests {
     const PAY_REQUEST: &str = include_str!("../golden/pay_request_v1.json");
     const SUCCEEDED: &str = include_str!("../golden/payment_outcome_v1_succeeded.json");
     const DECLINED: &str = include_str!("../golden/payment_outcome_v1_declined.json");
+    const WITH_EFFORT: &str = include_str!("../golden/payment_outcome_v1_with_effort.json");
 
     fn pay_request() -> PayRequestV1 {
         PayRequestV1 {
@@ -151,6 +187,19 @@ mod tests {
             reason: None,
             provider_reference: Some("sim-42".to_owned()),
             settled_at: datetime!(2026-01-02 03:04:06 UTC),
+            provider: None,
+        }
+    }
+
+    fn with_effort() -> PaymentOutcomeV1 {
+        PaymentOutcomeV1 {
+            provider: Some(ProviderEffort {
+                tries: 1,
+                looked_up: true,
+                deliveries: 2,
+                bank_ms: 2034,
+            }),
+            ..succeeded()
         }
     }
 
@@ -187,6 +236,7 @@ mod tests {
         assert_locked(PAY_REQUEST, &pay_request());
         assert_locked(SUCCEEDED, &succeeded());
         assert_locked(DECLINED, &declined());
+        assert_locked(WITH_EFFORT, &with_effort());
     }
 
     #[test]
@@ -197,6 +247,16 @@ mod tests {
             serde_json::from_str::<PaymentOutcomeV1>(&short).unwrap(),
             succeeded()
         );
+    }
+
+    #[test]
+    fn an_effort_that_cannot_be_read_holds_up_no_outcome() {
+        let (before, _) = WITH_EFFORT.split_once(r#""provider":"#).unwrap();
+        for effort in ["null", "7", "[]", "{}", r#"{"tries":-1}"#, r#""twice""#] {
+            let body = format!("{before}\"provider\":{effort}}}");
+            let read = serde_json::from_str::<PaymentOutcomeV1>(&body).unwrap();
+            assert_eq!(read, succeeded(), "{effort}");
+        }
     }
 
     #[test]
@@ -233,6 +293,7 @@ mod tests {
         };
         assert!(encode(&longest).len() <= USUAL_SIZE);
         assert!(encode(&declined()).len() <= USUAL_SIZE);
+        assert!(encode(&with_effort()).len() <= USUAL_SIZE);
     }
 
     #[test]

@@ -49,6 +49,10 @@ pub(super) struct Call {
     pub(super) age: Age,
     /// Somebody may have called before: look up first.
     pub(super) look_up: bool,
+    /// How often its request was delivered.
+    pub(super) deliveries: u32,
+    /// How long the bank took to answer last.
+    pub(super) bank_took: Duration,
 }
 
 /// What is left to do about a request.
@@ -141,7 +145,7 @@ impl PayRequests {
             .iter()
             .filter(|(_, request)| seen.insert(request.message.payment_id));
         first_ones
-            .map(|(_, Request { message, trace })| Intent {
+            .map(|(_, Request { message, trace, .. })| Intent {
                 payment_id: message.payment_id,
                 invoice_id: message.invoice_id,
                 request_hash: RequestHash::of(message),
@@ -184,8 +188,10 @@ impl PayRequests {
             match next_step(entry, RequestHash::of(&request.message)) {
                 Step::TakeOver => {
                     // A second request for a row about to be taken over waits like for any row somebody holds.
-                    let known = (*position, entry, trace_of(request, entry));
-                    if open.insert(entry.payment_id, known).is_some() {
+                    if open
+                        .insert(entry.payment_id, (*position, entry, *request))
+                        .is_some()
+                    {
                         admissions.push((*position, retry(DATABASE_AWAY)));
                     }
                 }
@@ -207,7 +213,7 @@ impl PayRequests {
     /// Takes the leases of rows that nobody held when they were read. Only those it got are looked up.
     async fn take_over(
         &self,
-        open: HashMap<PaymentId, (usize, &Entry, Option<TraceParent>)>,
+        open: HashMap<PaymentId, (usize, &Entry, &Request)>,
         read: Instant,
     ) -> Result<Admissions, store::Error> {
         let token = Uuid::new_v4();
@@ -223,7 +229,7 @@ impl PayRequests {
         fail_point!(LeasesTaken);
         metrics::requests("taken_over", won.len());
         let until = asked + self.store.lease();
-        let admissions = open.into_iter().map(|(payment_id, (position, entry, trace))| {
+        let admissions = open.into_iter().map(|(payment_id, (position, entry, request))| {
             if !won.contains(&payment_id.as_uuid()) {
                 metrics::requests("leased", 1);
                 return (position, retry(DATABASE_AWAY));
@@ -236,11 +242,13 @@ impl PayRequests {
                     until,
                 },
                 invoice_id: entry.invoice_id,
-                trace,
+                trace: trace_of(request, entry),
                 tries: entry.tries,
                 began: asked,
                 age: Age::new(entry.age, read),
                 look_up: true,
+                deliveries: request.deliveries,
+                bank_took: Duration::ZERO,
             };
             (position, Admitted::Call(Box::new(call)))
         });
@@ -250,7 +258,11 @@ impl PayRequests {
 
 /// A request whose row was written just now.
 fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instant, held: bool) -> Admitted {
-    let Request { message, trace } = request;
+    let Request {
+        message,
+        trace,
+        deliveries,
+    } = request;
     if let Some(settled_at) = row.settled_at {
         let settlement = Settlement {
             status: OutcomeStatus::Declined,
@@ -287,6 +299,8 @@ fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instan
         began,
         age: Age::new(row.age, began),
         look_up: may_have_been_called_before(row.age),
+        deliveries: *deliveries,
+        bank_took: Duration::ZERO,
     }))
 }
 

@@ -68,8 +68,9 @@ impl PayRequests {
             Ok(Ok(Recorded::Finished(ending))) => {
                 metrics::settled(status.as_str());
                 log_settled(call, &ending);
-                self.publish(&ending.outcome(payment_id, invoice_id), call.trace.as_ref())
-                    .await
+                let mut outcome = ending.outcome(payment_id, invoice_id);
+                outcome.provider = call.effort();
+                self.publish(&outcome, call.trace.as_ref()).await
             }
             Ok(Ok(Recorded::Contradicted { stored })) => self.contradicted(call, status, &stored).await,
             Ok(Ok(Recorded::Missing)) => {

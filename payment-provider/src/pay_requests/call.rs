@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_contract::trace::TraceParent;
+use payment_contract::{messages::ProviderEffort, trace::TraceParent};
 use service::{fail_point, traces};
 use tokio::time::Instant;
 use tracing::{debug, error, info};
@@ -13,6 +13,9 @@ use crate::{
     ledger::{LookedUp, Settlement, looked_up, may_call, paid},
     metrics,
 };
+
+/// A bank that takes this long is worth telling: most take a tenth of it.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// What asking the bank led to.
 #[derive(Debug)]
@@ -30,6 +33,19 @@ pub(super) enum Asked {
 impl From<LeaseLost> for Asked {
     fn from(_: LeaseLost) -> Self {
         Self::LeaseLost
+    }
+}
+
+impl Call {
+    /// What it took to settle it, where that was unusual.
+    pub(super) fn effort(&self) -> Option<ProviderEffort> {
+        let unusual = self.look_up || self.tries > 0 || self.deliveries > 1 || self.bank_took >= SLOW;
+        unusual.then(|| ProviderEffort {
+            tries: self.tries,
+            looked_up: self.look_up,
+            deliveries: self.deliveries,
+            bank_ms: u64::try_from(self.bank_took.as_millis()).unwrap_or(u64::MAX),
+        })
     }
 }
 
@@ -56,7 +72,9 @@ impl PayRequests {
             return left_to_operator(call, age);
         }
         fail_point!(BankPaying);
+        let asked = Instant::now();
         let answer = traces::within(trace(call), line.pay(key, &call.order)).await;
+        call.bank_took = asked.elapsed();
         fail_point!(BankPaid);
         match paid(answer) {
             Ok(settlement) => Asked::Settled(settlement),
@@ -70,7 +88,9 @@ impl PayRequests {
             return Some(lost.into());
         }
         fail_point!(BankLookingUp);
+        let asked = Instant::now();
         let found = traces::within(trace(call), line.find(key)).await;
+        call.bank_took = asked.elapsed();
         fail_point!(BankLookedUp);
         // As old as it is when the bank has answered, not as it was read.
         let age = call.age.at(Instant::now());

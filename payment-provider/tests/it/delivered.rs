@@ -135,10 +135,10 @@ async fn unknown_result_is_looked_up_when_the_message_comes_again() {
     let request = request("4000.06", "EUR");
     running.send(std::slice::from_ref(&request)).await;
     running.all_decided().await;
-    assert_eq!(
-        world.heard(request.payment_id, 1).await.status,
-        OutcomeStatus::Succeeded
-    );
+    let outcome = world.heard(request.payment_id, 1).await;
+    assert_eq!(outcome.status, OutcomeStatus::Succeeded);
+    let effort = outcome.provider.unwrap();
+    assert!(effort.looked_up && effort.deliveries > 1, "{effort:?}");
     assert_eq!(
         (
             world.bank.pays(request.payment_id),

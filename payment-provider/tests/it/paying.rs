@@ -19,6 +19,7 @@ async fn request_is_paid_once_and_its_outcome_published() {
     );
     assert!(outcome.reason.is_none());
     assert!(outcome.provider_reference.is_some());
+    assert_eq!(outcome.provider, None, "nothing was unusual");
     assert_eq!(world.charges(&request).await, 1);
     assert_eq!(world.status(request.payment_id).await, "succeeded");
 }
@@ -33,6 +34,7 @@ async fn outcome_continues_the_trace_of_the_first_request() {
         let request = Request {
             message: message.clone(),
             trace: Some(trace),
+            deliveries: 1,
         };
         provider
             .process(vec![request], |_, decision| assert_eq!(decision, Decision::Done))
@@ -159,10 +161,10 @@ async fn timeout_after_the_charge_is_looked_up_and_never_charged_again() {
         (1, 1)
     );
     assert_eq!(world.charges(&request).await, 1);
-    assert_eq!(
-        world.heard(request.payment_id, 1).await.status,
-        OutcomeStatus::Succeeded
-    );
+    let outcome = world.heard(request.payment_id, 1).await;
+    assert_eq!(outcome.status, OutcomeStatus::Succeeded);
+    let effort = outcome.provider.unwrap();
+    assert_eq!((effort.tries, effort.looked_up, effort.deliveries), (1, true, 1));
 }
 
 #[tokio::test]

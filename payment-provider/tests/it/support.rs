@@ -251,6 +251,7 @@ pub(crate) async fn decide_all(provider: &PayRequests, messages: &[PayRequestV1]
         .map(|message| Request {
             message: message.clone(),
             trace: None,
+            deliveries: 1,
         })
         .collect();
     let decisions = Mutex::new(vec![None; messages.len()]);

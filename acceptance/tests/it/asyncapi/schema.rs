@@ -73,6 +73,7 @@ fn is_a(name: &str, value: &Value) -> bool {
         "null" => value.is_null(),
         "string" => value.is_string(),
         "integer" => value.is_i64(),
+        "boolean" => value.is_boolean(),
         "object" => value.is_object(),
         "array" => value.is_array(),
         _ => false,

@@ -87,7 +87,7 @@ fn of_schema(schema: &str, status: &str, path: &str) -> Option<Value> {
         "History" => json!({"events": [
             happened("invoice.created", Some("alice"), false),
             happened("invoice.pending", Some("alice"), true),
-            happened("invoice.paid", None, true),
+            took(happened("invoice.paid", None, true)),
         ]}),
         "EventsPage" => json!({
             "events": [event()],
@@ -159,5 +159,11 @@ fn happened(kind: &str, actor: Option<&str>, payment: bool) -> Value {
         "payment_id": payment.then_some(PAYMENT),
         "batch_id": payment.then_some(BATCH),
         "reason": null,
+        "provider": null,
     })
+}
+
+fn took(mut event: Value) -> Value {
+    event["provider"] = json!({"tries": 1, "looked_up": true, "deliveries": 2, "bank_ms": 2034});
+    event
 }

@@ -243,7 +243,7 @@ for (const button of document.querySelectorAll("[data-close]")) {
   button.addEventListener("click", () => button.closest("dialog").close());
 }
 
-// Create and import
+// Create, import and export
 
 $("new").addEventListener("click", () => $("create").showModal());
 onSubmit("create", async (fields, form) => {
@@ -284,6 +284,19 @@ function importFile(file) {
     load();
   });
 }
+
+/** What the filter lets through, all of it. With fetch, since a link cannot send the token; one that breaks off saves nothing. */
+$("export").addEventListener("click", () =>
+  attempt($("export"), async () => {
+    const asked = query();
+    asked.delete("limit");
+    const response = await send(`invoices?${asked}`, { headers: { Accept: "text/csv" } });
+    const href = URL.createObjectURL(await response.blob());
+    el("a", { href, download: "invoices.csv" }).click();
+    // The browser has begun to save it by then.
+    setTimeout(() => URL.revokeObjectURL(href), 60_000);
+  }),
+);
 
 // Pay and void
 
@@ -385,7 +398,19 @@ async function showInvoice(id) {
 function historyItem(event) {
   const by = event.actor ? ` by ${event.actor}` : "";
   const why = event.reason ? `: ${event.reason.replaceAll("_", " ")}` : "";
-  return el("li", {}, time(event.time), ` ${event.type.replace("invoice.", "")}${by}${why}`);
+  const how = event.provider ? ` (${effort(event.provider)})` : "";
+  return el("li", {}, time(event.time), ` ${event.type.replace("invoice.", "")}${by}${why}${how}`);
+}
+
+/** What was unusual about a payment, as its provider tells. */
+function effort({ tries, looked_up: lookedUp, deliveries, bank_ms: bankMs }) {
+  const parts = [
+    tries && `${tries} ${tries === 1 ? "try" : "tries"} without an answer`,
+    lookedUp && "looked up at the bank",
+    deliveries > 1 && `asked for ${deliveries} times`,
+    bankMs >= 1000 && `the bank took ${(bankMs / 1000).toFixed(1)} s`,
+  ];
+  return parts.filter(Boolean).join(", ");
 }
 
 for (const [button, call] of [["pay-one", "pay"], ["void-one", "void"]]) {

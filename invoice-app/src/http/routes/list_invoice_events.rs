@@ -6,7 +6,7 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
-use payment_contract::{InvoiceId, PaymentId};
+use payment_contract::{InvoiceId, PaymentId, messages::ProviderEffort};
 use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 use utoipa::ToSchema;
@@ -41,6 +41,39 @@ struct HistoryEvent {
     batch_id: Option<BatchId>,
     #[schema(required)]
     reason: Option<String>,
+    /// What the payment took at the provider, where that was unusual.
+    #[schema(required)]
+    provider: Option<ProviderView>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ProviderEffort)]
+struct ProviderView {
+    /// Calls and look-ups that left the result unknown.
+    tries: u32,
+    /// Whether the bank was asked what it knew of the payment.
+    looked_up: bool,
+    /// How often the request had been delivered by then.
+    deliveries: u32,
+    /// How long the bank took to answer at last, in milliseconds.
+    bank_ms: u64,
+}
+
+impl From<ProviderEffort> for ProviderView {
+    fn from(effort: ProviderEffort) -> Self {
+        let ProviderEffort {
+            tries,
+            looked_up,
+            deliveries,
+            bank_ms,
+        } = effort;
+        Self {
+            tries,
+            looked_up,
+            deliveries,
+            bank_ms,
+        }
+    }
 }
 
 /// Tells what happened to one invoice.
@@ -90,19 +123,27 @@ fn of_invoice(kind: Kind, time: OffsetDateTime, actor: Option<String>) -> Histor
         payment_id: None,
         batch_id: None,
         reason: None,
+        provider: None,
     }
 }
 
 fn of_attempt(attempt: Attempt) -> impl Iterator<Item = HistoryEvent> {
-    let event = |kind: Kind, time, actor, reason| HistoryEvent {
+    let event = |kind: Kind, time, actor, reason, provider: Option<ProviderEffort>| HistoryEvent {
         r#type: kind.as_str(),
         time,
         actor,
         payment_id: Some(attempt.payment_id),
         batch_id: attempt.batch_id,
         reason,
+        provider: provider.map(ProviderView::from),
     };
-    let requested = event(Kind::Pending, attempt.requested_at, attempt.requested_by, None);
+    let requested = event(
+        Kind::Pending,
+        attempt.requested_at,
+        attempt.requested_by,
+        None,
+        None,
+    );
     let outcome = match attempt.status {
         Status::Requested => None,
         Status::Succeeded => Some(Kind::Paid),
@@ -110,6 +151,6 @@ fn of_attempt(attempt: Attempt) -> impl Iterator<Item = HistoryEvent> {
     };
     let settled = outcome
         .zip(attempt.settled_at)
-        .map(|(kind, at)| event(kind, at, None, attempt.reason));
+        .map(|(kind, at)| event(kind, at, None, attempt.reason, attempt.provider));
     std::iter::once(requested).chain(settled)
 }

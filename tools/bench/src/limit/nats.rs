@@ -173,6 +173,7 @@ impl Handler for Answering {
                 reason: None,
                 provider_reference: Some(format!("sim-{}", request.invoice_id)),
                 settled_at: OffsetDateTime::now_utc(),
+                provider: None,
             };
             tokens.push(received.token);
             outcomes.push(Outgoing {
