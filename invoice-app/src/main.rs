@@ -8,7 +8,7 @@ use invoice_app::{
     commands::{dead_letters, payments, token},
     config::Config,
 };
-use service::{cli, config, telemetry};
+use service::{cli, config, log_writer, telemetry};
 
 /// Owns invoices: HTTP in, pay requests out, outcomes settled.
 #[derive(Parser)]
@@ -82,5 +82,6 @@ async fn run(settings: Config, command: Command) -> ExitCode {
             cli::for_people(Box::pin(dead_letters::run(&settings, command))).await
         }
     };
+    log_writer::flush();
     ended.unwrap_or(ExitCode::FAILURE)
 }

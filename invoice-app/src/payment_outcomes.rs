@@ -1,7 +1,7 @@
 //! The consumer of payment outcomes: settles payments and their invoices, then wakes whoever waits for them.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,15 +15,19 @@ use payment_contract::{
     PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
     subjects,
+    trace::TraceParent,
 };
 use service::{
     batcher::Batcher,
     database::{Fault, LONG, SHORT, fault, is_lock_timeout, retry_conflicts},
     fail_point,
 };
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
+mod outcome_latency;
+
+use self::outcome_latency::OutcomeLatency;
 use crate::{
     change_events::{Changed, Hints},
     event_feed::Feed,
@@ -35,11 +39,6 @@ use crate::{
 
 /// While the database is away, messages come back after this long.
 const RETRY: Duration = Duration::from_secs(2);
-/// How many of the latest waits the median is taken over.
-const LATEST: usize = 500;
-/// The median is written down at most this often.
-const WRITE_MEDIAN_EVERY: Duration = Duration::from_secs(1);
-
 /// After rows were held for too long, only those are settled that nobody holds, for this long.
 const HINDERED_FOR: Duration = Duration::from_secs(30);
 
@@ -64,16 +63,9 @@ struct Settling {
     feed: Feed,
     /// For other replicas; none when a dead letter is replayed by hand.
     hints: Option<Hints>,
-    waits: Mutex<Waits>,
+    latency: Mutex<OutcomeLatency>,
     /// When rows were last found held by somebody else for too long.
     hindered: Mutex<Option<Instant>>,
-}
-
-/// How long the latest outcomes took from the last send.
-#[derive(Debug, Default)]
-struct Waits {
-    latest_ms: VecDeque<f64>,
-    written: Option<Instant>,
 }
 
 impl PaymentOutcomes {
@@ -85,7 +77,7 @@ impl PaymentOutcomes {
             waiters,
             feed,
             hints: connection.map(Hints::new),
-            waits: Mutex::default(),
+            latency: Mutex::default(),
             hindered: Mutex::default(),
         });
         let together = {
@@ -105,19 +97,19 @@ impl PaymentOutcomes {
     }
 
     /// Settles one by one, after a batch failed on its data: so that one bad message fails alone.
-    async fn settle_each(&self, batch: &[(Token, PaymentOutcomeV1)], decisions: &Decisions) {
-        for (token, outcome) in batch {
+    async fn settle_each(&self, batch: &[(Delivered, PaymentOutcomeV1)], decisions: &Decisions) {
+        for (delivered, outcome) in batch {
             let decision = match self.settle_all(std::slice::from_ref(outcome)).await {
                 Ok(settlements) => settlements
                     .first()
-                    .map_or(Decision::Retry(RETRY), |s| decide(outcome, *s)),
+                    .map_or(Decision::Retry(RETRY), |s| decide(delivered, outcome, *s)),
                 Err(error) if fault(&error) == Fault::Data => Decision::Reject(format!(
                     "refused by the database: {}",
                     service::telemetry::chain(&error)
                 )),
                 Err(error) => retry(&error, 1),
             };
-            decisions.decide(*token, decision);
+            decisions.decide(delivered.token, decision);
         }
     }
 }
@@ -178,7 +170,6 @@ impl Settling {
             };
             metrics::not_applied(settlement);
             if settlement == Settlement::Applied {
-                log_applied(outcome);
                 applied.extend(found.map(|found| (*outcome, found)));
                 let batch = found.and_then(|found| found.batch_id);
                 let payments = if self.waiters.tell(outcome) && batch.is_none() {
@@ -229,8 +220,8 @@ impl Settling {
     /// Remembers how long outcomes take, and writes the median down now and then.
     fn note_waits(&self, waits_ms: Vec<f64>) {
         let median = {
-            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-            waits.note(waits_ms.into_iter(), Instant::now())
+            let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+            latency.note(waits_ms.into_iter(), Instant::now())
         };
         let Some(median_ms) = median else { return };
         let store = self.store.clone();
@@ -240,29 +231,6 @@ impl Settling {
                 debug!(error = %service::telemetry::chain(&error), "could not write down how long outcomes take");
             }
         });
-    }
-}
-
-impl Waits {
-    /// Adds waits; the median if it is time to write it down.
-    fn note(&mut self, waits_ms: impl Iterator<Item = f64>, now: Instant) -> Option<f64> {
-        let before = self.latest_ms.len();
-        self.latest_ms.extend(waits_ms);
-        if self.latest_ms.len() == before {
-            return None;
-        }
-        let surplus = self.latest_ms.len().saturating_sub(LATEST);
-        self.latest_ms.drain(..surplus);
-        if self
-            .written
-            .is_some_and(|written| now.duration_since(written) < WRITE_MEDIAN_EVERY)
-        {
-            return None;
-        }
-        self.written = Some(now);
-        let mut sorted: Vec<f64> = self.latest_ms.iter().copied().collect();
-        sorted.sort_unstable_by(f64::total_cmp);
-        sorted.get(sorted.len() / 2).copied()
     }
 }
 
@@ -276,9 +244,13 @@ impl Handler for PaymentOutcomes {
     }
 
     async fn handle(&self, batch: Vec<Received<PaymentOutcomeV1>>, decisions: Decisions) {
-        let (tokens, outcomes): (Vec<Token>, Vec<PaymentOutcomeV1>) = batch
+        let (delivered, outcomes): (Vec<Delivered>, Vec<PaymentOutcomeV1>) = batch
             .into_iter()
-            .map(|received| (received.token, received.message))
+            .map(|received| {
+                let trace = received.traceparent.as_deref().and_then(TraceParent::parse);
+                let token = received.token;
+                (Delivered { token, trace }, received.message)
+            })
             .unzip();
         let settled = match self.together.submit(outcomes.clone()).await {
             Ok(settled) => settled,
@@ -290,17 +262,17 @@ impl Handler for PaymentOutcomes {
         };
         match settled {
             Ok(settlements) => {
-                for ((token, outcome), settlement) in tokens.iter().zip(&outcomes).zip(settlements) {
-                    decisions.decide(*token, decide(outcome, settlement));
+                for ((delivered, outcome), settlement) in delivered.iter().zip(&outcomes).zip(settlements) {
+                    decisions.decide(delivered.token, decide(delivered, outcome, settlement));
                 }
             }
             Err(error) if fault(&error) == Fault::Data => {
-                let batch: Vec<_> = tokens.into_iter().zip(outcomes).collect();
+                let batch: Vec<_> = delivered.into_iter().zip(outcomes).collect();
                 self.settle_each(&batch, &decisions).await;
             }
             Err(error) => {
                 let decision = retry(&error, outcomes.len());
-                for token in tokens {
+                for Delivered { token, .. } in delivered {
                     decisions.decide(token, decision.clone());
                 }
             }
@@ -317,21 +289,25 @@ impl Handler for PaymentOutcomes {
             error!(
                 subject = letter.origin.subject,
                 stream.sequence = letter.origin.stream_sequence,
-                reason = letter.reason,
-                "an outcome could not be applied and is now a dead letter; see `invoice-app dead-letters list`"
+                reason = letter.kind(),
+                "an outcome could not be applied and is now a dead letter; see `invoice-app dead-letters show`"
             );
         }
         Ok(())
     }
 }
 
-fn decide(outcome: &PaymentOutcomeV1, settlement: Settlement) -> Decision {
+fn decide(delivered: &Delivered, outcome: &PaymentOutcomeV1, settlement: Settlement) -> Decision {
     match settlement {
-        Settlement::Applied | Settlement::AlreadyApplied => Decision::Done,
+        Settlement::Applied => {
+            delivered.log_applied(outcome);
+            Decision::Done
+        }
+        Settlement::AlreadyApplied => Decision::Done,
         Settlement::Held => Decision::Retry(RETRY),
         Settlement::Conflict(conflict) => {
             error!(
-                payment.id = %outcome.payment_id, invoice.id = %outcome.invoice_id,
+                payment.id = %outcome.payment_id, invoice.id = %outcome.invoice_id, trace_id = delivered.trace_id(),
                 outcome = outcome.status.as_str(), "an outcome contradicts what is known: {}", conflict.as_str()
             );
             Decision::Reject(conflict.as_str().to_owned())
@@ -344,34 +320,29 @@ fn retry(error: &sqlx::Error, messages: usize) -> Decision {
     Decision::Retry(RETRY)
 }
 
-fn log_applied(outcome: &PaymentOutcomeV1) {
-    let (payment, invoice) = (outcome.payment_id, outcome.invoice_id);
-    match outcome.status {
-        OutcomeStatus::Succeeded => {
-            debug!(payment.id = %payment, invoice.id = %invoice, "payment succeeded");
-        }
-        OutcomeStatus::Declined => warn!(
-            payment.id = %payment, invoice.id = %invoice, reason = outcome.reason.as_deref().unwrap_or("none"),
-            "payment declined; the invoice is unpaid again"
-        ),
-    }
+/// What is to be decided about, and whose work it is part of.
+struct Delivered {
+    token: Token,
+    trace: Option<TraceParent>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+impl Delivered {
+    fn trace_id(&self) -> Option<&str> {
+        self.trace.as_ref().map(TraceParent::trace_id)
+    }
 
-    #[test]
-    fn the_median_is_of_the_latest_waits_and_written_once_a_second() {
-        let start = Instant::now();
-        let mut waits = Waits::default();
-        assert_eq!(waits.note(std::iter::empty(), start), None);
-        assert_eq!(waits.note([30.0, 10.0, 20.0].into_iter(), start), Some(20.0));
-        assert_eq!(waits.note(std::iter::repeat_n(7.0, LATEST), start), None);
-        assert_eq!(
-            waits.note([7.0].into_iter(), start + WRITE_MEDIAN_EVERY),
-            Some(7.0)
-        );
-        assert_eq!(waits.latest_ms.len(), LATEST);
+    /// One line for each payment.
+    fn log_applied(&self, outcome: &PaymentOutcomeV1) {
+        let (payment, invoice, trace_id) = (outcome.payment_id, outcome.invoice_id, self.trace_id());
+        match outcome.status {
+            OutcomeStatus::Succeeded => {
+                info!(payment.id = %payment, invoice.id = %invoice, trace_id, "an invoice is paid");
+            }
+            OutcomeStatus::Declined => warn!(
+                payment.id = %payment, invoice.id = %invoice, trace_id,
+                reason = outcome.reason.as_deref().unwrap_or("none"),
+                "a payment was declined; the invoice is unpaid again"
+            ),
+        }
     }
 }

@@ -8,7 +8,7 @@ use payment_provider::{
     commands::{dead_letters, ledger},
     config::Config,
 };
-use service::{cli, config, telemetry};
+use service::{cli, config, log_writer, telemetry};
 
 /// Owns payments: takes pay requests from NATS, pays them through a bank, and answers with outcomes.
 #[derive(Parser)]
@@ -77,5 +77,6 @@ async fn run(settings: Config, command: Command) -> ExitCode {
             cli::for_people(Box::pin(dead_letters::run(&settings, command))).await
         }
     };
+    log_writer::flush();
     ended.unwrap_or(ExitCode::FAILURE)
 }

@@ -17,7 +17,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::log_filter;
+use crate::{log_filter, log_writer};
 
 /// Histograms collect samples until they are read; without a scraper this keeps them small.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -150,6 +150,7 @@ fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
         }
     };
     let render = async move || {
+        log_writer::count_dropped();
         (
             [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
             known(&metrics.render()),

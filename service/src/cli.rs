@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 
 use crate::{
     config::LogFormat,
-    output,
+    log_writer, output,
     shutdown::EXIT_CONFIG,
     telemetry::{chain, init_logs},
 };
@@ -52,7 +52,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Runs an operator's command. They read answers, not logs: only what is worth a warning is logged beside them.
 pub async fn for_people(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
     init_logs(LogFormat::Text, "warn");
-    command
-        .await
-        .inspect_err(|error| eprintln!("error: {}", chain(error.as_ref())))
+    let ended = command.await;
+    log_writer::flush();
+    ended.inspect_err(|error| eprintln!("error: {}", chain(error.as_ref())))
 }

@@ -8,6 +8,7 @@ pub mod database;
 pub mod dead_letters;
 pub mod fail_points;
 pub mod log_filter;
+pub mod log_writer;
 pub mod output;
 pub mod shutdown;
 pub mod telemetry;

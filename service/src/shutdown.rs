@@ -20,6 +20,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::log_writer;
+
 /// Bad configuration or bad usage (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 64;
 
@@ -102,6 +104,7 @@ impl Process {
             name = signals.next() => {
                 tracing::error!(signal = name, "asked twice: ending at once, with work in hand");
                 // Returning would wait for blocking work (a name look-up may take half a minute).
+                log_writer::flush();
                 std::process::exit(1)
             }
         }
@@ -193,19 +196,6 @@ impl Group {
                 Err(_) => tracing::error!(group, task = name, "task {name} panicked"),
             }
             failure.tell();
-        });
-    }
-
-    /// Spawns a short piece of work that may end by itself (it is waited for on shutdown); a panic in it is logged.
-    pub fn spawn_work<F>(&self, work: F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let group = self.name;
-        self.tasks.spawn(async move {
-            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-                tracing::error!(group, "a piece of work panicked");
-            }
         });
     }
 }

@@ -4,9 +4,12 @@ use std::io::IsTerminal as _;
 
 pub use jetstream::error_chain::chain;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{Layer as _, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing::{Level, Metadata};
+use tracing_subscriber::{
+    Layer as _, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
-use crate::{config::LogFormat, log_filter};
+use crate::{config::LogFormat, log_filter, log_writer};
 
 /// Seconds. From a query on the same machine to the longest wait a caller may ask for.
 const DURATIONS: &[f64] = &[
@@ -18,20 +21,26 @@ const COUNTS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0];
 const SENDS: &[f64] = &[1.0, 2.0, 3.0, 5.0, 10.0];
 
 /// Starts logging, to standard error: standard output belongs to the commands. `RUST_LOG` is not read: the filter is
-/// configuration like everything else. A second call changes nothing.
+/// configuration like everything else. A second call changes nothing. Call [`flush`](crate::log_writer::flush) at the end.
 pub fn init_logs(format: LogFormat, filter: &str) {
-    let layer = fmt::layer().with_writer(std::io::stderr);
+    let layer = fmt::layer().with_writer(log_writer::start());
     let layer = match format {
         LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_span_list(false).boxed(),
     };
     let started = tracing_subscriber::registry()
         .with(log_filter::layer(filter))
+        .with(filter_fn(|line| !tells_bodies(line)))
         .with(layer)
         .try_init();
     if started.is_ok() {
         log_panics();
     }
+}
+
+/// The NATS client's finest lines quote whole messages, and no filter brings those into a log.
+fn tells_bodies(line: &Metadata<'_>) -> bool {
+    *line.level() == Level::TRACE && line.target().starts_with("async_nats")
 }
 
 /// A panic is one log line like any other error, not lines of text between JSON.
@@ -53,6 +62,7 @@ pub fn init_metrics(name: &'static str, version: &'static str) -> PrometheusHand
         tracing::warn!("a metrics recorder is installed already; this one stays empty");
     }
     jetstream::metrics::describe();
+    log_writer::describe();
     let build_info = format!("{}_build_info", name.replace('-', "_"));
     let revision = option_env!("GIT_REVISION").unwrap_or("unknown");
     metrics::gauge!(build_info, "version" => version, "revision" => revision).set(1.0);

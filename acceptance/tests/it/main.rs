@@ -27,6 +27,7 @@ mod idempotency;
 mod large_bodies;
 mod lifecycle;
 mod local_stack_command;
+mod logs;
 mod main_path;
 mod metrics;
 mod nats_forgets;

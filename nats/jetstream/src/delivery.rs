@@ -79,6 +79,14 @@ pub struct DeadLetter {
     pub origin: Arc<Origin>,
 }
 
+impl DeadLetter {
+    /// What kind of reason it is: all that a log may have of it, since what follows may quote the message.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        self.reason.split(": ").next().unwrap_or_default()
+    }
+}
+
 /// Where a handler puts its decisions, one per message, in any order and as soon as each is known.
 #[derive(Clone, Debug)]
 pub struct Decisions(UnboundedSender<(Token, Verdict)>);

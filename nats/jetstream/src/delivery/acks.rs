@@ -83,7 +83,7 @@ impl<H: Handler> ConsumerLoop<H> {
                 tracing::warn!(
                     nats.subject = letter.origin.subject,
                     nats.sequence = letter.origin.stream_sequence,
-                    reason = letter.reason,
+                    reason = letter.kind(),
                     "a message cannot be handled; keeping it as a dead letter"
                 );
             }

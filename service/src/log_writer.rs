@@ -1,0 +1,50 @@
+//! Log lines on their way to standard error. A thread of its own writes them, many at a time, so that a pipe nobody reads from holds
+//! up no payment: what there is no room for is dropped and counted.
+
+use std::{
+    io::{self, BufWriter},
+    sync::{Mutex, OnceLock, PoisonError},
+};
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+/// Lines that may wait: some seconds of a busy service, and a few MiB.
+const WAITING_LINES: usize = 16_384;
+const DROPPED: &str = "log_lines_dropped_total";
+
+static WRITING: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+static COUNTER: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// A writer of lines, and the thread behind it. Used once.
+pub(crate) fn start() -> NonBlocking {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES)
+        .lossy(true)
+        .thread_name("logs")
+        .finish(BufWriter::new(io::stderr()));
+    // A second start is not installed either, and ends here.
+    if COUNTER.set(writer.error_counter()).is_ok() {
+        *WRITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+    }
+    writer
+}
+
+/// Writes what still waits, for about a second at most, and ends logging. To be called before the process ends by itself.
+pub fn flush() {
+    let guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(guard);
+}
+
+pub(crate) fn describe() {
+    metrics::describe_counter!(
+        DROPPED,
+        "log lines that nobody took from the process in time, and that are lost"
+    );
+    count_dropped();
+}
+
+/// Brings the metric up to date.
+pub(crate) fn count_dropped() {
+    let dropped = COUNTER.get().map_or(0, ErrorCounter::dropped_lines);
+    metrics::counter!(DROPPED).absolute(u64::try_from(dropped).unwrap_or(u64::MAX));
+}
