@@ -9,8 +9,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+pub use self::breaker::Away;
+use self::breaker::Breaker;
 use crate::metrics;
 
+mod breaker;
 pub mod credentials;
 pub mod http;
 pub mod simulated;
@@ -76,6 +79,20 @@ pub enum CallError {
     /// The bank may have acted or not.
     #[error("what the bank did is unknown: {0}")]
     Unknown(String),
+    /// It may have acted or not, and wants to be left alone for a while.
+    #[error("the bank wants no calls for {} s: {why}", pause.as_secs())]
+    Busy {
+        /// How long.
+        pause: Duration,
+        /// In its words.
+        why: String,
+    },
+}
+
+impl From<Away> for CallError {
+    fn from(away: Away) -> Self {
+        Self::Retryable(away.to_string())
+    }
 }
 
 /// What every bank can do.
@@ -92,6 +109,7 @@ pub trait Gateway: Send + Sync + 'static {
 pub struct Bank {
     gateway: Arc<dyn Gateway>,
     lines: Arc<Semaphore>,
+    breaker: Arc<Breaker>,
     timeout: Duration,
 }
 
@@ -99,7 +117,7 @@ pub struct Bank {
 /// before the call.
 pub struct Line<'a> {
     bank: &'a Bank,
-    _slot: OwnedSemaphorePermit,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl Bank {
@@ -109,6 +127,7 @@ impl Bank {
         Self {
             gateway,
             lines: Arc::new(Semaphore::new(max_concurrent)),
+            breaker: Arc::default(),
             timeout,
         }
     }
@@ -119,16 +138,24 @@ impl Bank {
         self.timeout
     }
 
-    /// Waits for a free line.
-    pub async fn line(&self) -> Result<Line<'_>, CallError> {
+    /// Whether a line could be had now, but for those who wait for one.
+    pub fn is_there(&self) -> Result<(), Away> {
+        self.breaker.look(Instant::now())
+    }
+
+    /// Waits for a free line. While the bank is away there is none, nor any wait.
+    pub async fn line(&self) -> Result<Line<'_>, Away> {
+        self.is_there()?;
         let slot = if let Ok(slot) = Arc::clone(&self.lines).try_acquire_owned() {
-            slot
+            Some(slot)
         } else {
             let came = Instant::now();
             let slot = Arc::clone(&self.lines).acquire_owned().await;
             metrics::waited_for_turn(came.elapsed());
-            slot.map_err(|_| CallError::Retryable("closed".to_owned()))?
+            // Nobody closes it.
+            slot.ok()
         };
+        self.breaker.pass(Instant::now())?;
         Ok(Line {
             bank: self,
             _slot: slot,
@@ -151,8 +178,14 @@ impl Bank {
             Ok(_) => "answered",
             Err(CallError::Retryable(_)) => "retryable",
             Err(CallError::Unknown(_)) => "unknown",
+            Err(CallError::Busy { .. }) => "busy",
         };
         metrics::gateway_call(call, result, started.elapsed());
+        match &answer {
+            Ok(_) => self.breaker.answered(Instant::now()),
+            Err(CallError::Busy { pause, .. }) => self.breaker.unanswered(Instant::now(), Some(*pause)),
+            Err(_) => self.breaker.unanswered(Instant::now(), None),
+        }
         answer
     }
 }

@@ -67,8 +67,6 @@ pub enum Held {
     /// Another payment has the same invoice number, and succeeded or is open: the invoice was forgotten by a database that
     /// went back in time, and made again under a new id.
     NumberPaid,
-    /// A later attempt at the same invoice was asked for, so this one was declined, before this ledger went back in time.
-    Superseded,
     /// New payments are held, by configuration.
     NewPayments,
 }
@@ -79,7 +77,6 @@ impl Held {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NumberPaid => "number_paid",
-            Self::Superseded => "superseded",
             Self::NewPayments => "hold_new_payments",
         }
     }
@@ -87,7 +84,7 @@ impl Held {
     /// As stored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::NumberPaid, Self::Superseded, Self::NewPayments]
+        [Self::NumberPaid, Self::NewPayments]
             .into_iter()
             .find(|held| held.as_str() == text)
     }

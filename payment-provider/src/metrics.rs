@@ -20,6 +20,7 @@ const HELD: &str = "payment_provider_ledger_held";
 const OPEN: &str = "payment_provider_ledger_open";
 const OLDEST: &str = "payment_provider_ledger_oldest_open_seconds";
 const DEAD_LETTERS_OPEN: &str = "payment_provider_dead_letters_open";
+const AWAY: &str = "payment_provider_gateway_away";
 const TURN_SECONDS: &str = "payment_provider_gateway_turn_seconds";
 const CONNECTIONS: &str = "payment_provider_pool_connections";
 const QUEUE: &str = "payment_provider_batcher_queue";
@@ -28,7 +29,7 @@ const QUEUE: &str = "payment_provider_batcher_queue";
 pub fn describe() {
     describe_counter!(
         REQUESTS,
-        "Pay requests by what they met: new, rejected, finished, leased, taken_over, held, conflict"
+        "Pay requests by what they met: new, rejected, finished, leased, taken_over, bank_away, held, conflict"
     );
     describe_histogram!(
         CALLS,
@@ -62,6 +63,7 @@ pub fn describe() {
         OLDEST,
         "Age of the oldest open row in seconds; 0 without one: alert when it keeps growing"
     );
+    describe_gauge!(AWAY, "1 while the bank does not answer, and payments wait for it");
     describe_gauge!(DEAD_LETTERS_OPEN, "Dead letters nobody has ended");
     describe_histogram!(
         TURN_SECONDS,
@@ -83,6 +85,7 @@ fn init() {
         "finished",
         "leased",
         "taken_over",
+        "bank_away",
         "held",
         "conflict",
     ] {
@@ -92,11 +95,12 @@ fn init() {
         counter!(SETTLED, "status" => status).absolute(0);
     }
     for call in ["pay", "find"] {
-        for result in ["answered", "retryable", "unknown"] {
+        for result in ["answered", "retryable", "unknown", "busy"] {
             let _ = histogram!(CALLS, "call" => call, "result" => result);
         }
     }
     let _ = histogram!(TURN_SECONDS);
+    bank_away(false);
 }
 
 /// Requests met this.
@@ -142,6 +146,11 @@ pub fn left_to_operator() {
 /// Dead letters were kept.
 pub fn dead_letters(count: usize) {
     counter!(DEAD_LETTERS).increment(count as u64);
+}
+
+/// The bank does not answer any more, or does again.
+pub fn bank_away(away: bool) {
+    gauge!(AWAY).set(f64::from(u8::from(away)));
 }
 
 /// A call of the bank had to wait for its turn.

@@ -22,6 +22,7 @@ mod answer;
 mod call;
 mod intents;
 mod lease;
+mod numbers;
 
 use intents::Intents;
 use lease::{Release, Renewal};
@@ -162,7 +163,7 @@ impl Handler for PayRequests {
             error!(
                 subject = letter.origin.subject,
                 stream.sequence = letter.origin.stream_sequence,
-                reason = letter.reason,
+                reason = letter.kind(),
                 "a message was put among the dead letters"
             );
         }

@@ -145,10 +145,16 @@ async fn send(request: RequestBuilder, span: &mut ClientSpan) -> Result<Response
 }
 
 async fn answer(key: IdempotencyKey, response: Response) -> Result<Answer, CallError> {
-    match response.status() {
-        StatusCode::OK => {}
-        StatusCode::TOO_MANY_REQUESTS => return Err(CallError::Retryable("too many requests".to_owned())),
-        other => return Err(CallError::Unknown(format!("status {}", other.as_u16()))),
+    let why = format!("status {}", response.status().as_u16());
+    match (response.status(), pause(&response)) {
+        (StatusCode::OK, _) => {}
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(pause)) => {
+            return Err(CallError::Busy { pause, why });
+        }
+        (StatusCode::TOO_MANY_REQUESTS, None) => {
+            return Err(CallError::Retryable("too many requests".to_owned()));
+        }
+        _ => return Err(CallError::Unknown(why)),
     }
     let body = read(response).await?;
     let payment: Payment = serde_json::from_slice(&body)
@@ -174,6 +180,12 @@ async fn answer(key: IdempotencyKey, response: Response) -> Result<Answer, CallE
             "the answer has an undocumented status".to_owned(),
         )),
     }
+}
+
+/// `Retry-After` in seconds; a date is left unread, since the bank's clock may be another.
+fn pause(response: &Response) -> Option<Duration> {
+    let value = response.headers().get(header::RETRY_AFTER)?.to_str().ok()?;
+    value.trim().parse().ok().map(Duration::from_secs)
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, CallError> {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{
     PayRequests, Request,
     intents::Written,
-    lease::{Lease, jitter, spread},
+    lease::{Lease, jitter, spread, until_it_is_back},
 };
 use crate::{
     gateway::Order,
@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// When to come back while the database is away.
-const DATABASE_AWAY: Duration = Duration::from_secs(2);
+pub(super) const DATABASE_AWAY: Duration = Duration::from_secs(2);
 /// When to come back after an error that nobody foresaw.
 const UNFORESEEN: Duration = Duration::from_secs(15);
 
@@ -60,6 +60,8 @@ pub(super) struct Call {
 pub(super) enum Admitted {
     /// Call the bank.
     Call(Box<Call>),
+    /// Call the bank about an earlier attempt at the same invoice; the request comes again.
+    Earlier(Box<Call>),
     /// Publish a finished row's outcome.
     Publish(PaymentOutcomeV1, Option<TraceParent>),
     /// Publish a finished row's outcome, then keep the request as a dead letter.
@@ -68,7 +70,7 @@ pub(super) enum Admitted {
     Decided(Decision),
 }
 
-type Admissions = Vec<(usize, Admitted)>;
+pub(super) type Admissions = Vec<(usize, Admitted)>;
 
 impl PayRequests {
     /// Admits a batch; the numbers are positions in it.
@@ -139,7 +141,7 @@ impl PayRequests {
         Ok(admissions)
     }
 
-    fn intents_of(&self, requests: &[(usize, Request)]) -> Vec<Intent> {
+    pub(super) fn intents_of(&self, requests: &[(usize, Request)]) -> Vec<Intent> {
         let mut seen = HashSet::with_capacity(requests.len());
         let first_ones = requests
             .iter()
@@ -180,13 +182,18 @@ impl PayRequests {
         let mut unwritten = Vec::new();
         for (position, request) in met {
             let Some(entry) = entries.get(&request.message.payment_id) else {
-                // Another payment has its number: by its next delivery it is held, or has its way.
                 unwritten.push((*position, (*request).clone()));
-                admissions.push((*position, retry(DATABASE_AWAY)));
                 continue;
             };
             match next_step(entry, RequestHash::of(&request.message)) {
                 Step::TakeOver => {
+                    if let Err(away) = self.bank.is_there() {
+                        // No lease for a call that is not made.
+                        metrics::requests("bank_away", 1);
+                        let decision = Decision::Retry(until_it_is_back(away));
+                        admissions.push((*position, Admitted::Decided(decision)));
+                        continue;
+                    }
                     // A second request for a row about to be taken over waits like for any row somebody holds.
                     if open
                         .insert(entry.payment_id, (*position, entry, *request))
@@ -202,7 +209,7 @@ impl PayRequests {
             }
         }
         if !unwritten.is_empty() {
-            self.store.give_way(&self.intents_of(&unwritten)).await?;
+            admissions.extend(self.admit_behind_others(&unwritten).await?);
         }
         if !open.is_empty() {
             admissions.extend(self.take_over(open, read).await?);
@@ -211,7 +218,7 @@ impl PayRequests {
     }
 
     /// Takes the leases of rows that nobody held when they were read. Only those it got are looked up.
-    async fn take_over(
+    pub(super) async fn take_over(
         &self,
         open: HashMap<PaymentId, (usize, &Entry, &Request)>,
         read: Instant,
@@ -351,7 +358,7 @@ fn hold(payment_id: PaymentId, invoice_id: InvoiceId, held: Held) -> Admitted {
     retry(HELD_DELAY)
 }
 
-fn retry(after: Duration) -> Admitted {
+pub(super) fn retry(after: Duration) -> Admitted {
     Admitted::Decided(Decision::Retry(spread(after)))
 }
 

@@ -7,13 +7,13 @@ use payment_contract::{
     messages::{OutcomeStatus, PaymentOutcomeV1},
     trace::TraceParent,
 };
-use tracing::{debug, error, info};
+use tracing::{error, info};
 
 use super::{
     PayRequests,
     admission::{Admitted, Call},
     call::Asked,
-    lease::{jitter, spread},
+    lease::{jitter, spread, until_it_is_back},
 };
 use crate::{
     ledger::{Ending, OPERATOR_DELAY, Settlement, retry_delay},
@@ -39,18 +39,31 @@ impl PayRequests {
                 self.publish_then_reject(outcome.as_ref(), trace.as_ref(), reason)
                     .await
             }
-            Admitted::Call(mut call) => match self.ask(&mut call).await {
-                Asked::Settled(settlement) => self.settle(&call, settlement).await,
-                Asked::Unknown => {
-                    self.release(&call.lease, true).await;
-                    Decision::Retry(retry_delay(call.tries.saturating_add(1), jitter()))
-                }
-                Asked::LeftToOperator => {
-                    self.release(&call.lease, false).await;
-                    Decision::Retry(OPERATOR_DELAY)
-                }
-                Asked::LeaseLost => Decision::Retry(spread(SOON)),
+            Admitted::Call(call) => self.call(*call).await,
+            Admitted::Earlier(call) => match self.call(*call).await {
+                Decision::Retry(after) => Decision::Retry(after),
+                _ => Decision::Retry(spread(SOON)),
             },
+        }
+    }
+
+    /// Asks the bank, to the decision about the payment's request.
+    async fn call(&self, mut call: Call) -> Decision {
+        match self.ask(&mut call).await {
+            Asked::Settled(settlement) => self.settle(&call, settlement).await,
+            Asked::Unknown => {
+                self.release(&call.lease, true).await;
+                Decision::Retry(retry_delay(call.tries.saturating_add(1), jitter()))
+            }
+            Asked::Away(away) => {
+                self.release(&call.lease, false).await;
+                Decision::Retry(until_it_is_back(away))
+            }
+            Asked::LeftToOperator => {
+                self.release(&call.lease, false).await;
+                Decision::Retry(OPERATOR_DELAY)
+            }
+            Asked::LeaseLost => Decision::Retry(spread(SOON)),
         }
     }
 
@@ -127,7 +140,7 @@ impl PayRequests {
     }
 }
 
-/// Declines are worth a line each; successes are the many, and the ledger has them.
+/// One line for each payment, in the words of its ledger row.
 fn log_settled(call: &Call, ending: &Ending) {
     let (payment_id, invoice_id) = (call.lease.payment_id, call.invoice_id);
     let trace_id = call.trace.as_ref().map(TraceParent::trace_id);
@@ -137,7 +150,7 @@ fn log_settled(call: &Call, ending: &Ending) {
             info!(payment.id = %payment_id, invoice.id = %invoice_id, trace_id, duration_ms, reason, "a payment was declined");
         }
         None => {
-            debug!(payment.id = %payment_id, invoice.id = %invoice_id, trace_id, duration_ms, "a payment succeeded");
+            info!(payment.id = %payment_id, invoice.id = %invoice_id, trace_id, duration_ms, "a payment succeeded");
         }
     }
 }

@@ -9,7 +9,7 @@ use tracing::{debug, error, info};
 
 use super::{PayRequests, admission::Call, lease::LeaseLost};
 use crate::{
-    gateway::{IdempotencyKey, Line},
+    gateway::{Away, IdempotencyKey, Line},
     ledger::{LookedUp, Settlement, looked_up, may_call, paid},
     metrics,
 };
@@ -24,6 +24,8 @@ pub(super) enum Asked {
     Settled(Settlement),
     /// No result: try again later, with a look-up first.
     Unknown,
+    /// The bank was not asked: it does not answer anybody.
+    Away(Away),
     /// The bank does not know the payment but may have forgotten it.
     LeftToOperator,
     /// Somebody else holds the row now.
@@ -55,7 +57,7 @@ impl PayRequests {
         let key = IdempotencyKey::from(call.lease.payment_id);
         let line = match self.bank.line().await {
             Ok(line) => line,
-            Err(error) => return unknown(call, &error.to_string()),
+            Err(away) => return Asked::Away(away),
         };
         if call.look_up
             && let Some(asked) = self.look_up(call, key, &line).await

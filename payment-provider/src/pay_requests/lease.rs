@@ -11,7 +11,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::PayRequests;
-use crate::{ledger::outlasts, metrics, store::Store};
+use crate::{gateway::Away, ledger::outlasts, metrics, store::Store};
 
 /// One statement renews or gives back this many leases at most.
 const LARGEST_GROUP: usize = 512;
@@ -138,6 +138,9 @@ pub(super) fn releases(store: Store) -> Batcher<Release, ()> {
     )
 }
 
+/// What waits for the bank comes back within this time, so that there is neither a storm nor a wait that anybody minds.
+const BACK_WITHIN: Duration = Duration::from_secs(5);
+
 /// A little chance, from 0 to 1, so that what failed together does not come back together.
 pub(super) fn jitter() -> f64 {
     rand::random()
@@ -146,4 +149,9 @@ pub(super) fn jitter() -> f64 {
 /// `base` and up to half as much again.
 pub(super) fn spread(base: Duration) -> Duration {
     base.mul_f64(1.0 + jitter() / 2.0)
+}
+
+/// When to come back while the bank is away: after the next call that asks whether it is back, and not all together.
+pub(super) fn until_it_is_back(away: Away) -> Duration {
+    away.next_call + BACK_WITHIN.mul_f64(jitter())
 }

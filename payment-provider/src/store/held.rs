@@ -1,59 +1,44 @@
 //! Payments that are held: how they come to be, beside the switch that holds all new ones, and how an operator releases them.
 
-use service::database::{LONG, SHORT, in_time, retry_conflicts};
+use service::database::{LONG, in_time};
 use uuid::Uuid;
 
 use super::{Error, Intent, Store};
-use crate::ledger::Held;
+use crate::ledger::{Entry, Held};
 
 impl Store {
-    /// Makes up its mind about intents whose rows could not be written because other payments have their invoice numbers.
-    /// Where that is an open earlier attempt at the same invoice, the earlier one gives way: nobody asks for a second attempt
-    /// before the first was declined, so the ledger has forgotten that. Any other intent is written as held. Commits.
-    pub async fn give_way(&self, intents: &[Intent]) -> Result<(), Error> {
+    /// The open rows of earlier attempts at the same invoices.
+    pub async fn earlier_attempts(&self, intents: &[Intent]) -> Result<Vec<Entry>, Error> {
         let invoice_ids: Vec<Uuid> = intents.iter().map(|intent| intent.invoice_id.as_uuid()).collect();
         let attempts: Vec<i64> = intents.iter().map(|intent| i64::from(intent.attempt)).collect();
-        let numbers: Vec<String> = intents
-            .iter()
-            .map(|intent| intent.invoice_number.clone())
-            .collect();
-        let superseded = retry_conflicts(SHORT, || async {
-            sqlx::query_scalar!(
-                "update ledger
-                 set held_reason = $4, released_at = null, lease_token = null, lease_until = null,
-                     updated_at = clock_timestamp()
-                 from (select ledger.payment_id, i.invoice_id from ledger
-                       join unnest($1::uuid[], $2::text[], $3::bigint[]) as i (invoice_id, number, attempt)
-                            on ledger.invoice_number = i.number and ledger.invoice_id = i.invoice_id
-                               and ledger.attempt < i.attempt
-                       where ledger.status = 'started'
-                         and (ledger.held_reason is null or ledger.held_reason = 'hold_new_payments')
-                       order by ledger.payment_id
-                       for update of ledger) as earlier
-                 where ledger.payment_id = earlier.payment_id
-                 returning ledger.invoice_id",
-                &invoice_ids,
-                &numbers,
-                &attempts,
-                Held::Superseded.as_str(),
-            )
-            .fetch_all(&self.database)
-            .await
-        })
+        let ids = sqlx::query_scalar!(
+            "select ledger.payment_id from ledger
+             join unnest($1::uuid[], $2::text[], $3::bigint[]) as i (invoice_id, number, attempt)
+                  on ledger.invoice_number = i.number and ledger.invoice_id = i.invoice_id and ledger.attempt < i.attempt
+             where ledger.status = 'started'
+               and (ledger.held_reason is null or ledger.held_reason = 'hold_new_payments')",
+            &invoice_ids,
+            &numbers(intents),
+            &attempts,
+        )
+        .fetch_all(&self.database)
         .await?;
+        self.entries(&ids).await
+    }
+
+    /// Writes those intents as held whose invoice numbers other payments have. The others' numbers are free by now: their
+    /// requests come again soon. Commits.
+    pub async fn hold_numbers_paid(&self, intents: &[Intent]) -> Result<(), Error> {
         let taken = sqlx::query_scalar!(
             "select invoice_number from ledger
              where invoice_number = any($1) and status <> 'declined'
                and (held_reason is null or held_reason = 'hold_new_payments')",
-            &numbers,
+            &numbers(intents),
         )
         .fetch_all(&self.database)
         .await?;
-        // The others are free by now: their requests come again soon.
         let mut held: Vec<Intent> = intents.to_vec();
-        held.retain(|intent| {
-            taken.contains(&intent.invoice_number) && !superseded.contains(&intent.invoice_id.as_uuid())
-        });
+        held.retain(|intent| taken.contains(&intent.invoice_number));
         for intent in &mut held {
             intent.held = Some(Held::NumberPaid);
         }
@@ -91,4 +76,11 @@ impl Store {
         .await?;
         Ok(released)
     }
+}
+
+fn numbers(intents: &[Intent]) -> Vec<String> {
+    intents
+        .iter()
+        .map(|intent| intent.invoice_number.clone())
+        .collect()
 }

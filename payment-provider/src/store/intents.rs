@@ -94,7 +94,7 @@ impl Columns {
 
 impl Store {
     /// Writes the rows that are not there yet, leased to `token` unless they are held, and tells which those are. Commits.
-    /// One whose invoice number another payment has is not written: see [`Store::give_way`]. Rows go in by id, so that two
+    /// One whose invoice number another payment has is not written: see [`Store::earlier_attempts`] and [`Store::hold_numbers_paid`]. Rows go in by id, so that two
     /// replicas with overlapping batches wait for each other instead of deadlocking.
     pub async fn insert_intents(&self, intents: &[Intent], token: Uuid) -> Result<Vec<Inserted>, Error> {
         let columns = Columns::of(intents);

@@ -34,6 +34,11 @@ fn second_attempt(request: &PayRequestV1) -> PayRequestV1 {
     }
 }
 
+/// What a ledger that went back in time knows of a payment that had ended.
+const FORGOTTEN: &str =
+    "update ledger set status = 'started', reason = null, gateway_reference = null, settled_at = null,
+                         lease_token = null, lease_until = null where payment_id = $1";
+
 fn is_put_off(decision: &Delivered) -> bool {
     matches!(decision, Delivered::Retry(_))
 }
@@ -115,17 +120,43 @@ async fn number_whose_payment_was_declined_is_free() {
 
 /// The ledger went back to a moment at which the first attempt was open; that it was declined, invoice-app knows.
 #[tokio::test]
-async fn open_attempt_gives_way_to_the_next_one() {
+async fn open_attempt_that_the_bank_has_declined_is_ended_before_the_next_one() {
     let world = World::start().await;
     let provider = world.provider();
-    let first = request("12.15", "EUR");
-    world.crashed_after_intent(&first).await;
-    let second = second_attempt(&first);
+    let first = request("4000.01", "EUR");
+    assert_eq!(decide(&provider, &first).await, Delivered::Done);
+    world.execute(FORGOTTEN, first.payment_id).await;
+    let mut second = second_attempt(&first);
+    second.amount = payment_contract::Money::parse("5.00", "EUR").unwrap();
     assert!(is_put_off(&decide(&provider, &second).await));
+    assert_eq!(world.status(first.payment_id).await, "declined");
     assert_eq!(decide(&provider, &second).await, Delivered::Done);
     assert_eq!(world.status(second.payment_id).await, "succeeded");
-    assert!(is_held(&decide(&provider, &first).await));
-    assert_held(&world, &first, Held::Superseded).await;
+    assert_eq!(world.bank.pays(first.payment_id), 1);
+}
+
+/// Nobody declined the first attempt: somebody with a stolen key says so, or asks for a second one.
+#[tokio::test]
+async fn open_attempt_that_was_charged_is_ended_and_the_next_one_held() {
+    let world = World::start().await;
+    let provider = world.provider();
+    let charged = request("12.15", "EUR");
+    assert_eq!(decide(&provider, &charged).await, Delivered::Done);
+    world.execute(FORGOTTEN, charged.payment_id).await;
+    let unasked = request("13.15", "EUR");
+    world.crashed_after_intent(&unasked).await;
+    world.end_lease(unasked.payment_id).await;
+    for first in [charged, unasked] {
+        let second = second_attempt(&first);
+        assert!(is_put_off(&decide(&provider, &second).await));
+        assert_eq!(world.status(first.payment_id).await, "succeeded");
+        for _ in 0..2 {
+            assert!(is_put_off(&decide(&provider, &second).await));
+        }
+        assert!(is_held(&decide(&provider, &second).await));
+        assert_eq!(world.charges(&first).await, 1);
+        assert_eq!(world.bank.pays(second.payment_id), 0);
+    }
 }
 
 #[tokio::test]

@@ -192,6 +192,28 @@ async fn too_many_requests_can_be_retried() {
 }
 
 #[tokio::test]
+async fn bank_that_asks_for_a_pause_gets_it() {
+    for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
+        let (bank, seen) = server(move || (status, [(header::RETRY_AFTER, "7")]).into_response()).await;
+        let Err(CallError::Busy { pause, .. }) = pay(&bank).await else {
+            panic!("it asks for a pause")
+        };
+        assert_eq!(pause, Duration::from_secs(7));
+        let away = bank.line().await.err().unwrap();
+        assert!(away.next_call <= pause && bank.is_there().is_err());
+        assert_eq!(seen.lock().await.len(), 1);
+    }
+    // A date, or nonsense, is no pause.
+    for text in ["Fri, 27 Nov 2026 10:00:00 GMT", "-1", "soon", ""] {
+        let (bank, _) =
+            server(move || (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, text)]).into_response())
+                .await;
+        assert!(matches!(pay(&bank).await, Err(CallError::Unknown(_))), "{text}");
+        assert!(bank.is_there().is_ok());
+    }
+}
+
+#[tokio::test]
 async fn every_other_status_is_unknown_even_with_a_body_that_looks_like_an_answer() {
     for status in [201, 202, 204, 400, 401, 403, 409, 422, 500, 502, 503, 504] {
         let status = StatusCode::from_u16(status).unwrap();
