@@ -36,7 +36,7 @@ pub struct Options {
     pub rest: Duration,
 }
 
-/// A request that was lost over and over is sent again within 10 minutes, and a bank's answer looked up within one.
+/// A request that was lost over and over is sent again within 12 minutes, and a bank's answer looked up within one.
 pub const REST: Duration = Duration::from_mins(12);
 
 /// Runs, prints what it does, and judges. An error means that the run itself failed.

@@ -1,6 +1,7 @@
 //! A Postgres server of our own: made, started, crashed and removed without touching the machine's.
 
 mod account;
+mod place;
 
 use std::{
     ffi::OsString,
@@ -11,7 +12,7 @@ use std::{
 use rustix::process::Signal;
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, postgres::PgConnectOptions};
 
-use self::account::Account;
+use self::place::Place;
 use crate::{Error, Process, Program, Result, Spec, guard::GuardedDirectory, keys::write_secret, tools};
 
 const SUPERUSER: &str = "postgres";
@@ -37,6 +38,7 @@ pub struct PostgresOptions {
 pub struct Postgres {
     program: Program,
     port: u16,
+    options: PostgresOptions,
     password: String,
     data: PathBuf,
     /// Removed after the process has ended: fields are dropped in this order.
@@ -46,39 +48,64 @@ pub struct Postgres {
 impl Postgres {
     /// Makes a server, unless its directory holds one already, and starts it.
     pub async fn start(options: PostgresOptions) -> Result<Self> {
-        let account = Account::choose()?;
-        let directory = options.directory.join("postgres");
-        std::fs::create_dir_all(&directory).map_err(Error::file("make the directory", &directory))?;
-        let temporary = if account.can_reach(&directory) {
-            None
-        } else {
-            Some(GuardedDirectory::try_new()?)
-        };
-        let directory = temporary
-            .as_ref()
-            .map_or(directory, |temporary| temporary.path().to_owned());
-        account.own(&directory)?;
-        let binaries = account.binaries(&directory)?;
-
-        let password_file = directory.join("password");
-        let data = directory.join("data");
-        let spec = |name: &str| {
-            let mut spec = Spec::new(name, binaries.join(name), options.log.clone());
-            spec.working_directory.clone_from(&directory);
-            spec.user = account.user();
-            spec.without_env_prefix = Some("PG");
-            spec
-        };
-        if !data.join("PG_VERSION").exists() {
+        let place = Place::prepare(&options)?;
+        let password_file = place.directory.join("password");
+        if !place.data().join("PG_VERSION").exists() {
             let password = random_password();
             write_secret(&password_file, &password)?;
-            account.own(&password_file)?;
-            initialise(spec("initdb"), &data, &password_file).await?;
+            place.account.own(&password_file)?;
+            let initdb = place.spec("initdb", &options);
+            initialise(initdb, &place.data(), &password_file).await?;
         }
         let password =
             std::fs::read_to_string(&password_file).map_err(Error::file("read", &password_file))?;
+        Self::run(options, place, password).await
+    }
 
-        let mut server = spec("postgres");
+    /// Makes a server that follows this one as it streams what it has committed, and starts it.
+    pub async fn standby(&self, options: PostgresOptions) -> Result<Self> {
+        let place = Place::prepare(&options)?;
+        let mut copy = place.spec("pg_basebackup", &options);
+        copy.args = vec![
+            joined("--pgdata=", &place.data()),
+            "--host=127.0.0.1".into(),
+            format!("--port={}", self.port).into(),
+            format!("--username={SUPERUSER}").into(),
+            "--checkpoint=fast".into(),
+            "--write-recovery-conf".into(),
+            "--no-sync".into(),
+        ];
+        copy.env.insert("PGPASSWORD".to_owned(), self.password.clone());
+        succeed(copy).await?;
+        Self::run(options, place, self.password.clone()).await
+    }
+
+    /// Takes the place of the server that it followed, at that one's address. Whatever had not arrived is lost.
+    pub async fn promote(mut self, port: u16) -> Result<Self> {
+        self.stop().await;
+        self.port = port;
+        self.options.port = port;
+        let mut spec = self.program.spec().clone();
+        spec.args = server_arguments(&self.options, &self.data);
+        self.program = Program::new(spec);
+        self.start_again().await?;
+        let failed = |source| Error::Database {
+            action: "promote a standby".to_owned(),
+            source,
+        };
+        let mut connection = self.connect("postgres").await.map_err(failed)?;
+        connection
+            .execute("select pg_promote(true, 60)")
+            .await
+            .map_err(failed)?;
+        // Closing is a courtesy to the server.
+        let _ = connection.close().await;
+        Ok(self)
+    }
+
+    async fn run(options: PostgresOptions, place: Place, password: String) -> Result<Self> {
+        let data = place.data();
+        let mut server = place.spec("postgres", &options);
         server.args = server_arguments(&options, &data);
         // Fast shutdown: sessions are cut, data is flushed. On our death: at once, and recovery at the next start.
         server.stop_signal = Signal::INT;
@@ -86,9 +113,10 @@ impl Postgres {
         let postgres = Self {
             program: Program::new(server),
             port: options.port,
+            options,
             password,
             data,
-            _temporary: temporary,
+            _temporary: place.temporary,
         };
         postgres.start_again().await?;
         Ok(postgres)
@@ -274,7 +302,12 @@ async fn initialise(mut initdb: Spec, data: &Path, password_file: &Path) -> Resu
         joined("--pwfile=", password_file),
         joined("--pgdata=", data),
     ]);
-    let process = Process::init(initdb).await?;
+    succeed(initdb).await
+}
+
+/// Runs a program that ends by itself.
+async fn succeed(program: Spec) -> Result<()> {
+    let process = Process::init(program).await?;
     match process.wait().await {
         Some(status) if !status.success() => Err(process.ended(status)),
         _ => Ok(()),

@@ -257,13 +257,13 @@ impl Stack {
 }
 
 async fn start_postgres(options: &StackOptions, directory: &StackDirectory) -> Result<Postgres> {
-    let postgres = Postgres::start(PostgresOptions {
+    let postgres = Box::pin(Postgres::start(PostgresOptions {
         directory: directory.path().to_owned(),
         log: directory.log("postgres"),
         port: options.ports.postgres,
         durable: options.durable,
         max_connections: 200,
-    })
+    }))
     .await?;
     postgres.create_database(INVOICES).await?;
     postgres.create_database(PAYMENTS).await?;

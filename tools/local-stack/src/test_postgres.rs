@@ -81,12 +81,6 @@ impl TestPostgres {
         self.make(&template).await
     }
 
-    /// A new empty database.
-    pub async fn empty_database(&self) -> Result<TestDatabase> {
-        let _one_at_a_time = self.templates.lock().await;
-        self.make("template0").await
-    }
-
     /// The server itself.
     #[must_use]
     pub fn postgres(&self) -> &Postgres {
