@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jetstream::{connection::Connection, publish::Publisher};
+use jetstream::{
+    connection::{Connection, DEAD_LINK_NOTICED_WITHIN},
+    publish::Publisher,
+};
 use service::fail_point;
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +21,6 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// Rows claimed and published together.
 const PAGE: usize = 1000;
-/// What was sent this long before a disconnect was noticed may have been lost in the socket.
-const UNNOTICED: Duration = Duration::from_secs(5);
 
 /// The task's state.
 pub struct Sweep {
@@ -126,7 +127,10 @@ impl Sweep {
         }
         if link.epoch != self.epoch {
             let away = self.gone_since.map_or(EVERY, |since| since.elapsed());
-            let due = self.store.release_sent_within(away + UNNOTICED).await?;
+            let due = self
+                .store
+                .release_sent_within(away + DEAD_LINK_NOTICED_WITHIN)
+                .await?;
             self.epoch = link.epoch;
             info!(
                 payments = due,

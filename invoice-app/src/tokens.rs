@@ -106,8 +106,8 @@ pub enum Error {
     #[error("could not write the tokens file {0}")]
     Write(PathBuf, #[source] std::io::Error),
     /// It is not TOML of the expected form.
-    #[error("the tokens file is not as it should be")]
-    Parse(#[source] Box<figment::Error>),
+    #[error("the tokens file is not as it should be: {0}")]
+    Parse(String),
     /// A hash is not 64 hexadecimal digits.
     #[error("token {0:?}: sha256 must be 64 hexadecimal digits")]
     Hash(String),
@@ -150,7 +150,7 @@ impl Tokens {
         use figment::providers::Format as _;
         let file: File = figment::Figment::from(figment::providers::Toml::string(text))
             .extract()
-            .map_err(|error| Error::Parse(Box::new(error)))?;
+            .map_err(|error| Error::Parse(service::config::without_quote(&error.to_string())))?;
         // Several tokens may share a name, for rotation: the name is the caller, and idempotency keys belong to it.
         let mut hashes = HashSet::new();
         let mut entries = Vec::with_capacity(file.tokens.len());
@@ -364,6 +364,9 @@ mod tests {
             Err(Error::Parse(_))
         ));
         assert!(Tokens::parse("").unwrap().entries.is_empty());
+        // A secret of somebody else's, named as the tokens file.
+        let told = Tokens::parse("SUAM-something").unwrap_err().to_string();
+        assert!(told.contains("line 1") && !told.contains("SUAM"), "{told}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod reader;
 mod sections;
 mod shown;
 
-pub use reader::Reader;
+pub use reader::{Reader, without_quote};
 pub use sections::{Common, Database, LogFormat, Nats, NatsError, listen};
 
 /// One thing wrong with the configuration.

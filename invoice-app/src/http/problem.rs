@@ -18,7 +18,7 @@ use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
 pub const PREFIX: &str = "/problems/";
 
 /// Every problem's slug: what clients may have to tell apart.
-pub const SLUGS: [&str; 25] = [
+pub const SLUGS: [&str; 26] = [
     "body-too-large",
     "database-unavailable",
     "events-forgotten",
@@ -39,6 +39,7 @@ pub const SLUGS: [&str; 25] = [
     "request-timeout",
     "schema-missing",
     "starting",
+    "stopping",
     "timed-out",
     "too-many-requests",
     "totals-changed",
@@ -61,6 +62,11 @@ pub enum Error {
     /// The database's schema is not there yet.
     #[error("the service waits for its database; send the call again in a moment")]
     Starting,
+    /// The process ends, and the rest of the body would take longer than it has.
+    #[error(
+        "the service stops, and nothing was done; send the call again: another process takes it, or this one once it is back"
+    )]
+    Stopping,
     /// The token lacks a scope.
     #[error("this token lacks the scope {}", .0.as_str())]
     Forbidden(Scope),
@@ -226,6 +232,7 @@ impl Error {
             Self::Encoded => kind(415, "unsupported-media-type", "The body has another type")
                 .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
             Self::Starting => kind(503, "starting", "The service is starting").retry(2),
+            Self::Stopping => kind(503, "stopping", "The service is stopping").retry(1),
             Self::Invalid(_) => kind(422, "invalid-request", "The request is not valid"),
             Self::TooManyRequests => kind(429, "too-many-requests", "Too many requests").retry(1),
             Self::TooOften(seconds) => {

@@ -130,12 +130,12 @@ async fn create_numbered(
              ) l
          ), created as (
              insert into invoices (id, number, amount_minor, currency, created_by, created_at, updated_at)
-             select id, number, amount_minor, currency, $2, now(), now() from identified order by number, line
+             select id, number, amount_minor, currency, $2, statement_timestamp(), statement_timestamp() from identified order by number, line
              on conflict (number) do nothing
              returning id
          ), changed as (
              insert into invoice_changes (kind, at, ids)
-             select 'created', now(), array_agg(id)
+             select 'created', statement_timestamp(), array_agg(id)
              from (select id, (row_number() over () - 1) / 1000 as part from created) c group by part
          )
          delete from import_lines d using identified i, created c
@@ -214,12 +214,12 @@ async fn create_unnumbered_from(
                ) p
            ), created as (
                insert into invoices (id, number, amount_minor, currency, created_by, created_at, updated_at)
-               select id, number, amount_minor, currency, $4, now(), now() from identified order by number
+               select id, number, amount_minor, currency, $4, statement_timestamp(), statement_timestamp() from identified order by number
                on conflict (number) do nothing
                returning id
            ), changed as (
                insert into invoice_changes (kind, at, ids)
-               select 'created', now(), array_agg(id)
+               select 'created', statement_timestamp(), array_agg(id)
                from (select id, (row_number() over () - 1) / 1000 as part from created) c group by part
            ), done as (
                delete from import_lines d using identified i, created c

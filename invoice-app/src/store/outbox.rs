@@ -12,7 +12,7 @@ use super::Store;
 use crate::batch_id::BatchId;
 use crate::payment::Request;
 
-/// No request waits longer than this to be sent again, in seconds.
+/// No request waits longer than this to be sent again, in seconds, but for the jitter of up to a fifth on top.
 pub const LONGEST_PATIENCE_S: f64 = 600.0;
 /// Rows made due by one statement.
 const RELEASED_TOGETHER: i64 = 5_000;

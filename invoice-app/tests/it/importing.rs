@@ -1,6 +1,6 @@
 //! Imports: streamed, all or nothing, every bad line told.
 
-use std::time::Instant;
+use std::{io, time::Instant};
 
 use invoice_app::{creating::Import, idempotency::Answer, invoice::New};
 use payment_contract::Money;
@@ -8,6 +8,35 @@ use reqwest::{Body, Method, StatusCode};
 use serde_json::json;
 
 use crate::harness::{App, answer, eventually, new};
+
+/// A key keeps the transaction open for as long as the body takes, and its beginning is not when an invoice was created.
+#[tokio::test(flavor = "multi_thread")]
+async fn invoices_of_a_long_import_were_created_at_its_end() {
+    let app = App::start().await;
+    let (lines, body) = tokio::sync::mpsc::channel::<io::Result<String>>(1);
+    let body = futures_util::stream::unfold(body, async |mut body| Some((body.recv().await?, body)));
+    let import = app
+        .request(Method::POST, "/invoices/import")
+        .header("idempotency-key", "k")
+        .body(Body::wrap_stream(body));
+    let import = tokio::spawn(answer(import));
+    lines.send(Ok(format!("{}\n", new("A", "1.00")))).await.unwrap();
+    let running = "select count(*) from pg_locks where locktype = 'advisory'
+                   and database = (select oid from pg_database where datname = current_database())";
+    eventually("it is running", async || {
+        (app.count(running).await > 0).then_some(())
+    })
+    .await;
+    app.invoice("B", "1.00").await;
+    drop(lines);
+    assert_eq!(import.await.unwrap().0, StatusCode::OK);
+    let (_, page) = app.get("/invoices").await;
+    let [b, a] = page["invoices"].as_array().unwrap().as_slice() else {
+        panic!("two invoices: {page}")
+    };
+    assert_eq!((&b["number"], &a["number"]), (&json!("B"), &json!("A")));
+    assert!(a["created_at"].as_str() > b["created_at"].as_str(), "{page}");
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_lines_are_imported_in_one_call_and_bad_ones_are_told() {

@@ -39,6 +39,7 @@ async fn expect(seen: &mut BTreeSet<String>, request: RequestBuilder, status: u1
             | "database-unavailable"
             | "schema-missing"
             | "starting"
+            | "stopping"
             | "timed-out"
             | "idempotency-key-in-use"
     );
@@ -58,6 +59,7 @@ async fn every_problem_type_is_produced_with_its_status_and_headers() {
     changed(&mut seen).await;
     limited(&mut seen).await;
     starting(&mut seen).await;
+    stopping(&mut seen).await;
     guarded(&mut seen).await;
     broken(&mut seen).await;
     assert_eq!(seen, SLUGS.into_iter().map(str::to_owned).collect());
@@ -220,6 +222,27 @@ async fn starting(seen: &mut BTreeSet<String>) {
     expect(seen, list(), 503, "starting").await;
     open.cancel();
     assert_eq!(list().send().await.unwrap().status(), 200);
+}
+
+/// The process ends while an import is on its way.
+async fn stopping(seen: &mut BTreeSet<String>) {
+    let app = App::start().await;
+    let body = Body::wrap_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
+    let import = app
+        .request(Method::POST, "/invoices/import")
+        .header("idempotency-key", "k")
+        .header(header::CONTENT_TYPE, "application/x-ndjson")
+        .body(body);
+    let stop = async {
+        let running = "select count(*) from pg_locks where locktype = 'advisory'
+                       and database = (select oid from pg_database where datname = current_database())";
+        eventually("it is running", async || {
+            (app.count(running).await > 0).then_some(())
+        })
+        .await;
+        app.stop.cancel();
+    };
+    tokio::join!(expect(seen, import, 503, "stopping"), stop);
 }
 
 /// Small limits, and a table that another transaction holds.

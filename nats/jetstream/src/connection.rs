@@ -8,8 +8,10 @@ use tokio::sync::watch;
 
 mod watcher;
 
-/// An idle link is checked this often; two unanswered checks end it, so a half-open one is noticed within 15 s.
+/// A link is checked this often; it ends when the third check in a row comes and none was answered.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
+/// A link that leads nowhere is noticed by then. A second more, for a process that was busy.
+pub const DEAD_LINK_NOTICED_WITHIN: Duration = Duration::from_secs(3 * PING_INTERVAL.as_secs() + 1);
 /// TCP, TLS and login together. A server that accepts and then says nothing must not hold up trying the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reconnecting waits at most this long: every second without NATS is a second in which no payment moves.

@@ -82,7 +82,7 @@ impl Reader {
                     self.merge(key, value);
                 }
             }
-            Err(error) => self.push(name, error.to_string().trim_end().to_owned()),
+            Err(error) => self.push(name, without_quote(&error.to_string())),
         }
         keys.into_keys().collect()
     }
@@ -289,6 +289,24 @@ impl Reader {
             "default".to_owned()
         }
     }
+}
+
+/// A parser's error without the line that it quotes: the file may be a secret, named by mistake or to have it read out.
+#[must_use]
+pub fn without_quote(error: &str) -> String {
+    let quotes = |line: &&str| {
+        let line = line
+            .trim_start()
+            .trim_start_matches(|char: char| char.is_ascii_digit());
+        line.trim_start().starts_with('|')
+    };
+    let told: Vec<&str> = error
+        .lines()
+        .filter(|line| !quotes(line))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    told.join(": ")
 }
 
 /// The dotted keys of everything that is not a table.

@@ -140,6 +140,7 @@ fn sample(slug: &str) -> Option<Error> {
         "precondition-failed" => Error::PreconditionFailed,
         "request-timeout" => Error::BodyTimeout,
         "starting" => Error::Starting,
+        "stopping" => Error::Stopping,
         "timed-out" => Error::TimedOut,
         "too-many-requests" => Error::TooManyRequests,
         "totals-changed" => Error::TotalsChanged("3 invoices, 88.53 EUR".to_owned()),

@@ -225,6 +225,17 @@ pub(super) static PAGES: &[(&str, Page)] = &[
         },
     ),
     (
+        "stopping",
+        Page {
+            status: 503,
+            title: "The service is stopping",
+            what: "The process ended while the body was still on its way.",
+            why: "It is replaced by another one. An import is done as a whole, and nothing of this one was.",
+            next: "Send the call again, with the same Idempotency-Key.",
+            command: "curl -i -H \"authorization: Bearer $TOKEN\" -H 'idempotency-key: KEY' -T invoices.ndjson -X POST URL/invoices/import",
+        },
+    ),
+    (
         "timed-out",
         Page {
             status: 503,

@@ -64,7 +64,8 @@ struct RejectedView<'a> {
     post, path = "/invoices/import", tag = "Invoices", security(("token" = ["invoices:write"])),
     params(parameters::Keyed),
     request_body(content((String = "application/x-ndjson"), (String = "text/csv"))),
-    responses((status = 200, description = "What became of the lines", body = SummaryView<'static>)),
+    responses((status = 200, description = "What became of the lines", body = SummaryView<'static>),
+              (status = 503, description = "stopping")),
 )]
 pub async fn import_invoices(
     State(api): State<Arc<Api>>,
@@ -82,7 +83,11 @@ pub async fn import_invoices(
     let Some(mut import) = Import::init(&api.store, caller.actor, key).await? else {
         return Err(Error::KeyInUse);
     };
-    take_lines(&mut import, &mut incoming, &mut format, &mut fingerprint).await?;
+    tokio::select! {
+        taken = take_lines(&mut import, &mut incoming, &mut format, &mut fingerprint) => taken?,
+        // What is still to come may take minutes, and everybody's time to end is the same.
+        () = api.stop.cancelled() => return Err(Error::Stopping),
+    }
     match import.finish(fingerprint.finalize().to_vec(), answer).await? {
         Called::Ran(summary) => Ok(stored(answer(&summary), false)),
         Called::Repeated(answer) => Ok(stored(answer, true)),
