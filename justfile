@@ -71,7 +71,7 @@ psql-invoices:
 psql-payments:
     @. "${STACK_DIR:-.stack}/env" && exec psql "$PAYMENT_DATABASE_URL"
 
-# Run every test; arguments go to `cargo test` (TEST_THREADS, default 2, run at once)
+# Run all tests but those that take long; arguments go to `cargo test` (TEST_THREADS, default 2, run at once)
 test *ARGS: (_tools "kubernetes" "http")
     cargo build --workspace --bins
     @.ci/cargo-test "$@"
