@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jetstream::{connection::Connection, provisioning::consumer_pending};
+use tokio::time::Instant;
 use tracing::debug;
 
 use crate::streams::PAYMENT_PROVIDER;
@@ -13,6 +14,8 @@ use crate::streams::PAYMENT_PROVIDER;
 const FULL: u64 = 256;
 /// How soon to look again after the window was full.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// However many wait, a page is sent after this long: single payments, which do not wait here, must not keep the others back for ever.
+const LONGEST_FULL: Duration = Duration::from_secs(30);
 /// Longest that looking may keep others from being sent.
 const LOOK_LIMIT: Duration = Duration::from_millis(500);
 
@@ -20,17 +23,30 @@ const LOOK_LIMIT: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug)]
 pub struct Window {
     connection: Connection,
+    full_since: Option<Instant>,
 }
 
 impl Window {
     /// The window of this connection's server.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
-        Self { connection }
+        Self {
+            connection,
+            full_since: None,
+        }
     }
 
     /// False while enough requests wait. The window is for fairness alone: what the server cannot tell keeps nothing back.
-    pub async fn has_room(&self) -> bool {
+    pub async fn has_room(&mut self) -> bool {
+        let since = *self.full_since.get_or_insert_with(Instant::now);
+        let has_room = since.elapsed() > LONGEST_FULL || self.look().await;
+        if has_room {
+            self.full_since = None;
+        }
+        has_room
+    }
+
+    async fn look(&self) -> bool {
         if !self.connection.is_connected() {
             // Sending fails at once, and says so.
             return true;

@@ -150,6 +150,13 @@ impl Kind {
         match (reader.required_text("gateway.kind")?.as_str(), url) {
             ("simulated", _) => Some(Self::Simulated),
             ("http", Some(url)) => match Url::parse(&url) {
+                Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                    reader.mistake(
+                        KEY,
+                        "must have neither user nor password: it is shown; use gateway.token_file",
+                    );
+                    None
+                }
                 Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => {
                     Some(Self::Http(url, credentials?))
                 }

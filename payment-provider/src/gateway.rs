@@ -76,9 +76,12 @@ pub enum CallError {
     /// The bank surely did nothing: it refused the call for now, or the connection was never made.
     #[error("the bank took no call: {0}")]
     Retryable(String),
-    /// The bank may have acted or not.
+    /// The bank may have acted or not, and perhaps it is not there.
     #[error("what the bank did is unknown: {0}")]
     Unknown(String),
+    /// It answers, but nothing documented about this payment: it may have acted or not.
+    #[error("what the bank did is unknown: {0}")]
+    Undocumented(String),
     /// It may have acted or not, and wants to be left alone for a while.
     #[error("the bank wants no calls for {} s: {why}", pause.as_secs())]
     Busy {
@@ -140,7 +143,7 @@ impl Bank {
 
     /// Whether a line could be had now, but for those who wait for one.
     pub fn is_there(&self) -> Result<(), Away> {
-        self.breaker.look(Instant::now())
+        self.breaker.look()
     }
 
     /// Waits for a free line. While the bank is away there is none, nor any wait.
@@ -155,7 +158,7 @@ impl Bank {
             // Nobody closes it.
             slot.ok()
         };
-        self.breaker.pass(Instant::now())?;
+        self.breaker.pass()?;
         Ok(Line {
             bank: self,
             _slot: slot,
@@ -177,14 +180,14 @@ impl Bank {
         let result = match &answer {
             Ok(_) => "answered",
             Err(CallError::Retryable(_)) => "retryable",
-            Err(CallError::Unknown(_)) => "unknown",
+            Err(CallError::Unknown(_) | CallError::Undocumented(_)) => "unknown",
             Err(CallError::Busy { .. }) => "busy",
         };
         metrics::gateway_call(call, result, started.elapsed());
         match &answer {
-            Ok(_) => self.breaker.answered(Instant::now()),
-            Err(CallError::Busy { pause, .. }) => self.breaker.unanswered(Instant::now(), Some(*pause)),
-            Err(_) => self.breaker.unanswered(Instant::now(), None),
+            Ok(_) | Err(CallError::Undocumented(_)) => self.breaker.answered(started),
+            Err(CallError::Busy { pause, .. }) => self.breaker.unanswered(started, Some(*pause)),
+            Err(CallError::Retryable(_) | CallError::Unknown(_)) => self.breaker.unanswered(started, None),
         }
         answer
     }

@@ -32,6 +32,9 @@ const LARGEST_GROUP: usize = 512;
 /// One group of results is written while the next is collected.
 const GROUPS: usize = 2;
 
+/// How long what was taken rests while the bank is away; what is finished already is answered thereafter.
+const REST: Duration = Duration::from_secs(2);
+
 /// What an operator may want to change.
 #[derive(Clone, Debug)]
 pub struct Policy {
@@ -135,6 +138,10 @@ impl Handler for PayRequests {
     }
 
     async fn handle(&self, batch: Vec<Received<PayRequestV1>>, decisions: Decisions) {
+        if let Err(away) = self.bank.is_there() {
+            // What is in hand keeps more from being taken, and thousands from coming again every few seconds.
+            tokio::time::sleep(away.next_call.min(REST)).await;
+        }
         let mut tokens = Vec::with_capacity(batch.len());
         let mut requests = Vec::with_capacity(batch.len());
         for received in batch {

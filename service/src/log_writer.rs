@@ -3,13 +3,16 @@
 
 use std::{
     io::{self, BufWriter},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError, mpsc},
+    time::Duration,
 };
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
 /// Lines that may wait: some seconds of a busy service, and a few MiB.
 const WAITING_LINES: usize = 16_384;
+/// Longest that the end of a process waits for its last lines.
+const FLUSH_LIMIT: Duration = Duration::from_millis(1500);
 const DROPPED: &str = "log_lines_dropped_total";
 
 static WRITING: Mutex<Option<WorkerGuard>> = Mutex::new(None);
@@ -29,10 +32,18 @@ pub(crate) fn start() -> NonBlocking {
     writer
 }
 
-/// Writes what still waits, for about a second at most, and ends logging. To be called before the process ends by itself.
+/// Writes what still waits, within [`FLUSH_LIMIT`], and ends logging. To be called before the process ends by itself.
 pub fn flush() {
-    let guard = WRITING.lock().unwrap_or_else(PoisonError::into_inner).take();
-    drop(guard);
+    let Some(guard) = WRITING.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        return;
+    };
+    // The guard's own limits do not hold where standard output leads to the same pipe.
+    let (done, ended) = mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        drop(guard);
+        drop(done);
+    });
+    let _ = ended.recv_timeout(FLUSH_LIMIT);
 }
 
 pub(crate) fn describe() {

@@ -18,7 +18,7 @@ use acceptance::{
 };
 use uuid::Uuid;
 
-use crate::http_bank::{expect_succeeded, system_with};
+use crate::http_bank::{expect_succeeded, system_with_settings};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -68,10 +68,11 @@ async fn bank_that_is_away_is_called_now_and_then_and_all_is_paid_after_its_retu
     const INVOICES: u32 = 1500;
     /// Time for five tries of each payment, if each tried by itself.
     const OUTAGE: Duration = Duration::from_secs(17);
-    /// Those under way together when it begins, and one a second.
-    const FEW: usize = 300;
+    /// Those under way together when it begins, each with a look-up perhaps, and one or two a second.
+    const FEW: usize = 200;
     let bank = Bank::start(|_, _| Behaviour::Succeed).await.unwrap();
-    let system = system_with(&bank).await;
+    let few = ("gateway.max_concurrent".to_owned(), "64".to_owned());
+    let system = system_with_settings(&bank, [few]).await;
     pay(&system, "W", INVOICES, WAIT).await;
     system.at_least_paid(INVOICES.into()).await.unwrap();
     let quiet = peaks(&system);

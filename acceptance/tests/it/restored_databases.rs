@@ -337,9 +337,14 @@ async fn standby_that_takes_the_place_of_a_dead_primary_charges_nobody_twice() {
         });
         let standby = standby.await.unwrap();
         let (followed, unheard) = ids.split_at(ids.len() / 2);
+        let before = world.charges().len() + followed.len();
         world.pay_these(followed).await;
+        eventually("they are charged", || async {
+            Ok((world.charges().len() >= before).then_some(()))
+        })
+        .await
+        .unwrap();
         standby.kill9().await;
-        let before = world.charges().len();
         world.pay_these(unheard).await;
         eventually(
             "something is charged that the standby does not hear of",

@@ -29,7 +29,7 @@ async fn api_tokens_are_replaced_without_a_failed_call() {
 
     let callers = Callers::start(CALLERS, vec![by_old.clone()], NO_WAIT);
     callers.accepted(50).await.unwrap();
-    fs::write(&tokens, old_entry + &new_entry).unwrap();
+    replace(&tokens, &(old_entry + &new_entry));
     eventually("the new token is known", || async {
         Ok((status(&by_new).await? == 200).then_some(()))
     })
@@ -38,7 +38,7 @@ async fn api_tokens_are_replaced_without_a_failed_call() {
     callers.accepted(50).await.unwrap();
     callers.call_only(vec![by_new]);
     callers.accepted(50).await.unwrap();
-    fs::write(&tokens, new_entry).unwrap();
+    replace(&tokens, &new_entry);
     eventually("the old token is withdrawn", || async {
         Ok((status(&by_old).await? == 401).then_some(()))
     })
@@ -173,6 +173,13 @@ async fn keys_and_certificates_of_nats_are_replaced_without_a_failed_call() {
         [stack.invoice_app(), stack.payment_provider()].map(|service| service.program().pid())
     );
     drop(replaced);
+}
+
+/// As whole files are replaced: whoever reads it meanwhile finds the one or the other.
+fn replace(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(new, path).unwrap();
 }
 
 async fn status(client: &Client) -> acceptance::Result<u16> {

@@ -30,13 +30,15 @@ pub struct Away {
 }
 
 /// Counts calls without an answer. One for each process: replicas find out by themselves.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Breaker(Mutex<State>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     unanswered: u32,
     away: Option<Outage>,
+    /// When that was last decided. How a call ends that was begun before says nothing about what has been since.
+    decided: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -51,43 +53,66 @@ impl Outage {
     }
 }
 
-impl Breaker {
-    /// Whether a call would be made now.
-    pub(super) fn look(&self, now: Instant) -> Result<(), Away> {
-        match self.state().away {
+impl State {
+    fn look(&self, now: Instant) -> Result<(), Away> {
+        match self.away {
             Some(outage) if outage.next_call > now => Err(Away {
                 next_call: outage.next_call - now,
             }),
             _ => Ok(()),
         }
     }
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            unanswered: 0,
+            away: None,
+            decided: Instant::now(),
+        }))
+    }
+}
+
+impl Breaker {
+    /// Whether a call would be made now.
+    pub(super) fn look(&self) -> Result<(), Away> {
+        self.state().look(Instant::now())
+    }
 
     /// The same for a call that is made if it may be: of those that come while the bank is away, one passes after each pause.
-    pub(super) fn pass(&self, now: Instant) -> Result<(), Away> {
-        self.look(now)?;
-        if let Some(outage) = &mut self.state().away {
+    pub(super) fn pass(&self) -> Result<(), Away> {
+        let (mut state, now) = (self.state(), Instant::now());
+        state.look(now)?;
+        if let Some(outage) = &mut state.away {
             outage.next_call = now + outage.pause(now);
         }
         Ok(())
     }
 
-    /// The bank has answered, whatever it said.
-    pub(super) fn answered(&self, now: Instant) {
+    /// A call that was begun then was answered, whatever the bank said.
+    pub(super) fn answered(&self, begun: Instant) {
         let mut state = self.state();
-        state.unanswered = 0;
-        if let Some(outage) = state.away.take() {
-            drop(state);
-            metrics::bank_away(false);
-            info!(
-                away_s = now.saturating_duration_since(outage.since).as_secs(),
-                "the bank answers again"
-            );
+        if begun < state.decided {
+            return;
         }
+        state.unanswered = 0;
+        let Some(outage) = state.away.take() else { return };
+        state.decided = Instant::now();
+        drop(state);
+        metrics::bank_away(false);
+        info!(
+            away_s = outage.since.elapsed().as_secs(),
+            "the bank answers again"
+        );
     }
 
-    /// It has not, or would rather not be called for a while.
-    pub(super) fn unanswered(&self, now: Instant, wish: Option<Duration>) {
-        let mut state = self.state();
+    /// It was not, or the bank would rather not be called for a while.
+    pub(super) fn unanswered(&self, begun: Instant, wish: Option<Duration>) {
+        let (mut state, now) = (self.state(), Instant::now());
+        if begun < state.decided {
+            return;
+        }
         state.unanswered = state.unanswered.saturating_add(1);
         let known = state.away.is_some();
         if !known && state.unanswered < AWAY_AFTER && wish.is_none() {
@@ -100,14 +125,16 @@ impl Breaker {
         let pause = wish.map_or_else(|| outage.pause(now), |wish| wish.min(LONGEST_WISH));
         outage.next_call = outage.next_call.max(now + pause);
         state.away = Some(outage);
-        drop(state);
-        if !known {
-            metrics::bank_away(true);
-            warn!(
-                pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-                "the bank does not answer; payments wait, and one call now and then asks whether it is back"
-            );
+        if known {
+            return;
         }
+        state.decided = now;
+        drop(state);
+        metrics::bank_away(true);
+        warn!(
+            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            "the bank does not answer; payments wait, and one call now and then asks whether it is back"
+        );
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -117,62 +144,83 @@ impl Breaker {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::advance;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn away(breaker: &Breaker, now: Instant) {
+    /// As many calls as it takes.
+    fn goes_away(breaker: &Breaker) {
         for _ in 0..AWAY_AFTER {
-            breaker.pass(now).unwrap();
-            breaker.unanswered(now, None);
+            breaker.pass().unwrap();
+            breaker.unanswered(Instant::now(), None);
         }
+        assert!(breaker.look().is_err());
     }
 
-    #[test]
-    fn answers_in_between_keep_the_bank_there() {
-        let (breaker, now) = (Breaker::default(), Instant::now());
+    #[tokio::test(start_paused = true)]
+    async fn answers_in_between_keep_the_bank_there() {
+        let breaker = Breaker::default();
         for _ in 0..10 {
             for _ in 1..AWAY_AFTER {
-                breaker.unanswered(now, None);
+                breaker.unanswered(Instant::now(), None);
             }
-            breaker.answered(now);
+            breaker.answered(Instant::now());
         }
-        assert_eq!(breaker.pass(now), Ok(()));
+        assert_eq!(breaker.pass(), Ok(()));
     }
 
-    #[test]
-    fn while_it_is_away_one_call_passes_after_each_pause_and_none_is_too_long() {
-        let (breaker, began) = (Breaker::default(), Instant::now());
-        away(&breaker, began);
-        let (mut now, mut calls) = (began, 0);
-        while now < began + 600 * SECOND {
+    #[tokio::test(start_paused = true)]
+    async fn while_it_is_away_one_call_passes_after_each_pause_and_none_is_too_long() {
+        let (breaker, began, mut calls) = (Breaker::default(), Instant::now(), 0);
+        goes_away(&breaker);
+        while began.elapsed() < 600 * SECOND {
             // A thousand at once, and not all of them come to an end.
-            let passed = (0..1000).filter(|_| breaker.pass(now).is_ok()).count();
+            let passed = (0..1000).filter(|_| breaker.pass().is_ok()).count();
             assert!(passed <= 1);
             if passed == 1 {
                 calls += 1;
                 if calls % 2 == 0 {
-                    breaker.unanswered(now, None);
+                    breaker.unanswered(Instant::now(), None);
                 }
             }
-            assert!(breaker.look(now).unwrap_err().next_call <= LONGEST_PAUSE);
-            now += Duration::from_millis(100);
+            assert!(breaker.look().unwrap_err().next_call <= LONGEST_PAUSE);
+            advance(Duration::from_millis(100)).await;
         }
         assert!((120..200).contains(&calls), "{calls} calls in ten minutes");
-        let back = now + LONGEST_PAUSE;
-        breaker.pass(back).unwrap();
-        breaker.answered(back);
-        assert!((0..1000).all(|_| breaker.pass(back).is_ok()));
+        advance(LONGEST_PAUSE).await;
+        breaker.pass().unwrap();
+        breaker.answered(Instant::now());
+        assert!((0..1000).all(|_| breaker.pass().is_ok()));
     }
 
-    #[test]
-    fn bank_is_left_alone_for_as_long_as_it_asks_but_not_for_ever() {
-        let (breaker, now) = (Breaker::default(), Instant::now());
-        breaker.unanswered(now, Some(7 * SECOND));
-        assert_eq!(breaker.pass(now).unwrap_err().next_call, 7 * SECOND);
-        assert_eq!(breaker.pass(now + 7 * SECOND), Ok(()));
-        breaker.unanswered(now + 7 * SECOND, Some(Duration::from_hours(24)));
-        let left = breaker.look(now + 7 * SECOND).unwrap_err().next_call;
-        assert_eq!(left, LONGEST_WISH);
+    #[tokio::test(start_paused = true)]
+    async fn bank_is_left_alone_for_as_long_as_it_asks_but_not_for_ever() {
+        let breaker = Breaker::default();
+        breaker.unanswered(Instant::now(), Some(7 * SECOND));
+        assert_eq!(breaker.pass().unwrap_err().next_call, 7 * SECOND);
+        advance(7 * SECOND).await;
+        assert_eq!(breaker.pass(), Ok(()));
+        breaker.unanswered(Instant::now(), Some(Duration::from_hours(24)));
+        assert_eq!(breaker.look().unwrap_err().next_call, LONGEST_WISH);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_of_before_neither_end_an_outage_nor_begin_another() {
+        let (breaker, before) = (Breaker::default(), Instant::now());
+        advance(SECOND).await;
+        goes_away(&breaker);
+        breaker.answered(before);
+        assert!(breaker.look().is_err());
+        let during = Instant::now();
+        advance(SECOND).await;
+        breaker.pass().unwrap();
+        breaker.answered(Instant::now());
+        advance(SECOND).await;
+        for _ in 0..AWAY_AFTER {
+            breaker.unanswered(during, None);
+        }
+        assert_eq!(breaker.pass(), Ok(()));
     }
 }

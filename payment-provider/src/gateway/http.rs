@@ -154,13 +154,16 @@ async fn answer(key: IdempotencyKey, response: Response) -> Result<Answer, CallE
         (StatusCode::TOO_MANY_REQUESTS, None) => {
             return Err(CallError::Retryable("too many requests".to_owned()));
         }
-        _ => return Err(CallError::Unknown(why)),
+        (status, _) if status.is_server_error() || status == StatusCode::UNAUTHORIZED => {
+            return Err(CallError::Unknown(why));
+        }
+        _ => return Err(CallError::Undocumented(why)),
     }
     let body = read(response).await?;
     let payment: Payment = serde_json::from_slice(&body)
-        .map_err(|error| CallError::Unknown(format!("the answer is not a payment: {error}")))?;
+        .map_err(|error| CallError::Undocumented(format!("the answer is not a payment: {error}")))?;
     if payment.id != key.to_string() {
-        return Err(CallError::Unknown(
+        return Err(CallError::Undocumented(
             "the answer is about another payment".to_owned(),
         ));
     }
@@ -176,7 +179,7 @@ async fn answer(key: IdempotencyKey, response: Response) -> Result<Answer, CallE
             Ok(Answer::Declined { reason, reference })
         }
         "pending" => Ok(Answer::Pending),
-        _ => Err(CallError::Unknown(
+        _ => Err(CallError::Undocumented(
             "the answer has an undocumented status".to_owned(),
         )),
     }
@@ -196,7 +199,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, CallError> {
         .map_err(|error| CallError::Unknown(chain(&error.without_url())))?
     {
         if body.len() + chunk.len() > LARGEST_ANSWER {
-            return Err(CallError::Unknown("the answer is too large".to_owned()));
+            return Err(CallError::Undocumented("the answer is too large".to_owned()));
         }
         body.extend_from_slice(&chunk);
     }

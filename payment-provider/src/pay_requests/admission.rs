@@ -190,7 +190,7 @@ impl PayRequests {
                     if let Err(away) = self.bank.is_there() {
                         // No lease for a call that is not made.
                         metrics::requests("bank_away", 1);
-                        let decision = Decision::Retry(until_it_is_back(away));
+                        let decision = Decision::Retry(until_it_is_back(away, entry.tries));
                         admissions.push((*position, Admitted::Decided(decision)));
                         continue;
                     }

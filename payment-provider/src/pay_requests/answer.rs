@@ -57,7 +57,7 @@ impl PayRequests {
             }
             Asked::Away(away) => {
                 self.release(&call.lease, false).await;
-                Decision::Retry(until_it_is_back(away))
+                Decision::Retry(until_it_is_back(away, call.tries))
             }
             Asked::LeftToOperator => {
                 self.release(&call.lease, false).await;

@@ -11,7 +11,12 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::PayRequests;
-use crate::{gateway::Away, ledger::outlasts, metrics, store::Store};
+use crate::{
+    gateway::Away,
+    ledger::{outlasts, retry_delay},
+    metrics,
+    store::Store,
+};
 
 /// One statement renews or gives back this many leases at most.
 const LARGEST_GROUP: usize = 512;
@@ -151,7 +156,12 @@ pub(super) fn spread(base: Duration) -> Duration {
     base.mul_f64(1.0 + jitter() / 2.0)
 }
 
-/// When to come back while the bank is away: after the next call that asks whether it is back, and not all together.
-pub(super) fn until_it_is_back(away: Away) -> Duration {
-    away.next_call + BACK_WITHIN.mul_f64(jitter())
+/// When to come back while the bank is away: after the next call that asks whether it is back, and not all together. Not before
+/// its own time, if the payment had calls in vain: what the bank will not have would be what it is asked with, again and again.
+pub(super) fn until_it_is_back(away: Away, tries: u32) -> Duration {
+    let back = away.next_call + BACK_WITHIN.mul_f64(jitter());
+    match tries {
+        0 => back,
+        tries => back.max(retry_delay(tries, jitter())),
+    }
 }

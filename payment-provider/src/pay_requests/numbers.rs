@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     PayRequests, Request,
     admission::{Admissions, Admitted, DATABASE_AWAY, retry},
-    lease::jitter,
+    lease::{jitter, until_it_is_back},
 };
 use crate::{
     ledger::{Entry, HELD_DELAY, State, wait_for_lease},
@@ -39,7 +39,11 @@ impl PayRequests {
         let mut open = HashMap::new();
         for (position, request) in requests {
             let entry = earlier.get(&request.message.invoice_id);
+            let away = self.bank.is_there().err();
             let after = match entry.map(|entry| (entry, &entry.state)) {
+                Some((entry, State::Open { lease_left: None })) if let Some(away) = away => {
+                    until_it_is_back(away, entry.tries)
+                }
                 Some((entry, State::Open { lease_left: None })) if !open.contains_key(&entry.payment_id) => {
                     open.insert(entry.payment_id, (*position, entry, request));
                     continue;

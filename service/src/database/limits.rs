@@ -1,7 +1,7 @@
 //! Nothing waits for a database without a limit. Whoever gives up drops what it waited for, and with it the connection, which
 //! the pool then asks whether it still lives, and closes if it does not.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
@@ -29,6 +29,9 @@ const HELD_ATTEMPTS: u32 = 5;
 /// The first pause between; doubled each time. No connection is held meanwhile.
 const HELD_PAUSE: Duration = Duration::from_millis(5);
 
+/// Far less than the time-out for locks.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
 /// Runs a transaction that locks its rows with `nowait`. Whoever holds them mostly does for a moment, and is waited for without a
 /// connection in hand; `None` when they are still held then.
 pub async fn unless_held<T, Fut>(mut attempt: impl FnMut() -> Fut) -> Result<Option<T>, sqlx::Error>
@@ -36,8 +39,10 @@ where
     Fut: Future<Output = Result<T, sqlx::Error>>,
 {
     for tried in 0..HELD_ATTEMPTS {
+        let began = Instant::now();
         match Box::pin(attempt()).await {
-            Err(error) if is_lock_timeout(&error) => {
+            // A table that is locked as a whole takes the session's time-out, and is another matter.
+            Err(error) if is_lock_timeout(&error) && began.elapsed() < AT_ONCE => {
                 tokio::time::sleep(HELD_PAUSE * 2_u32.pow(tried)).await;
             }
             result => return result.map(Some),
