@@ -25,6 +25,8 @@ use crate::{
 const QUEUE: usize = 1024;
 /// Requests published together, at most.
 const GROUP: usize = 1000;
+/// Requests of a large call read back and published together. A single payment may wait behind one, so it is small.
+const PAGE: usize = 512;
 /// What the database is given to recover before a batch is read on.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(250);
 /// A call that made more payments than this hands over its batch, not its rows.
@@ -182,7 +184,7 @@ impl Sender {
             .batch_page(
                 progress.batch,
                 progress.after,
-                GROUP.try_into().unwrap_or(i64::MAX),
+                PAGE.try_into().unwrap_or(i64::MAX),
             )
             .await
         {
@@ -199,7 +201,7 @@ impl Sender {
         let Some(last) = page.last().map(|request| request.payment_id) else {
             return;
         };
-        let whole = page.len() == GROUP;
+        let whole = page.len() == PAGE;
         if !send(&self.publisher, page).await {
             self.release(progress).await;
         } else if whole {

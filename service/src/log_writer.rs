@@ -2,7 +2,7 @@
 //! up no payment: what there is no room for is dropped and counted.
 
 use std::{
-    io::{self, BufWriter},
+    io::{self, BufWriter, Write},
     sync::{Mutex, OnceLock, PoisonError, mpsc},
     time::Duration,
 };
@@ -18,13 +18,31 @@ const DROPPED: &str = "log_lines_dropped_total";
 static WRITING: Mutex<Option<WorkerGuard>> = Mutex::new(None);
 static COUNTER: OnceLock<ErrorCounter> = OnceLock::new();
 
+/// Lines that come while it has just written wait this long for company: waking the thread costs more than a line does.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// Is flushed whenever there are no more lines for now.
+struct Gathering<W>(W);
+
+impl<W: Write> Write for Gathering<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.0.flush();
+        std::thread::sleep(GATHER);
+        flushed
+    }
+}
+
 /// A writer of lines, and the thread behind it. Used once.
 pub(crate) fn start() -> NonBlocking {
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(WAITING_LINES)
         .lossy(true)
         .thread_name("logs")
-        .finish(BufWriter::new(io::stderr()));
+        .finish(Gathering(BufWriter::new(io::stderr())));
     // A second start is not installed either, and ends here.
     if COUNTER.set(writer.error_counter()).is_ok() {
         *WRITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);

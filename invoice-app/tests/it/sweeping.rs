@@ -299,7 +299,7 @@ async fn a_large_call_leaves_room_for_single_ones() {
     }
     eventually(
         "a page and the single one are sent, and no more while nobody fetches them",
-        async || (sent(&replica).await == 1001).then_some(()),
+        async || (sent(&replica).await == 513).then_some(()),
     )
     .await;
     // What is due waits for room as well.
