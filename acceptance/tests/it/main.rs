@@ -41,3 +41,5 @@ mod reconcile;
 mod restored_databases;
 mod rolling;
 mod rotations;
+mod traces;
+mod upgrades;
