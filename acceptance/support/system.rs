@@ -1,6 +1,6 @@
 //! A whole system for one test: all four processes on free ports, thrown away afterwards.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use local_stack::{Ports, Service, ServiceKind, ServiceOptions, Stack, StackOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
@@ -70,6 +70,19 @@ impl System {
         let mut options = self.another(kind, name)?;
         configure(&mut options);
         Ok(Service::start(options).await?)
+    }
+
+    /// Both services anew, each changed by `configure`, in place of those that run: invoice-app and payment-provider.
+    pub async fn instead(&self, configure: impl Fn(&mut ServiceOptions)) -> Result<[Service; 2]> {
+        const STOP: Duration = Duration::from_mins(1);
+        self.stack.invoice_app().stop(STOP).await;
+        self.stack.payment_provider().stop(STOP).await;
+        Ok([
+            self.replica(ServiceKind::InvoiceApp, "invoice-app-2", &configure)
+                .await?,
+            self.replica(ServiceKind::PaymentProvider, "payment-provider-2", &configure)
+                .await?,
+        ])
     }
 
     /// How another replica would be run.

@@ -8,13 +8,13 @@ use std::{
 };
 
 use acceptance::{
-    Client, RawNats, Result, System,
+    Client, RawNats, System,
     bank::{Bank, Behaviour},
     client::{NO_WAIT, WAIT, import_lines},
     eventually, metric, settled,
 };
 use invoice_app::tokens::{Scope, generate};
-use local_stack::{Service, ServiceKind, User};
+use local_stack::{ServiceKind, User};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
@@ -25,24 +25,6 @@ fn settings<const N: usize>(settings: [(&str, &str); N]) -> BTreeMap<String, Str
     settings
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .into()
-}
-
-/// Both services again with further settings, in place of those that run.
-async fn instead(
-    system: &System,
-    invoice_app: BTreeMap<String, String>,
-    payment_provider: BTreeMap<String, String>,
-) -> Result<[Service; 2]> {
-    let stack = system.stack();
-    stack.invoice_app().stop(STOP).await;
-    stack.payment_provider().stop(STOP).await;
-    let app = system.replica(ServiceKind::InvoiceApp, "invoice-app-2", |options| {
-        options.settings.extend(invoice_app);
-    });
-    let provider = system.replica(ServiceKind::PaymentProvider, "payment-provider-2", |options| {
-        options.settings.extend(payment_provider);
-    });
-    Ok([app.await?, provider.await?])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,17 +71,10 @@ async fn log_that_nobody_reads_holds_up_no_payment() {
     let pipe = system.stack().directory().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let unread = OpenOptions::new().read(true).write(true).open(&pipe).unwrap();
-    let stack = system.stack();
-    stack.invoice_app().stop(STOP).await;
-    stack.payment_provider().stop(STOP).await;
-    let mut services = Vec::new();
-    for kind in [ServiceKind::InvoiceApp, ServiceKind::PaymentProvider] {
-        let name = format!("{kind:?}-unread");
-        let replica = system.replica(kind, &name, |options| {
-            options.log = pipe.clone();
-        });
-        services.push(replica.await.unwrap());
-    }
+    let services = system
+        .instead(|options| options.log.clone_from(&pipe))
+        .await
+        .unwrap();
     let client = Client::try_new(&services[0].url()).unwrap();
     client.import(import_lines("L", 20_000, 0)).await.unwrap();
     let paid = client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
@@ -148,24 +123,26 @@ async fn no_secret_and_no_body_is_ever_logged() {
         .unwrap();
     let port = stack.postgres().port();
     let url = |database: &str| format!("postgres://team:{PASSWORD}@127.0.0.1:{port}/{database}");
-    let services = instead(
-        &system,
-        settings([
-            ("database.url", &url("invoices")),
-            ("auth.mode", "token"),
-            ("auth.tokens_file", &api_tokens),
-            ("log.filter", "trace,async_nats=trace"),
-        ]),
-        settings([
-            ("database.url", &url("payments")),
-            ("gateway.kind", "http"),
-            ("gateway.url", &bank.url()),
-            ("gateway.token_file", &bank_token),
-            ("log.filter", "trace,async_nats=trace"),
-        ]),
-    )
-    .await
-    .unwrap();
+    let of_invoice_app = settings([
+        ("database.url", &url("invoices")),
+        ("auth.mode", "token"),
+        ("auth.tokens_file", &api_tokens),
+        ("log.filter", "trace,async_nats=trace"),
+    ]);
+    let of_payment_provider = settings([
+        ("database.url", &url("payments")),
+        ("gateway.kind", "http"),
+        ("gateway.url", &bank.url()),
+        ("gateway.token_file", &bank_token),
+        ("log.filter", "trace,async_nats=trace"),
+    ]);
+    let services = system.instead(|options| {
+        options.settings.extend(match options.kind {
+            ServiceKind::InvoiceApp => of_invoice_app.clone(),
+            ServiceKind::PaymentProvider => of_payment_provider.clone(),
+        });
+    });
+    let services = services.await.unwrap();
 
     let anybody = Client::try_new(&services[0].url()).unwrap();
     let client = anybody.clone().with_token(&token);

@@ -8,7 +8,7 @@ use acceptance::{
     eventually,
 };
 use invoice_app::tokens::{Scope, generate};
-use local_stack::{Keys, NatsOptions, NatsServer, Service, Signal, StackOptions, User};
+use local_stack::{Keys, NatsOptions, NatsServer, Service, ServiceKind, Signal, StackOptions, User};
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 
 const CALLERS: usize = 4;
@@ -62,30 +62,27 @@ async fn database_password_is_replaced_without_a_restart() {
         .execute("create role team login superuser password 'first'")
         .await
         .unwrap();
-    let mut services = Vec::new();
-    for (service, name) in [
-        (stack.invoice_app(), "invoices"),
-        (stack.payment_provider(), "payments"),
-    ] {
-        let kind = service.options().kind;
-        let url = format!("postgres://team@127.0.0.1:{}/{name}", stack.postgres().port());
-        let file = password.display().to_string();
-        let another = format!("{name}-2");
-        let replica = system.replica(kind, &another, |options| {
-            options.settings.extend([
-                ("database.url".to_owned(), url),
-                ("database.password_file".to_owned(), file),
-            ]);
-            options
-                .settings
-                .insert("database.acquire_timeout_ms".to_owned(), "20000".to_owned());
-        });
-        services.push(replica.await.unwrap());
-        // Only those that are to be seen.
-        service.stop(std::time::Duration::from_mins(1)).await;
-    }
+    let port = stack.postgres().port();
+    let services = system.instead(|options| {
+        let database = match options.kind {
+            ServiceKind::InvoiceApp => "invoices",
+            ServiceKind::PaymentProvider => "payments",
+        };
+        let settings = [
+            (
+                "database.url",
+                format!("postgres://team@127.0.0.1:{port}/{database}"),
+            ),
+            ("database.password_file", password.display().to_string()),
+            ("database.acquire_timeout_ms", "20000".to_owned()),
+        ];
+        options
+            .settings
+            .extend(settings.map(|(key, value)| (key.to_owned(), value)));
+    });
+    let services = services.await.unwrap();
     let client = Client::try_new(&services[0].url()).unwrap();
-    let pids: Vec<u32> = services.iter().map(|service| service.program().pid()).collect();
+    let pids = services.each_ref().map(|service| service.program().pid());
 
     let callers = Callers::start(CALLERS, vec![client.clone()], NO_WAIT);
     callers.accepted(50).await.unwrap();
@@ -112,7 +109,7 @@ async fn database_password_is_replaced_without_a_restart() {
     .await
     .unwrap();
     system.check().await.unwrap();
-    let now: Vec<u32> = services.iter().map(|service| service.program().pid()).collect();
+    let now = services.each_ref().map(|service| service.program().pid());
     assert_eq!(pids, now, "a service was restarted");
 }
 

@@ -53,6 +53,13 @@ fn the<'a>(trace: &'a [CollectedSpan], service: &str, kind: SpanKind, name: &str
     found[0]
 }
 
+/// Each of these is the child of one of those.
+#[track_caller]
+fn assert_each_below(spans: &[&CollectedSpan], parents: &[&CollectedSpan]) {
+    let below = |span: &&CollectedSpan| parents.iter().any(|parent| span.is_below(parent));
+    assert!(spans.iter().all(below), "{spans:#?} below {parents:#?}");
+}
+
 async fn pays_traced(client: &Client, number: &str) -> String {
     let line = format!(r#"{{"number":"{number}","amount":{{"value":"12.15","currency":"EUR"}}}}"#);
     client.import(line).await.unwrap();
@@ -238,25 +245,13 @@ async fn a_request_sent_again_is_a_span_that_points_to_the_first_and_the_end_of_
     );
     let taken = those(&trace, PAYMENT_PROVIDER, Consumer, PROCESS_REQUEST);
     assert!(taken.iter().any(|span| span.is_below(first[0])));
-    assert!(
-        taken
-            .iter()
-            .all(|span| sent.iter().any(|sent| span.is_below(sent)))
-    );
+    assert_each_below(&taken, &sent);
     let answers = those(&trace, PAYMENT_PROVIDER, Producer, PUBLISH_OUTCOME);
     assert!(!answers.is_empty());
-    assert!(
-        answers
-            .iter()
-            .all(|span| taken.iter().any(|taken| span.is_below(taken)))
-    );
+    assert_each_below(&answers, &taken);
     let settling = those(&trace, INVOICE_APP, Consumer, PROCESS_OUTCOME);
     assert!(!settling.is_empty());
-    assert!(
-        settling
-            .iter()
-            .all(|span| answers.iter().any(|answer| span.is_below(answer)))
-    );
+    assert_each_below(&settling, &answers);
     let pay = the(&trace, PAYMENT_PROVIDER, ClientKind, "POST");
     assert!(taken.iter().any(|taken| pay.is_below(taken)));
 }

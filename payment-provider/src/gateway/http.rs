@@ -145,19 +145,8 @@ async fn send(request: RequestBuilder, span: &mut ClientSpan) -> Result<Response
 }
 
 async fn answer(key: IdempotencyKey, response: Response) -> Result<Answer, CallError> {
-    let why = format!("status {}", response.status().as_u16());
-    match (response.status(), pause(&response)) {
-        (StatusCode::OK, _) => {}
-        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(pause)) => {
-            return Err(CallError::Busy { pause, why });
-        }
-        (StatusCode::TOO_MANY_REQUESTS, None) => {
-            return Err(CallError::Retryable("too many requests".to_owned()));
-        }
-        (status, _) if status.is_server_error() || status == StatusCode::UNAUTHORIZED => {
-            return Err(CallError::Unknown(why));
-        }
-        _ => return Err(CallError::Undocumented(why)),
+    if response.status() != StatusCode::OK {
+        return Err(no_answer(&response));
     }
     let body = read(response).await?;
     let payment: Payment = serde_json::from_slice(&body)
@@ -182,6 +171,21 @@ async fn answer(key: IdempotencyKey, response: Response) -> Result<Answer, CallE
         _ => Err(CallError::Undocumented(
             "the answer has an undocumented status".to_owned(),
         )),
+    }
+}
+
+/// What another status means.
+fn no_answer(response: &Response) -> CallError {
+    let why = format!("status {}", response.status().as_u16());
+    match (response.status(), pause(response)) {
+        (StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE, Some(pause)) => {
+            CallError::Busy { pause, why }
+        }
+        (StatusCode::TOO_MANY_REQUESTS, None) => CallError::Retryable("too many requests".to_owned()),
+        (status, _) if status.is_server_error() || status == StatusCode::UNAUTHORIZED => {
+            CallError::Unknown(why)
+        }
+        _ => CallError::Undocumented(why),
     }
 }
 

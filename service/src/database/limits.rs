@@ -29,7 +29,7 @@ const HELD_ATTEMPTS: u32 = 5;
 /// The first pause between; doubled each time. No connection is held meanwhile.
 const HELD_PAUSE: Duration = Duration::from_millis(5);
 
-/// Far less than the time-out for locks.
+/// Far less than the timeout for locks.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// Runs a transaction that locks its rows with `nowait`. Whoever holds them mostly does for a moment, and is waited for without a
@@ -41,7 +41,7 @@ where
     for tried in 0..HELD_ATTEMPTS {
         let began = Instant::now();
         match Box::pin(attempt()).await {
-            // A table that is locked as a whole takes the session's time-out, and is another matter.
+            // A table that is locked as a whole takes the session's timeout, and is another matter.
             Err(error) if is_lock_timeout(&error) && began.elapsed() < AT_ONCE => {
                 tokio::time::sleep(HELD_PAUSE * 2_u32.pow(tried)).await;
             }
