@@ -111,14 +111,13 @@ pub trait Gateway: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct Bank {
     gateway: Arc<dyn Gateway>,
-    lines: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     breaker: Arc<Breaker>,
     timeout: Duration,
 }
 
-/// One of the bank's lines: holds one of the limited slots, so that whoever waited for it can check what time it is
-/// before the call.
-pub struct Line<'a> {
+/// The right to one call at a time, so that whoever waited for it can check what time it is before the call.
+pub struct Permit<'a> {
     bank: &'a Bank,
     _slot: Option<OwnedSemaphorePermit>,
 }
@@ -129,7 +128,7 @@ impl Bank {
     pub fn new(gateway: Arc<dyn Gateway>, timeout: Duration, max_concurrent: usize) -> Self {
         Self {
             gateway,
-            lines: Arc::new(Semaphore::new(max_concurrent)),
+            permits: Arc::new(Semaphore::new(max_concurrent)),
             breaker: Arc::default(),
             timeout,
         }
@@ -141,25 +140,25 @@ impl Bank {
         self.timeout
     }
 
-    /// Whether a line could be had now, but for those who wait for one.
+    /// Whether a permit could be had now, but for those who wait for one.
     pub fn is_there(&self) -> Result<(), Away> {
         self.breaker.look()
     }
 
-    /// Waits for a free line. While the bank is away there is none, nor any wait.
-    pub async fn line(&self) -> Result<Line<'_>, Away> {
+    /// Waits for a permit. While the bank is away there is none, nor any wait.
+    pub async fn acquire(&self) -> Result<Permit<'_>, Away> {
         self.is_there()?;
-        let slot = if let Ok(slot) = Arc::clone(&self.lines).try_acquire_owned() {
+        let slot = if let Ok(slot) = Arc::clone(&self.permits).try_acquire_owned() {
             Some(slot)
         } else {
             let came = Instant::now();
-            let slot = Arc::clone(&self.lines).acquire_owned().await;
+            let slot = Arc::clone(&self.permits).acquire_owned().await;
             metrics::waited_for_turn(came.elapsed());
             // Nobody closes it.
             slot.ok()
         };
         self.breaker.pass()?;
-        Ok(Line {
+        Ok(Permit {
             bank: self,
             _slot: slot,
         })
@@ -193,7 +192,7 @@ impl Bank {
     }
 }
 
-impl Line<'_> {
+impl Permit<'_> {
     /// [`Gateway::pay`], within the timeout; one that is over is an unknown result.
     pub async fn pay(&self, key: IdempotencyKey, order: &Order) -> Result<Answer, CallError> {
         self.bank.bounded("pay", self.bank.gateway.pay(key, order)).await

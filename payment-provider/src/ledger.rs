@@ -175,7 +175,7 @@ impl Entry {
 
 /// What to do about a request whose payment has a row already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum NextStep {
     /// It is not the request the row was written for: change nothing, alert.
     Conflict,
     /// It is finished: publish the stored outcome again.
@@ -190,21 +190,21 @@ pub enum Step {
 
 /// Decides about a request whose payment has a row already.
 #[must_use]
-pub fn next_step(entry: &Entry, hash: RequestHash) -> Step {
+pub fn next_step(entry: &Entry, hash: RequestHash) -> NextStep {
     if entry.request_hash != hash {
-        return Step::Conflict;
+        return NextStep::Conflict;
     }
     match entry.state {
-        State::Finished(_) => Step::Answer,
-        State::Held(held) => Step::Hold(held),
+        State::Finished(_) => NextStep::Answer,
+        State::Held(held) => NextStep::Hold(held),
         State::Open {
             lease_left: Some(left),
-        } => Step::Wait(left),
-        State::Open { lease_left: None } => Step::TakeOver,
+        } => NextStep::Wait(left),
+        State::Open { lease_left: None } => NextStep::TakeOver,
     }
 }
 
-/// How old a payment is. It was read a while ago by whoever asks, and grows older while they wait for a line to the bank, or are
+/// How old a payment is. It was read a while ago by whoever asks, and grows older while they wait for a call of the bank, or are
 /// stopped.
 #[derive(Clone, Copy, Debug)]
 pub struct Age {

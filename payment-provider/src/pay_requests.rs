@@ -18,8 +18,8 @@ use crate::{
 };
 
 mod admission;
-mod answer;
-mod call;
+mod bank_call;
+mod finish;
 mod intents;
 mod lease;
 mod numbers;
@@ -48,7 +48,7 @@ pub struct Policy {
     pub hold_new_payments: bool,
 }
 
-/// A request in hand, however it came.
+/// A request that is being handled, however it came.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// What is asked.

@@ -22,7 +22,7 @@ mod results;
 
 pub use inspection::{Filter, Listed, OpenRows, Shown};
 pub use intents::{Inserted, Intent};
-pub use resolutions::{Resolution, Resolved};
+pub use resolutions::{RecordedResolution, Resolution};
 pub use results::{Recorded, ResultToRecord};
 
 /// The schema.

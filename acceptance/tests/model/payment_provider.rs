@@ -11,8 +11,8 @@ use payment_contract::{
 use payment_provider::{
     gateway::{Answer, Order},
     ledger::{
-        Age, Ending, Entry, LookedUp, RequestHash, Settlement, State, Step, contradicts, looked_up, may_call,
-        next_step, outlasts, paid,
+        Age, Ending, Entry, LookedUp, NextStep, RequestHash, Settlement, State, contradicts, looked_up,
+        may_call, next_step, outlasts, paid,
     },
 };
 use time::OffsetDateTime;
@@ -241,13 +241,13 @@ impl PaymentProvider {
 
     fn follow(&mut self, request: &PayRequestV1, entry: &Entry, read: Duration, now: Duration) -> At {
         match next_step(entry, RequestHash::of(request)) {
-            Step::Conflict => {
+            NextStep::Conflict => {
                 self.conflicts.push(format!("{request:?} over {entry:?}"));
                 At::PutOff
             }
-            Step::Answer => At::ToPublish(entry.outcome().unwrap()),
-            Step::Wait(_) | Step::Hold(_) => At::PutOff,
-            Step::TakeOver => {
+            NextStep::Answer => At::ToPublish(entry.outcome().unwrap()),
+            NextStep::Wait(_) | NextStep::Hold(_) => At::PutOff,
+            NextStep::TakeOver => {
                 // SQL: `store::leases::take_leases`: of a started row whose lease is over.
                 let lease = self.lease(now);
                 match self.row_mut(request.payment_id) {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     declare_lost::{self, Lost},
-    resolve::{Decision, Resolved, resolve},
+    resolve::{OperatorDecision, Resolved, resolve},
     shown,
 };
 use crate::{
@@ -70,7 +70,7 @@ pub enum Command {
         force: bool,
     },
     /// Lets held payments go on, as if they had just been asked for: the bank is asked whether it knows them, then called.
-    Release(Release),
+    Release(ReleaseArgs),
     /// Ends a payment as declined that the ledger never had, since its request was rejected for good, so that its invoice
     /// can be paid again or voided. Asks the bank first.
     DeclareLost {
@@ -96,7 +96,7 @@ pub enum Command {
 
 /// `ledger release …`
 #[derive(Clone, Debug, clap::Args)]
-pub struct Release {
+pub struct ReleaseArgs {
     /// These.
     #[arg(value_name = "PAYMENT_ID", required_unless_present = "new")]
     payment_ids: Vec<PaymentId>,
@@ -168,7 +168,7 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
                 Status::Succeeded => OutcomeStatus::Succeeded,
                 Status::Declined => OutcomeStatus::Declined,
             };
-            let decision = Decision {
+            let decision = OperatorDecision {
                 payment_id,
                 status,
                 reason,
@@ -246,7 +246,7 @@ async fn show(store: &Store, payment_id: PaymentId, json: bool) -> Result<(), Er
     Ok(())
 }
 
-async fn release(store: &Store, which: Release) -> Result<(), Error> {
+async fn release(store: &Store, which: ReleaseArgs) -> Result<(), Error> {
     let ids: Vec<Uuid> = which.payment_ids.iter().map(|id| id.as_uuid()).collect();
     let all = which.new.then_some(Held::NewPayments);
     let by = whoever(which.by);

@@ -21,7 +21,7 @@ const LATEST_CALL: Duration = Duration::from_hours(1);
 
 /// What an operator decided.
 #[derive(Clone, Debug)]
-pub struct Decision {
+pub struct OperatorDecision {
     /// About which payment.
     pub payment_id: PaymentId,
     /// How it ended.
@@ -101,7 +101,7 @@ pub enum Refusal {
 }
 
 /// Takes the lease, asks the bank, and ends the payment with the record of who decided so.
-pub async fn resolve(parts: &Parts, decision: Decision) -> Result<Resolved, Refusal> {
+pub async fn resolve(parts: &Parts, decision: OperatorDecision) -> Result<Resolved, Refusal> {
     let payment_id = decision.payment_id;
     let entry = open_entry(parts, payment_id).await?;
     let (id, token) = ([payment_id.as_uuid()], Uuid::new_v4());
@@ -129,8 +129,13 @@ async fn open_entry(parts: &Parts, payment_id: PaymentId) -> Result<Entry, Refus
     }
 }
 
-async fn end(parts: &Parts, decision: Decision, entry: Entry, token: Uuid) -> Result<Resolved, Refusal> {
-    let Decision {
+async fn end(
+    parts: &Parts,
+    decision: OperatorDecision,
+    entry: Entry,
+    token: Uuid,
+) -> Result<Resolved, Refusal> {
+    let OperatorDecision {
         payment_id,
         status,
         reason,
@@ -200,8 +205,8 @@ async fn end(parts: &Parts, decision: Decision, entry: Entry, token: Uuid) -> Re
 
 /// What the bank knows of a payment.
 pub(super) async fn ask_bank(parts: &Parts, payment_id: PaymentId) -> Result<Option<Answer>, CallError> {
-    let line = parts.bank.line().await?;
-    line.find(IdempotencyKey::from(payment_id)).await
+    let permit = parts.bank.acquire().await?;
+    permit.find(IdempotencyKey::from(payment_id)).await
 }
 
 /// The same for people.

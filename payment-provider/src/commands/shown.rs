@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use service::output::{self, line, or_dash};
 use time::OffsetDateTime;
 
-use crate::store::{Listed, Resolved, Shown};
+use crate::store::{Listed, RecordedResolution, Shown};
 
 /// Aligned columns.
 pub(super) fn table(rows: &[Listed]) -> String {
@@ -37,7 +37,7 @@ pub(super) fn table(rows: &[Listed]) -> String {
 }
 
 /// Everything about one.
-pub(super) fn fields(row: &Shown, decisions: &[Resolved]) -> String {
+pub(super) fn fields(row: &Shown, decisions: &[RecordedResolution]) -> String {
     let listed = &row.listed;
     let at = |time: Option<OffsetDateTime>| or_dash(time.map(self::time));
     let mut fields = vec![
@@ -62,7 +62,7 @@ pub(super) fn fields(row: &Shown, decisions: &[Resolved]) -> String {
         ("settled", at(row.settled_at)),
     ];
     for decided in decisions {
-        let Resolved {
+        let RecordedResolution {
             status,
             reason,
             resolved_by,
@@ -97,7 +97,7 @@ pub(super) fn summary(row: &Listed) -> Value {
 }
 
 /// Everything about one.
-pub(super) fn whole(row: &Shown, decisions: &[Resolved]) -> Value {
+pub(super) fn whole(row: &Shown, decisions: &[RecordedResolution]) -> Value {
     let mut whole = summary(&row.listed);
     let more = json!({
         "attempt": row.attempt,

@@ -91,17 +91,17 @@ fn request_for_a_row_of_its_own_follows_the_rows_state() {
             }),
             hash
         ),
-        Step::Wait(left)
+        NextStep::Wait(left)
     );
     assert_eq!(
         next_step(&entry(State::Open { lease_left: None }), hash),
-        Step::TakeOver
+        NextStep::TakeOver
     );
     let ending = Ending {
         settlement: declined(),
         settled_at: OffsetDateTime::UNIX_EPOCH,
     };
-    assert_eq!(next_step(&entry(State::Finished(ending)), hash), Step::Answer);
+    assert_eq!(next_step(&entry(State::Finished(ending)), hash), NextStep::Answer);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn request_that_differs_from_its_row_is_a_conflict_whatever_the_state() {
         settled_at: OffsetDateTime::UNIX_EPOCH,
     };
     for state in [State::Open { lease_left: None }, State::Finished(ending)] {
-        assert_eq!(next_step(&entry(state), other), Step::Conflict);
+        assert_eq!(next_step(&entry(state), other), NextStep::Conflict);
     }
 }
 

@@ -18,13 +18,14 @@ use uuid::Uuid;
 
 use super::{
     PayRequests, Request,
+    bank_call::BankCall,
     intents::Written,
     lease::{Lease, jitter, spread, until_it_is_back},
 };
 use crate::{
     gateway::Order,
     ledger::{
-        Age, Ending, Entry, HELD_DELAY, Held, REJECTED_REQUEST, RequestHash, Settlement, Step,
+        Age, Ending, Entry, HELD_DELAY, Held, NextStep, REJECTED_REQUEST, RequestHash, Settlement,
         may_have_been_called_before, next_step, wait_for_lease,
     },
     metrics,
@@ -36,32 +37,13 @@ pub(super) const DATABASE_AWAY: Duration = Duration::from_secs(2);
 /// When to come back after an error that nobody foresaw.
 const UNFORESEEN: Duration = Duration::from_secs(15);
 
-/// A request that may call the bank.
-#[derive(Debug)]
-pub(super) struct Call {
-    pub(super) order: Order,
-    pub(super) lease: Lease,
-    pub(super) invoice_id: InvoiceId,
-    pub(super) trace: Option<TraceParent>,
-    pub(super) tries: u32,
-    pub(super) began: Instant,
-    /// How long ago it was first asked for.
-    pub(super) age: Age,
-    /// Somebody may have called before: look up first.
-    pub(super) look_up: bool,
-    /// How often its request was delivered.
-    pub(super) deliveries: u32,
-    /// How long the bank took to answer last.
-    pub(super) bank_took: Duration,
-}
-
 /// What is left to do about a request.
 #[derive(Debug)]
 pub(super) enum Admitted {
     /// Call the bank.
-    Call(Box<Call>),
+    Call(Box<BankCall>),
     /// Call the bank about an earlier attempt at the same invoice; the request comes again.
-    Earlier(Box<Call>),
+    Earlier(Box<BankCall>),
     /// Publish a finished row's outcome.
     Publish(PaymentOutcomeV1, Option<TraceParent>),
     /// Publish a finished row's outcome, then keep the request as a dead letter.
@@ -186,7 +168,7 @@ impl PayRequests {
                 continue;
             };
             match next_step(entry, RequestHash::of(&request.message)) {
-                Step::TakeOver => {
+                NextStep::TakeOver => {
                     if let Err(away) = self.bank.is_there() {
                         // No lease for a call that is not made.
                         metrics::requests("bank_away", 1);
@@ -241,7 +223,7 @@ impl PayRequests {
                 metrics::requests("leased", 1);
                 return (position, retry(DATABASE_AWAY));
             }
-            let call = Call {
+            let call = BankCall {
                 order: entry.order.clone(),
                 lease: Lease {
                     payment_id,
@@ -294,7 +276,7 @@ fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instan
     if held {
         return hold(message.payment_id, message.invoice_id, Held::NewPayments);
     }
-    Admitted::Call(Box::new(Call {
+    Admitted::Call(Box::new(BankCall {
         order: Order {
             amount: message.amount,
             invoice_number: message.invoice_number.clone(),
@@ -321,13 +303,13 @@ fn trace_of(request: &Request, entry: &Entry) -> Option<TraceParent> {
     trace.clone()
 }
 
-fn settled_or_held(entry: &Entry, step: Step, trace: Option<TraceParent>) -> Admitted {
+fn settled_or_held(entry: &Entry, step: NextStep, trace: Option<TraceParent>) -> Admitted {
     match (step, entry.outcome()) {
-        (Step::Answer, Some(outcome)) => {
+        (NextStep::Answer, Some(outcome)) => {
             metrics::requests("finished", 1);
             Admitted::Publish(outcome, trace)
         }
-        (Step::Conflict, outcome) => {
+        (NextStep::Conflict, outcome) => {
             metrics::requests("conflict", 1);
             metrics::conflict();
             error!(
@@ -337,12 +319,12 @@ fn settled_or_held(entry: &Entry, step: Step, trace: Option<TraceParent>) -> Adm
             );
             Admitted::Conflict(outcome, trace)
         }
-        (Step::Wait(left), _) => {
+        (NextStep::Wait(left), _) => {
             metrics::requests("leased", 1);
             Admitted::Decided(Decision::Retry(wait_for_lease(left, jitter())))
         }
-        (Step::Hold(held), _) => hold(entry.payment_id, entry.invoice_id, held),
-        (Step::Answer, None) | (Step::TakeOver, _) => retry(DATABASE_AWAY),
+        (NextStep::Hold(held), _) => hold(entry.payment_id, entry.invoice_id, held),
+        (NextStep::Answer, None) | (NextStep::TakeOver, _) => retry(DATABASE_AWAY),
     }
 }
 

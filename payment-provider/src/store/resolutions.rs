@@ -25,7 +25,7 @@ pub struct Resolution {
 
 /// A decision as recorded.
 #[derive(Clone, Debug)]
-pub struct Resolved {
+pub struct RecordedResolution {
     /// What was decided.
     pub status: String,
     /// The operator's words.
@@ -106,9 +106,9 @@ impl Store {
     }
 
     /// What operators decided about a payment.
-    pub async fn resolutions(&self, payment_id: PaymentId) -> Result<Vec<Resolved>, Error> {
+    pub async fn resolutions(&self, payment_id: PaymentId) -> Result<Vec<RecordedResolution>, Error> {
         let resolved = sqlx::query_as!(
-            Resolved,
+            RecordedResolution,
             "select status, reason, resolved_by, bank_said, resolved_at
              from ledger_resolutions where payment_id = $1 order by id",
             payment_id.as_uuid(),

@@ -8,7 +8,7 @@ use payment_contract::{
     messages::{OutcomeStatus, PayRequestV1},
 };
 use payment_provider::{
-    commands::resolve::{Decision, Refusal, resolve},
+    commands::resolve::{OperatorDecision, Refusal, resolve},
     ledger::{HELD_DELAY, Held},
     store::Filter,
 };
@@ -248,7 +248,7 @@ async fn held_payment_can_be_declined_at_once_and_stays_held_when_that_is_refuse
     let provider = world.provider_with(|setup| setup.policy.hold_new_payments = true);
     let request = request("12.15", "EUR");
     assert!(is_held(&decide(&provider, &request).await));
-    let decision = |status| Decision {
+    let decision = |status| OperatorDecision {
         payment_id: request.payment_id,
         status,
         reason: "it was paid under its old id".to_owned(),

@@ -108,11 +108,11 @@ async fn pay(bank: &Bank) -> Result<Answer, CallError> {
         amount: Money::parse("12.15", "EUR").unwrap(),
         invoice_number: "I1".to_owned(),
     };
-    bank.line().await.unwrap().pay(key(), &order).await
+    bank.acquire().await.unwrap().pay(key(), &order).await
 }
 
 async fn find(bank: &Bank) -> Result<Option<Answer>, CallError> {
-    bank.line().await.unwrap().find(key()).await
+    bank.acquire().await.unwrap().find(key()).await
 }
 
 fn ok(body: Value) -> impl Fn() -> Response + Clone + Send + Sync + 'static {
@@ -199,7 +199,7 @@ async fn bank_that_asks_for_a_pause_gets_it() {
             panic!("it asks for a pause")
         };
         assert_eq!(pause, Duration::from_secs(7));
-        let away = bank.line().await.err().unwrap();
+        let away = bank.acquire().await.err().unwrap();
         assert!(away.next_call <= pause && bank.is_there().is_err());
         assert_eq!(seen.lock().await.len(), 1);
     }
@@ -327,16 +327,16 @@ async fn silence_and_half_an_answer_are_unknown_when_the_time_is_over() {
 }
 
 #[tokio::test]
-async fn calls_beyond_the_limit_wait_for_a_free_line() {
+async fn calls_beyond_the_limit_wait_for_a_permit() {
     let (bank, _) = server(ok(payment("succeeded", None))).await;
-    let mut lines = Vec::new();
+    let mut permits = Vec::new();
     for _ in 0..8 {
-        lines.push(bank.line().await.unwrap());
+        permits.push(bank.acquire().await.unwrap());
     }
-    let ninth = tokio::time::timeout(Duration::from_millis(50), bank.line()).await;
-    assert!(ninth.is_err(), "eight lines and no more");
-    lines.pop();
-    assert!(bank.line().await.is_ok());
+    let ninth = tokio::time::timeout(Duration::from_millis(50), bank.acquire()).await;
+    assert!(ninth.is_err(), "eight permits and no more");
+    permits.pop();
+    assert!(bank.acquire().await.is_ok());
 }
 
 #[tokio::test]
@@ -351,7 +351,7 @@ async fn token_is_shown_to_the_bank_as_it_is_in_its_file_by_now() {
     let not_found = || StatusCode::NOT_FOUND.into_response();
     let (bank, seen) = server_for(not_found, &credentials).await;
     let shown = async || {
-        assert_eq!(bank.line().await.unwrap().find(key()).await, Ok(None));
+        assert_eq!(bank.acquire().await.unwrap().find(key()).await, Ok(None));
         seen.lock().await.last().unwrap().authorization.clone()
     };
     assert_eq!(shown().await.as_deref(), Some("Bearer first"));
@@ -366,7 +366,7 @@ async fn token_is_shown_to_the_bank_as_it_is_in_its_file_by_now() {
     assert_eq!(shown().await.as_deref(), Some("Bearer second"));
 
     let (bank, seen) = server(not_found).await;
-    assert_eq!(bank.line().await.unwrap().find(key()).await, Ok(None));
+    assert_eq!(bank.acquire().await.unwrap().find(key()).await, Ok(None));
     assert_eq!(seen.lock().await[0].authorization, None);
 }
 

@@ -163,7 +163,7 @@ async fn old_payment_the_bank_remembers_is_finished_without_an_operator() {
     assert_eq!(decide(&world.provider(), &request).await, Decision::Done);
 }
 
-/// One line to the bank, taken by one payment while another waits for it until the bank may have forgotten that one. How
+/// One permit to call the bank, taken by one payment while another waits for it until the bank may have forgotten that one. How
 /// often it was then paid and looked up.
 async fn grown_too_old(called_before: bool) -> (usize, usize) {
     let world = World::start().await;
@@ -177,7 +177,7 @@ async fn grown_too_old(called_before: bool) -> (usize, usize) {
     let (calling, waiting) = (provider.clone(), provider);
     let message = first.clone();
     let calling = tokio::spawn(async move { decide(&calling, &message).await });
-    until("the line is taken", async || {
+    until("the permit is taken", async || {
         world.bank.pays(first.payment_id) == 1
     })
     .await;
@@ -217,8 +217,8 @@ async fn new_payment_that_grows_too_old_while_it_waits_for_the_bank_is_not_calle
     assert_eq!(grown_too_old(false).await, (0, 0));
 }
 
-/// One line to the bank, taken by one payment while another waits for it until its lease no longer outlasts a call.
-async fn waited_for_the_line(steal: bool) -> (World, Decision, usize) {
+/// One permit to call the bank, taken by one payment while another waits for it until its lease no longer outlasts a call.
+async fn waited_for_the_permit(steal: bool) -> (World, Decision, usize) {
     let world = World::with_leases(Duration::from_secs(12)).await;
     let provider = world.provider_with(|setup| {
         setup.timeout = Duration::from_secs(10);
@@ -230,7 +230,7 @@ async fn waited_for_the_line(steal: bool) -> (World, Decision, usize) {
     let (calling, waiting) = (provider.clone(), provider);
     let message = first.clone();
     let calling = tokio::spawn(async move { decide(&calling, &message).await });
-    until("the line is taken", async || {
+    until("the permit is taken", async || {
         world.bank.pays(first.payment_id) == 1
     })
     .await;
@@ -264,13 +264,13 @@ async fn waited_for_the_line(steal: bool) -> (World, Decision, usize) {
 
 #[tokio::test]
 async fn lease_that_would_end_during_the_call_is_renewed_first() {
-    let (_world, decision, pays) = waited_for_the_line(false).await;
+    let (_world, decision, pays) = waited_for_the_permit(false).await;
     assert_eq!((decision, pays), (Decision::Done, 1));
 }
 
 #[tokio::test]
 async fn lease_that_cannot_be_renewed_leads_to_no_call() {
-    let (_world, decision, pays) = waited_for_the_line(true).await;
+    let (_world, decision, pays) = waited_for_the_permit(true).await;
     assert!(matches!(decision, Decision::Retry(_)), "{decision:?}");
     assert_eq!(pays, 0);
 }

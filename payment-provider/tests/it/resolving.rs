@@ -3,7 +3,7 @@
 use jetstream::delivery::Decision as Delivered;
 use payment_contract::messages::{OutcomeStatus, PayRequestV1};
 use payment_provider::{
-    commands::resolve::{Decision, Refusal, Resolved, resolve},
+    commands::resolve::{OperatorDecision, Refusal, Resolved, resolve},
     store::Filter,
 };
 use uuid::Uuid;
@@ -29,7 +29,7 @@ async fn resolve_with(
     status: OutcomeStatus,
     force: bool,
 ) -> Result<Resolved, Refusal> {
-    let decision = Decision {
+    let decision = OperatorDecision {
         payment_id: request.payment_id,
         status,
         reason: "the bank's desk said so".to_owned(),

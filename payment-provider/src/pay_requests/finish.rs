@@ -11,8 +11,8 @@ use tracing::{error, info};
 
 use super::{
     PayRequests,
-    admission::{Admitted, Call},
-    call::Asked,
+    admission::Admitted,
+    bank_call::{BankCall, Conclusion},
     lease::{jitter, spread, until_it_is_back},
 };
 use crate::{
@@ -48,26 +48,26 @@ impl PayRequests {
     }
 
     /// Asks the bank, to the decision about the payment's request.
-    async fn call(&self, mut call: Call) -> Decision {
+    async fn call(&self, mut call: BankCall) -> Decision {
         match self.ask(&mut call).await {
-            Asked::Settled(settlement) => self.settle(&call, settlement).await,
-            Asked::Unknown => {
+            Conclusion::Settled(settlement) => self.settle(&call, settlement).await,
+            Conclusion::Unknown => {
                 self.release(&call.lease, true).await;
                 Decision::Retry(retry_delay(call.tries.saturating_add(1), jitter()))
             }
-            Asked::Away(away) => {
+            Conclusion::Away(away) => {
                 self.release(&call.lease, false).await;
                 Decision::Retry(until_it_is_back(away, call.tries))
             }
-            Asked::LeftToOperator => {
+            Conclusion::LeftToOperator => {
                 self.release(&call.lease, false).await;
                 Decision::Retry(OPERATOR_DELAY)
             }
-            Asked::LeaseLost => Decision::Retry(spread(SOON)),
+            Conclusion::LeaseLost => Decision::Retry(spread(SOON)),
         }
     }
 
-    async fn settle(&self, call: &Call, settlement: Settlement) -> Decision {
+    async fn settle(&self, call: &BankCall, settlement: Settlement) -> Decision {
         let (payment_id, invoice_id) = (call.lease.payment_id, call.invoice_id);
         let status = settlement.status;
         match self
@@ -99,7 +99,7 @@ impl PayRequests {
         }
     }
 
-    async fn contradicted(&self, call: &Call, bank: OutcomeStatus, stored: &Ending) -> Decision {
+    async fn contradicted(&self, call: &BankCall, bank: OutcomeStatus, stored: &Ending) -> Decision {
         let (bank, ledger) = (bank.as_str(), stored.settlement.status.as_str());
         metrics::conflict();
         error!(
@@ -141,7 +141,7 @@ impl PayRequests {
 }
 
 /// One line for each payment, in the words of its ledger row.
-fn log_settled(call: &Call, ending: &Ending) {
+fn log_settled(call: &BankCall, ending: &Ending) {
     let (payment_id, invoice_id) = (call.lease.payment_id, call.invoice_id);
     let trace_id = call.trace.as_ref().map(TraceParent::trace_id);
     let duration_ms = u64::try_from(call.began.elapsed().as_millis()).unwrap_or(u64::MAX);

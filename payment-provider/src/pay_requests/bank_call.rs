@@ -2,24 +2,46 @@
 
 use std::time::Duration;
 
-use payment_contract::{messages::ProviderEffort, trace::TraceParent};
+use payment_contract::{InvoiceId, messages::ProviderEffort, trace::TraceParent};
 use service::{fail_point, traces};
 use tokio::time::Instant;
 use tracing::{debug, error, info};
 
-use super::{PayRequests, admission::Call, lease::LeaseLost};
+use super::{
+    PayRequests,
+    lease::{Lease, LeaseLost},
+};
 use crate::{
-    gateway::{Away, IdempotencyKey, Line},
-    ledger::{LookedUp, Settlement, looked_up, may_call, paid},
+    gateway::{Away, IdempotencyKey, Order, Permit},
+    ledger::{Age, LookedUp, Settlement, looked_up, may_call, paid},
     metrics,
 };
 
 /// A bank that takes this long is worth telling: most take a tenth of it.
 const SLOW: Duration = Duration::from_secs(1);
 
+/// A request that may call the bank.
+#[derive(Debug)]
+pub(super) struct BankCall {
+    pub(super) order: Order,
+    pub(super) lease: Lease,
+    pub(super) invoice_id: InvoiceId,
+    pub(super) trace: Option<TraceParent>,
+    pub(super) tries: u32,
+    pub(super) began: Instant,
+    /// How long ago it was first asked for.
+    pub(super) age: Age,
+    /// Somebody may have called before: look up first.
+    pub(super) look_up: bool,
+    /// How often its request was delivered.
+    pub(super) deliveries: u32,
+    /// How long the bank took to answer last.
+    pub(super) bank_took: Duration,
+}
+
 /// What asking the bank led to.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum Conclusion {
     /// A definite result.
     Settled(Settlement),
     /// No result: try again later, with a look-up first.
@@ -32,13 +54,13 @@ pub(super) enum Asked {
     LeaseLost,
 }
 
-impl From<LeaseLost> for Asked {
+impl From<LeaseLost> for Conclusion {
     fn from(_: LeaseLost) -> Self {
         Self::LeaseLost
     }
 }
 
-impl Call {
+impl BankCall {
     /// What it took to settle it, where that was unusual.
     pub(super) fn effort(&self) -> Option<ProviderEffort> {
         let unusual = self.look_up || self.tries > 0 || self.deliveries > 1 || self.bank_took >= SLOW;
@@ -53,18 +75,18 @@ impl Call {
 
 impl PayRequests {
     /// Looks the payment up if anybody may have called before, and pays it if that is still to be done.
-    pub(super) async fn ask(&self, call: &mut Call) -> Asked {
+    pub(super) async fn ask(&self, call: &mut BankCall) -> Conclusion {
         let key = IdempotencyKey::from(call.lease.payment_id);
-        let line = match self.bank.line().await {
-            Ok(line) => line,
-            Err(away) => return Asked::Away(away),
+        let permit = match self.bank.acquire().await {
+            Ok(permit) => permit,
+            Err(away) => return Conclusion::Away(away),
         };
         if call.look_up
-            && let Some(asked) = self.look_up(call, key, &line).await
+            && let Some(asked) = self.look_up(call, key, &permit).await
         {
             return asked;
         }
-        // Waiting for the line, or for the look-up, may have used the lease up.
+        // Waiting for the permit, or for the look-up, may have used the lease up.
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return lost.into();
         }
@@ -75,23 +97,28 @@ impl PayRequests {
         }
         fail_point!(BankPaying);
         let asked = Instant::now();
-        let answer = traces::within(trace(call), line.pay(key, &call.order)).await;
+        let answer = traces::within(trace(call), permit.pay(key, &call.order)).await;
         call.bank_took = asked.elapsed();
         fail_point!(BankPaid);
         match paid(answer) {
-            Ok(settlement) => Asked::Settled(settlement),
+            Ok(settlement) => Conclusion::Settled(settlement),
             Err(why) => unknown(call, &why),
         }
     }
 
     /// `None`: the bank does not know the key, so it may be called with it.
-    async fn look_up(&self, call: &mut Call, key: IdempotencyKey, line: &Line<'_>) -> Option<Asked> {
+    async fn look_up(
+        &self,
+        call: &mut BankCall,
+        key: IdempotencyKey,
+        permit: &Permit<'_>,
+    ) -> Option<Conclusion> {
         if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
             return Some(lost.into());
         }
         fail_point!(BankLookingUp);
         let asked = Instant::now();
-        let found = traces::within(trace(call), line.find(key)).await;
+        let found = traces::within(trace(call), permit.find(key)).await;
         call.bank_took = asked.elapsed();
         fail_point!(BankLookedUp);
         // As old as it is when the bank has answered, not as it was read.
@@ -99,7 +126,7 @@ impl PayRequests {
         match looked_up(found, age, self.policy.key_retention) {
             LookedUp::Settled(settlement) => {
                 info!(payment.id = %key, tries = call.tries, "the bank knew the result of an open payment");
-                Some(Asked::Settled(settlement))
+                Some(Conclusion::Settled(settlement))
             }
             LookedUp::Pay => {
                 debug!(payment.id = %key, tries = call.tries, "the bank does not know the payment; calling with the same key");
@@ -111,11 +138,11 @@ impl PayRequests {
     }
 }
 
-fn trace(call: &Call) -> Option<&str> {
+fn trace(call: &BankCall) -> Option<&str> {
     call.trace.as_ref().map(TraceParent::as_str)
 }
 
-fn left_to_operator(call: &Call, age: Duration) -> Asked {
+fn left_to_operator(call: &BankCall, age: Duration) -> Conclusion {
     metrics::left_to_operator();
     error!(
         payment.id = %call.lease.payment_id,
@@ -123,10 +150,10 @@ fn left_to_operator(call: &Call, age: Duration) -> Asked {
         age_s = age.as_secs(),
         "the bank may have forgotten this open payment: ask it, then end it with `ledger resolve`"
     );
-    Asked::LeftToOperator
+    Conclusion::LeftToOperator
 }
 
-fn unknown(call: &Call, why: &str) -> Asked {
+fn unknown(call: &BankCall, why: &str) -> Conclusion {
     metrics::unknown();
     info!(
         payment.id = %call.lease.payment_id,
@@ -136,5 +163,5 @@ fn unknown(call: &Call, why: &str) -> Asked {
         why,
         "the payment stays open: its result is not known"
     );
-    Asked::Unknown
+    Conclusion::Unknown
 }
