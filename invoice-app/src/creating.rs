@@ -12,13 +12,13 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
-    idempotency::{Answer, Call, Called, Claim, Key},
+    idempotency::{Called, Claim, Key, KeyedCall, SavedResponse},
     invoice::{Invoice, New},
     metrics,
     store::{
         Store,
         idempotency::{check_in_tx, claim_in_tx, keep_in_tx},
-        imports::{Imported, Line, idle_in_tx, import_in_tx},
+        imports::{ImportLine, Imported, idle_in_tx, import_in_tx},
         invoices::create_in_tx,
         numbers,
     },
@@ -45,8 +45,8 @@ pub async fn create(
     store: &Store,
     new: &New,
     created_by: Option<&str>,
-    call: Option<&Call>,
-    answer: impl Fn(&Invoice) -> Answer,
+    call: Option<&KeyedCall>,
+    answer: impl Fn(&Invoice) -> SavedResponse,
 ) -> Result<Called<Created>, sqlx::Error> {
     let called = retry_conflicts(SHORT, async || {
         let mut tx = store.begin().await?;
@@ -104,17 +104,17 @@ pub struct Import {
     id: Uuid,
     created_by: Option<Arc<str>>,
     line: i64,
-    page: Vec<Line>,
+    page: Vec<ImportLine>,
     rejected: Vec<(i64, String)>,
     rejected_total: i64,
     /// With a key: the transaction that holds it.
-    keyed: Option<Keyed>,
+    keyed: Option<HeldKey>,
     /// How many lines of ours are lying aside.
     staged: i64,
 }
 
 #[derive(Debug)]
-struct Keyed {
+struct HeldKey {
     key: Key,
     claim: Claim,
     tx: Transaction<'static, Postgres>,
@@ -149,7 +149,7 @@ impl Import {
                     return Ok(None);
                 }
                 idle_in_tx(&mut tx).await?;
-                Some(Keyed { key, claim, tx })
+                Some(HeldKey { key, claim, tx })
             }
         };
         Ok(Some(Self {
@@ -170,7 +170,7 @@ impl Import {
         self.line += 1;
         match parsed {
             None => {}
-            Some(Ok(invoice)) => self.page.push(Line {
+            Some(Ok(invoice)) => self.page.push(ImportLine {
                 line: self.line,
                 invoice,
             }),
@@ -208,16 +208,16 @@ impl Import {
     pub async fn finish(
         mut self,
         fingerprint: Vec<u8>,
-        answer: impl Fn(&Summary) -> Answer,
+        answer: impl Fn(&Summary) -> SavedResponse,
     ) -> Result<Called<Summary>, sqlx::Error> {
         self.put_aside().await?;
         let (mut tx, call) = match self.keyed.take() {
-            Some(Keyed { key, claim, tx }) => {
+            Some(HeldKey { key, claim, tx }) => {
                 if let Some(called) = claim.check(&fingerprint) {
                     tx.rollback().await?;
                     return Ok(called);
                 }
-                (tx, Some(Call { key, fingerprint }))
+                (tx, Some(KeyedCall { key, fingerprint }))
             }
             None => (self.store.begin().await?, None),
         };

@@ -16,9 +16,9 @@ use crate::{
     store::{Store, changes::PAGE},
 };
 
-/// Looks for changes this often, since most are told by nobody and hints get lost.
+/// Looks for changes this often, since most are told by nobody and events get lost.
 const POLL: Duration = Duration::from_millis(100);
-/// And no more often than this, however many hints come: changes are cheaper by the dozen.
+/// And no more often than this, however many come: changes are cheaper by the dozen.
 const BREATH: Duration = Duration::from_millis(20);
 /// A batch is told at most four times a second.
 const BATCHES_EVERY: Duration = Duration::from_millis(250);

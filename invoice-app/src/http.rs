@@ -13,9 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::{config::Limits, event_feed::Feed, paying::Paying, store::Store};
 
 pub mod access;
-pub mod answer;
 pub mod body;
-pub mod call;
 pub mod csv_export;
 pub mod csv_import;
 pub mod cursor;
@@ -31,12 +29,14 @@ pub mod ndjson;
 pub mod observe;
 pub mod openapi;
 mod page;
+pub mod post;
 pub mod prefer;
 pub mod problem;
 pub mod problem_pages;
 pub mod query;
 mod rate_limit;
 pub mod representation;
+pub mod responses;
 pub mod routes;
 pub mod server;
 

@@ -18,7 +18,7 @@ pub struct Key {
 
 /// A call with a key: what makes a repeat of it recognisable.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
+pub struct KeyedCall {
     /// Its key.
     pub key: Key,
     /// SHA-256 over method, path and body.
@@ -37,7 +37,7 @@ pub enum Claim {
         /// Of that call.
         fingerprint: Vec<u8>,
         /// How it was answered.
-        answer: Answer,
+        answer: SavedResponse,
     },
 }
 
@@ -47,7 +47,7 @@ pub enum Called<T> {
     /// It ran.
     Ran(T),
     /// It ran before.
-    Repeated(Answer),
+    Repeated(SavedResponse),
     /// It is running.
     InUse,
     /// Another call had this key.
@@ -81,9 +81,9 @@ impl Claim {
 
 /// What a repeat is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum SavedResponse {
     /// What was answered then.
-    Stored {
+    Whole {
         /// Status code.
         status: u16,
         /// `Location`.

@@ -11,7 +11,7 @@ use payment_contract::messages::{OutcomeStatus, PaymentOutcomeV1};
 use service::database::Connections;
 
 use crate::{
-    payment::Settlement,
+    payment::OutcomeEffect,
     store::{payments::Open, settling::Found},
 };
 
@@ -169,11 +169,11 @@ pub(crate) fn sender_overflow() {
 }
 
 /// An outcome changed nothing.
-pub(crate) fn not_applied(settlement: Settlement) {
-    match settlement {
-        Settlement::Applied | Settlement::Held => {}
-        Settlement::AlreadyApplied => counter!(REPEATED).increment(1),
-        Settlement::Conflict(_) => counter!(CONFLICTS).increment(1),
+pub(crate) fn not_applied(effect: OutcomeEffect) {
+    match effect {
+        OutcomeEffect::Applied | OutcomeEffect::Held => {}
+        OutcomeEffect::AlreadyApplied => counter!(REPEATED).increment(1),
+        OutcomeEffect::Conflict(_) => counter!(CONFLICTS).increment(1),
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::{
     metrics,
-    store::{Store, nats_incarnation::Remembered},
+    store::{Store, nats_incarnation::Incarnation},
     streams::OUTCOMES,
 };
 
@@ -42,7 +42,7 @@ pub enum Looked {
     /// The consumer we read by does not exist yet: the other side makes it.
     PeerMissing,
     /// All there, and compared.
-    Compared(Remembered),
+    Compared(Incarnation),
 }
 
 impl NatsIncarnation {
@@ -69,14 +69,14 @@ impl NatsIncarnation {
             seen.push((format!("{}/{}", consumer.stream, consumer.durable), created));
         }
         if self.known == seen {
-            return Ok(Looked::Compared(Remembered::Everything));
+            return Ok(Looked::Compared(Incarnation::Same));
         }
-        let remembered = self.store.remember_created(&seen).await?;
+        let incarnation = self.store.compare_incarnation(&seen).await?;
         self.known = seen;
-        match remembered {
-            Remembered::Everything => {}
-            Remembered::FirstSeen(_) => self.sweep.notify_one(),
-            Remembered::Forgot(payments) => {
+        match incarnation {
+            Incarnation::Same => {}
+            Incarnation::FirstSeen(_) => self.sweep.notify_one(),
+            Incarnation::Forgot(payments) => {
                 metrics::nats_forgot();
                 warn!(
                     payments,
@@ -85,7 +85,7 @@ impl NatsIncarnation {
                 self.sweep.notify_one();
             }
         }
-        Ok(Looked::Compared(remembered))
+        Ok(Looked::Compared(incarnation))
     }
 }
 

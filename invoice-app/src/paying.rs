@@ -14,7 +14,7 @@ use tracing::{Instrument as _, debug};
 
 use crate::{
     batch_id::BatchId,
-    idempotency::{Answer, Call, Called},
+    idempotency::{Called, KeyedCall, SavedResponse},
     invoice::{self, IfMatch},
     metrics,
     payment::{Batch, Payment, Request, Status},
@@ -32,11 +32,11 @@ use crate::{
     waiters::{Waiter, Waiters},
 };
 
-mod asked_ids;
+mod requested_ids;
 mod single_pay_batcher;
 mod wanted;
 
-use single_pay_batcher::{Grouping, SingleCall, SinglePayBatcher};
+use single_pay_batcher::{BatchOutcome, SingleCall, SinglePayBatcher};
 use wanted::Selected;
 pub use wanted::{PaidMany, TotalsChanged, Wanted};
 
@@ -55,7 +55,7 @@ pub struct Paying {
     waiters: Waiters,
     lease: Duration,
     large: Arc<Semaphore>,
-    single_pay_batcher: Batcher<SingleCall, Grouping>,
+    single_pay_batcher: Batcher<SingleCall, BatchOutcome>,
 }
 
 /// What became of paying one invoice.
@@ -73,7 +73,7 @@ pub enum PaidOne {
 
 /// How long to wait for an outcome.
 #[derive(Clone, Debug)]
-pub struct Patience {
+pub struct Deadline {
     /// Until then.
     pub until: Instant,
     /// Or until the process stops.
@@ -105,7 +105,7 @@ impl Paying {
         &self,
         id: InvoiceId,
         requested_by: Option<Arc<str>>,
-        call: Option<Call>,
+        call: Option<KeyedCall>,
         trace: TraceParent,
         if_match: Option<IfMatch>,
     ) -> Result<Called<PaidOne>, sqlx::Error> {
@@ -119,12 +119,12 @@ impl Paying {
             return Box::pin(self.pay_alone(single, if_match)).await;
         }
         match self.single_pay_batcher.submit(single.clone()).await {
-            Ok(Grouping::Done(called)) => {
+            Ok(BatchOutcome::Done(called)) => {
                 Ok(called.map(|(payment, waiter)| PaidOne::Requested(payment, waiter)))
             }
             // Boxed, since it is rare and large, and every waiting call would have room for it.
-            Ok(Grouping::Alone) => Box::pin(self.pay_alone(single, None)).await,
-            Ok(Grouping::Failed(error)) => Err(Grouping::error(error)),
+            Ok(BatchOutcome::Alone) => Box::pin(self.pay_alone(single, None)).await,
+            Ok(BatchOutcome::Failed(error)) => Err(BatchOutcome::error(error)),
             Err(BatchPanicked) => Err(sqlx::Error::WorkerCrashed),
         }
     }
@@ -142,7 +142,7 @@ impl Paying {
                 return Ok(Called::Ran(PaidOne::NotPayable(invoice::Status::Pending)));
             };
             Ok(match called {
-                Called::Ran(Ok(asked)) => Called::Ran(this.hand_over_one(asked).await),
+                Called::Ran(Ok(requested)) => Called::Ran(this.hand_over_one(requested).await),
                 Called::Ran(Err(refused)) => Called::Ran(refused),
                 Called::Repeated(answer) => Called::Repeated(answer),
                 Called::InUse => Called::InUse,
@@ -173,15 +173,15 @@ impl Paying {
             tx.rollback().await?;
             return Ok(Called::Ran(Err(PaidOne::Changed)));
         }
-        let terms = PaymentParams {
+        let params = PaymentParams {
             batch_id: None,
             traceparent: Some(single.trace.as_str()),
             requested_by: single.requested_by.as_deref(),
             lease: self.lease,
             most: 1,
         };
-        let asked = pay_in_tx(&mut tx, &Selection::These(vec![single.id.as_uuid()]), &terms).await?;
-        let Some(request) = asked.requests.into_iter().next() else {
+        let requested = pay_in_tx(&mut tx, &Selection::These(vec![single.id.as_uuid()]), &params).await?;
+        let Some(request) = requested.requests.into_iter().next() else {
             let status = status_in_tx(&mut tx, single.id).await?;
             tx.rollback().await?;
             return Ok(Called::Ran(Err(match status {
@@ -190,7 +190,7 @@ impl Paying {
                 Some(other) => PaidOne::NotPayable(other),
             })));
         };
-        keep_in_tx(&mut tx, call, &Answer::Payment(request.payment_id)).await?;
+        keep_in_tx(&mut tx, call, &SavedResponse::Payment(request.payment_id)).await?;
         fail_point!(PaymentCommitting);
         tx.commit().await?;
         fail_point!(PaymentCommitted);
@@ -213,7 +213,7 @@ impl Paying {
         &self,
         wanted: Wanted,
         requested_by: Option<Arc<str>>,
-        call: Option<Call>,
+        call: Option<KeyedCall>,
         trace: TraceParent,
     ) -> Result<Called<Result<PaidMany, TotalsChanged>>, sqlx::Error> {
         let this = self.clone();
@@ -228,7 +228,9 @@ impl Paying {
             })
             .await?;
             Ok(match called {
-                Called::Ran(Ok((asked, batch))) => Called::Ran(Ok(this.hand_over_many(asked, batch).await)),
+                Called::Ran(Ok((requested, batch))) => {
+                    Called::Ran(Ok(this.hand_over_many(requested, batch).await))
+                }
                 Called::Ran(Err(changed)) => Called::Ran(Err(changed)),
                 Called::Repeated(answer) => Called::Repeated(answer),
                 Called::InUse => Called::InUse,
@@ -242,7 +244,7 @@ impl Paying {
         &self,
         selected: &Selected,
         requested_by: Option<&str>,
-        call: Option<&Call>,
+        call: Option<&KeyedCall>,
         trace: &str,
     ) -> Result<Called<Result<(RequestedPayments, Batch), TotalsChanged>>, sqlx::Error> {
         let ids = selected.ids.as_ref();
@@ -256,14 +258,14 @@ impl Paying {
             allow_time_in_tx(&mut tx).await?;
         }
         let id = BatchId::generate();
-        let terms = PaymentParams {
+        let params = PaymentParams {
             batch_id: Some(id),
             traceparent: Some(trace),
             requested_by,
             lease: self.lease,
             most: i64::try_from(ROWS_HANDED_OVER).unwrap_or(i64::MAX),
         };
-        let asked = pay_in_tx(&mut tx, &selected.selection(), &terms).await?;
+        let requested = pay_in_tx(&mut tx, &selected.selection(), &params).await?;
         if let Some(expected) = &selected.expected {
             let totals = totals_of_batch_in_tx(&mut tx, id).await?;
             if !expected.is_met(&totals) {
@@ -275,29 +277,29 @@ impl Paying {
             None => "[]".to_owned(),
             Some(ids) => ids.skipped(skipped_in_tx(&mut tx, &ids.distinct, id).await?),
         };
-        insert_batch_in_tx(&mut tx, id, &asked, &terms, &skipped).await?;
-        keep_in_tx(&mut tx, call, &Answer::Batch(id)).await?;
+        insert_batch_in_tx(&mut tx, id, &requested, &params, &skipped).await?;
+        keep_in_tx(&mut tx, call, &SavedResponse::Batch(id)).await?;
         fail_point!(BatchCommitting);
         tx.commit().await?;
         fail_point!(BatchCommitted);
         let batch = Batch {
             id,
-            requested: asked.total,
+            requested: requested.total,
             paid: 0,
             declined: 0,
-            pending: asked.total,
+            pending: requested.total,
             skipped,
         };
-        Ok(Called::Ran(Ok((asked, batch))))
+        Ok(Called::Ran(Ok((requested, batch))))
     }
 
-    async fn hand_over_many(&self, asked: RequestedPayments, batch: Batch) -> PaidMany {
-        metrics::requested(asked.total);
+    async fn hand_over_many(&self, requested: RequestedPayments, batch: Batch) -> PaidMany {
+        metrics::requested(requested.total);
         let waiter = self.waiters.batch(batch.id);
-        if asked.total > 0 {
-            let few = usize::try_from(asked.total).is_ok_and(|total| total <= ROWS_HANDED_OVER);
+        if requested.total > 0 {
+            let few = usize::try_from(requested.total).is_ok_and(|total| total <= ROWS_HANDED_OVER);
             let job = if few {
-                Job::Requests(asked.requests)
+                Job::Requests(requested.requests)
             } else {
                 Job::Batch(batch.id)
             };
@@ -319,16 +321,16 @@ impl Paying {
         self.waiters.batch(id)
     }
 
-    /// Waits until the payment is settled or patience ends; the payment as it is then. The request is committed: should
+    /// Waits until the payment is settled or the deadline has come; the payment as it is then. The request is committed: should
     /// the database go away meanwhile, the last known state is still a true answer.
     pub async fn wait_for_payment(
         &self,
         mut payment: Payment,
         mut waiter: Waiter,
-        patience: Patience,
+        deadline: Deadline,
     ) -> Payment {
-        while payment.status == Status::Requested && patience.lasts() {
-            patience.pause(waiter.changed()).await;
+        while payment.status == Status::Requested && deadline.lasts() {
+            deadline.pause(waiter.changed()).await;
             if let Some(outcome) = waiter.outcome() {
                 return payment.settled_with(outcome);
             }
@@ -344,15 +346,15 @@ impl Paying {
     }
 
     /// The same for a batch.
-    pub async fn wait_for_batch(&self, batch: Batch, mut waiter: Waiter, patience: Patience) -> Batch {
+    pub async fn wait_for_batch(&self, batch: Batch, mut waiter: Waiter, deadline: Deadline) -> Batch {
         let mut open = batch.pending > 0;
-        if open && !patience.lasts() {
+        if open && !deadline.lasts() {
             // Not to be waited for: answered as it was committed, however fast it is settled.
             return batch;
         }
-        while open && patience.lasts() {
+        while open && deadline.lasts() {
             let changed = async { tokio::join!(waiter.changed(), tokio::time::sleep(BATCH_LOOK)) };
-            patience.pause(changed).await;
+            deadline.pause(changed).await;
             open = self.store.batch_is_open(batch.id).await.unwrap_or(true);
         }
         match self.store.batch(batch.id).await {
@@ -366,7 +368,7 @@ const fn is_large(invoices: usize) -> bool {
     invoices > LARGE
 }
 
-impl Patience {
+impl Deadline {
     fn lasts(&self) -> bool {
         !self.stop.is_cancelled() && Instant::now() < self.until
     }

@@ -192,7 +192,7 @@ pub struct Former {
 
 /// What an outcome does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
+pub enum OutcomeEffect {
     /// It settles the payment.
     Applied,
     /// It says what was known.
@@ -232,20 +232,24 @@ impl Conflict {
 /// Decides what an outcome does to a payment found in `former` state, or not found. The statement that applies outcomes
 /// follows the same rule; this says it in words the rest can act on.
 #[must_use]
-pub fn settle(outcome: &PaymentOutcomeV1, former: Option<&Former>) -> Settlement {
+pub fn settle(outcome: &PaymentOutcomeV1, former: Option<&Former>) -> OutcomeEffect {
     let Some(former) = former else {
-        return Settlement::Conflict(Conflict::UnknownPayment);
+        return OutcomeEffect::Conflict(Conflict::UnknownPayment);
     };
     if former.invoice_id != outcome.invoice_id {
-        return Settlement::Conflict(Conflict::OtherInvoice);
+        return OutcomeEffect::Conflict(Conflict::OtherInvoice);
     }
     match (former.status, outcome.status) {
-        (Status::Requested, OutcomeStatus::Succeeded | OutcomeStatus::Declined) => Settlement::Applied,
+        (Status::Requested, OutcomeStatus::Succeeded | OutcomeStatus::Declined) => OutcomeEffect::Applied,
         (Status::Succeeded, OutcomeStatus::Succeeded) | (Status::Declined, OutcomeStatus::Declined) => {
-            Settlement::AlreadyApplied
+            OutcomeEffect::AlreadyApplied
         }
-        (Status::Succeeded, OutcomeStatus::Declined) => Settlement::Conflict(Conflict::DeclinedAfterSuccess),
-        (Status::Declined, OutcomeStatus::Succeeded) => Settlement::Conflict(Conflict::SucceededAfterDecline),
+        (Status::Succeeded, OutcomeStatus::Declined) => {
+            OutcomeEffect::Conflict(Conflict::DeclinedAfterSuccess)
+        }
+        (Status::Declined, OutcomeStatus::Succeeded) => {
+            OutcomeEffect::Conflict(Conflict::SucceededAfterDecline)
+        }
     }
 }
 
@@ -269,19 +273,19 @@ mod tests {
     fn an_outcome_applies_once_repeats_quietly_and_never_contradicts() {
         use OutcomeStatus::{Declined, Succeeded};
         for (was, says, then) in [
-            (Status::Requested, Succeeded, Settlement::Applied),
-            (Status::Requested, Declined, Settlement::Applied),
-            (Status::Succeeded, Succeeded, Settlement::AlreadyApplied),
-            (Status::Declined, Declined, Settlement::AlreadyApplied),
+            (Status::Requested, Succeeded, OutcomeEffect::Applied),
+            (Status::Requested, Declined, OutcomeEffect::Applied),
+            (Status::Succeeded, Succeeded, OutcomeEffect::AlreadyApplied),
+            (Status::Declined, Declined, OutcomeEffect::AlreadyApplied),
             (
                 Status::Succeeded,
                 Declined,
-                Settlement::Conflict(Conflict::DeclinedAfterSuccess),
+                OutcomeEffect::Conflict(Conflict::DeclinedAfterSuccess),
             ),
             (
                 Status::Declined,
                 Succeeded,
-                Settlement::Conflict(Conflict::SucceededAfterDecline),
+                OutcomeEffect::Conflict(Conflict::SucceededAfterDecline),
             ),
         ] {
             let outcome = outcome(says);
@@ -298,7 +302,7 @@ mod tests {
         let outcome = outcome(OutcomeStatus::Succeeded);
         assert_eq!(
             settle(&outcome, None),
-            Settlement::Conflict(Conflict::UnknownPayment)
+            OutcomeEffect::Conflict(Conflict::UnknownPayment)
         );
         let former = Former {
             invoice_id: InvoiceId::generate(),
@@ -306,7 +310,7 @@ mod tests {
         };
         assert_eq!(
             settle(&outcome, Some(&former)),
-            Settlement::Conflict(Conflict::OtherInvoice)
+            OutcomeEffect::Conflict(Conflict::OtherInvoice)
         );
     }
 }

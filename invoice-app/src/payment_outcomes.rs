@@ -29,10 +29,10 @@ mod outcome_latency;
 
 use self::outcome_latency::OutcomeLatency;
 use crate::{
-    change_events::{Changed, Hints},
+    change_events::{ChangeEvent, ChangeEvents},
     event_feed::Feed,
     metrics,
-    payment::{Settlement, settle},
+    payment::{OutcomeEffect, settle},
     store::{Store, settling::Found},
     waiters::Waiters,
 };
@@ -54,7 +54,7 @@ pub struct PaymentOutcomes {
 }
 
 /// What a batch came to, outcome by outcome. The error is shared by all that were settled together.
-type Settled = Result<Vec<Settlement>, Arc<sqlx::Error>>;
+type Settled = Result<Vec<OutcomeEffect>, Arc<sqlx::Error>>;
 
 /// What settling needs.
 struct Settling {
@@ -62,7 +62,7 @@ struct Settling {
     waiters: Waiters,
     feed: Feed,
     /// For other replicas; none when a dead letter is replayed by hand.
-    hints: Option<Hints>,
+    change_events: Option<ChangeEvents>,
     latency: Mutex<OutcomeLatency>,
     /// When rows were last found held by somebody else for too long.
     hindered: Mutex<Option<Instant>>,
@@ -76,7 +76,7 @@ impl PaymentOutcomes {
             store,
             waiters,
             feed,
-            hints: connection.map(Hints::new),
+            change_events: connection.map(ChangeEvents::new),
             latency: Mutex::default(),
             hindered: Mutex::default(),
         });
@@ -92,7 +92,7 @@ impl PaymentOutcomes {
     }
 
     /// Settles outcomes and says what each came to, in order.
-    pub async fn settle_all(&self, outcomes: &[PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
+    pub async fn settle_all(&self, outcomes: &[PaymentOutcomeV1]) -> Result<Vec<OutcomeEffect>, sqlx::Error> {
         self.settling.settle_all(outcomes).await
     }
 
@@ -100,7 +100,7 @@ impl PaymentOutcomes {
     async fn settle_each(&self, batch: &[(Delivered, PaymentOutcomeV1)], decisions: &Decisions) {
         for (delivered, outcome) in batch {
             let decision = match self.settle_all(std::slice::from_ref(outcome)).await {
-                Ok(settlements) => settlements
+                Ok(effects) => effects
                     .first()
                     .map_or(Decision::Retry(RETRY), |s| decide(delivered, outcome, *s)),
                 Err(error) if fault(&error) == Fault::Data => Decision::Reject(format!(
@@ -120,11 +120,11 @@ impl Settling {
         let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
         let outcomes: Vec<PaymentOutcomeV1> = batches.into_iter().flatten().collect();
         match self.settle_all(&outcomes).await {
-            Ok(settlements) => {
-                let mut settlements = settlements.into_iter();
+            Ok(effects) => {
+                let mut effects = effects.into_iter();
                 let parts = sizes
                     .into_iter()
-                    .map(|size| Ok(settlements.by_ref().take(size).collect()));
+                    .map(|size| Ok(effects.by_ref().take(size).collect()));
                 parts.collect()
             }
             Err(error) => vec![Err(Arc::new(error)); sizes.len()],
@@ -133,8 +133,8 @@ impl Settling {
 
     /// Settles outcomes and says what each came to, in order. Usually one statement; several outcomes for one payment go
     /// one after the other, since each is judged by what the one before it left.
-    async fn settle_all(&self, outcomes: &[PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
-        let mut settlements = vec![Settlement::AlreadyApplied; outcomes.len()];
+    async fn settle_all(&self, outcomes: &[PaymentOutcomeV1]) -> Result<Vec<OutcomeEffect>, sqlx::Error> {
+        let mut effects = vec![OutcomeEffect::AlreadyApplied; outcomes.len()];
         let mut left: Vec<(usize, &PaymentOutcomeV1)> = outcomes.iter().enumerate().collect();
         while !left.is_empty() {
             let mut seen = HashSet::with_capacity(left.len());
@@ -142,34 +142,34 @@ impl Settling {
                 .into_iter()
                 .partition(|(_, outcome)| seen.insert(outcome.payment_id));
             let (places, round): (Vec<usize>, Vec<&PaymentOutcomeV1>) = round.into_iter().unzip();
-            for (place, settlement) in places.into_iter().zip(self.settle_round(&round).await?) {
-                if let Some(slot) = settlements.get_mut(place) {
-                    *slot = settlement;
+            for (place, effect) in places.into_iter().zip(self.settle_round(&round).await?) {
+                if let Some(slot) = effects.get_mut(place) {
+                    *slot = effect;
                 }
             }
             left = later;
         }
-        Ok(settlements)
+        Ok(effects)
     }
 
-    async fn settle_round(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<Settlement>, sqlx::Error> {
+    async fn settle_round(&self, outcomes: &[&PaymentOutcomeV1]) -> Result<Vec<OutcomeEffect>, sqlx::Error> {
         fail_point!(OutcomesSettling);
         let found = self.settle_in_store(outcomes).await?;
         fail_point!(OutcomesSettled);
         let found: HashMap<PaymentId, Found> = found.into_iter().map(|found| (found.id, found)).collect();
-        let (mut changed, mut answered) = (Changed::default(), Vec::new());
+        let (mut changed, mut answered) = (ChangeEvent::default(), Vec::new());
         let mut waits_ms = Vec::with_capacity(outcomes.len());
-        let mut settlements = Vec::with_capacity(outcomes.len());
+        let mut effects = Vec::with_capacity(outcomes.len());
         let mut applied = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
             let found = found.get(&outcome.payment_id);
-            let settlement = if found.is_some_and(|found| found.held) {
-                Settlement::Held
+            let effect = if found.is_some_and(|found| found.held) {
+                OutcomeEffect::Held
             } else {
                 settle(outcome, found.map(|found| &found.former))
             };
-            metrics::not_applied(settlement);
-            if settlement == Settlement::Applied {
+            metrics::not_applied(effect);
+            if effect == OutcomeEffect::Applied {
                 applied.extend(found.map(|found| (*outcome, found)));
                 let batch = found.and_then(|found| found.batch_id);
                 let payments = if self.waiters.tell(outcome) && batch.is_none() {
@@ -181,19 +181,19 @@ impl Settling {
                 changed.batches.extend(batch);
                 waits_ms.extend(found.and_then(|found| found.since_send_ms));
             }
-            settlements.push(settlement);
+            effects.push(effect);
         }
         metrics::applied(&applied);
         changed.batches.sort_unstable();
         changed.batches.dedup();
         self.waiters.wake(&changed);
         self.feed.wake();
-        if let Some(hints) = &self.hints {
-            hints.tell_later(answered);
-            hints.tell(changed).await;
+        if let Some(events) = &self.change_events {
+            events.publish_later(answered);
+            events.publish(changed).await;
         }
         self.note_waits(waits_ms);
-        Ok(settlements)
+        Ok(effects)
     }
 
     /// Settles, and waits for nobody's rows longer than once: whoever holds some may have died on a host that is gone, and
@@ -227,7 +227,7 @@ impl Settling {
         let store = self.store.clone();
         // No part of settling: nothing waits for a statistic.
         tokio::spawn(async move {
-            if let Err(error) = store.set_patience(median_ms).await {
+            if let Err(error) = store.set_outcome_latency(median_ms).await {
                 debug!(error = %service::telemetry::chain(&error), "could not write down how long outcomes take");
             }
         });
@@ -261,9 +261,9 @@ impl Handler for PaymentOutcomes {
             }
         };
         match settled {
-            Ok(settlements) => {
-                for ((delivered, outcome), settlement) in delivered.iter().zip(&outcomes).zip(settlements) {
-                    decisions.decide(delivered.token, decide(delivered, outcome, settlement));
+            Ok(effects) => {
+                for ((delivered, outcome), effect) in delivered.iter().zip(&outcomes).zip(effects) {
+                    decisions.decide(delivered.token, decide(delivered, outcome, effect));
                 }
             }
             Err(error) if fault(&error) == Fault::Data => {
@@ -297,15 +297,15 @@ impl Handler for PaymentOutcomes {
     }
 }
 
-fn decide(delivered: &Delivered, outcome: &PaymentOutcomeV1, settlement: Settlement) -> Decision {
-    match settlement {
-        Settlement::Applied => {
+fn decide(delivered: &Delivered, outcome: &PaymentOutcomeV1, effect: OutcomeEffect) -> Decision {
+    match effect {
+        OutcomeEffect::Applied => {
             delivered.log_applied(outcome);
             Decision::Done
         }
-        Settlement::AlreadyApplied => Decision::Done,
-        Settlement::Held => Decision::Retry(RETRY),
-        Settlement::Conflict(conflict) => {
+        OutcomeEffect::AlreadyApplied => Decision::Done,
+        OutcomeEffect::Held => Decision::Retry(RETRY),
+        OutcomeEffect::Conflict(conflict) => {
             error!(
                 payment.id = %outcome.payment_id, invoice.id = %outcome.invoice_id, trace_id = delivered.trace_id(),
                 outcome = outcome.status.as_str(), "an outcome contradicts what is known: {}", conflict.as_str()

@@ -1,4 +1,4 @@
-//! Calls that wait for payments to be settled: woken in process, hinted by other replicas (see [`crate::change_events`]), and looked
+//! Calls that wait for payments to be settled: woken in process, by events of other replicas (see [`crate::change_events`]), and looked
 //! after by one poller as the fallback. A waiting call holds no database connection.
 
 use std::{
@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
-use crate::{batch_id::BatchId, change_events::Changed, store::Store};
+use crate::{batch_id::BatchId, change_events::ChangeEvent, store::Store};
 
-/// A hint may get lost: what is waited for is looked at this often, give or take a fifth.
+/// An event may get lost: what is waited for is looked at this often, give or take a fifth.
 const POLL: Duration = Duration::from_millis(500);
 
 /// Who waits for what. Cheap to clone.
@@ -60,7 +60,7 @@ impl Waiters {
     }
 
     /// Wakes whoever waits for any of these.
-    pub fn wake(&self, changed: &Changed) {
+    pub fn wake(&self, changed: &ChangeEvent) {
         let payments = changed.payments.iter().map(|id| id.as_uuid());
         let batches = changed.batches.iter().map(|id| id.as_uuid());
         self.wake_ids(payments.chain(batches));
@@ -77,7 +77,7 @@ impl Waiters {
         }
     }
 
-    /// Wakes those whose hint got lost, until `stop`: one query every now and then, however many wait.
+    /// Wakes those whose event got lost, until `stop`: one query every now and then, however many wait.
     pub async fn poll(self, store: Store, stop: CancellationToken) {
         loop {
             let pause = POLL.mul_f64(rand::random_range(0.8..1.2));
@@ -157,7 +157,7 @@ mod tests {
         let mut waiter = waiters.payment(mine);
         let second = waiters.payment(mine);
         let wake = |id| {
-            waiters.wake(&Changed {
+            waiters.wake(&ChangeEvent {
                 payments: vec![id],
                 batches: vec![],
             });

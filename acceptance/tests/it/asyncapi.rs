@@ -7,7 +7,7 @@ mod schema;
 use std::{collections::BTreeSet, fs};
 
 use acceptance::{LIMIT, nats_admin::stream_detail};
-use invoice_app::change_events::{self, Changed};
+use invoice_app::change_events::{self, ChangeEvent};
 use jetstream::publish::{Outgoing, Publisher, Sent};
 use local_stack::{User, workspace_root};
 use payment_contract::{
@@ -100,7 +100,7 @@ fn documents_describe_every_field_of_every_message_and_no_other() {
         "/channels/invoicesChanged/messages/invoicesChangedV1",
     );
     let example = &changed.value["examples"][0]["payload"];
-    let heard: Changed = serde_json::from_value(example.clone()).unwrap();
+    let heard: ChangeEvent = serde_json::from_value(example.clone()).unwrap();
     assert_eq!(&serde_json::to_value(heard).unwrap(), example);
     assert_eq!(schema::findings(&changed.at("payload"), example), [""; 0]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use invoice_app::{
     invoice,
-    payment::{self, Former, Request, Settlement, settle},
+    payment::{self, Former, OutcomeEffect, Request, settle},
 };
 use payment_contract::{InvoiceId, PaymentId, messages::PaymentOutcomeV1};
 use time::OffsetDateTime;
@@ -121,7 +121,7 @@ impl InvoiceApp {
         requests.map(encoded).collect()
     }
 
-    /// SQL: `store::nats_incarnation::remember_created`: NATS has forgotten, so everything without an outcome is due.
+    /// SQL: `store::nats_incarnation::compare_incarnation`: NATS has forgotten, so everything without an outcome is due.
     pub(crate) fn nats_forgot(&mut self, now: Duration) {
         for payment in &mut self.payments {
             payment.next_send_at = payment.next_send_at.min(now);
@@ -142,7 +142,7 @@ impl InvoiceApp {
             invoice_id: payment.invoice_id,
             status: payment.status,
         });
-        let settlement = settle(outcome, former.as_ref());
+        let effect = settle(outcome, former.as_ref());
         // SQL: `store::settling::settle`: over a requested payment of the named invoice only, and the invoice only when it
         // is the invoice's latest payment.
         let mut applied = false;
@@ -162,11 +162,11 @@ impl InvoiceApp {
             }
         }
         assert_eq!(
-            settlement == Settlement::Applied,
+            effect == OutcomeEffect::Applied,
             applied,
             "the rule and the statement agree about {outcome:?} over {former:?}"
         );
-        if let Settlement::Conflict(conflict) = settlement {
+        if let OutcomeEffect::Conflict(conflict) = effect {
             self.dead_letters
                 .push(format!("{}: {outcome:?}", conflict.as_str()));
         }

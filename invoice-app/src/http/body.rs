@@ -23,18 +23,18 @@ pub struct Incoming {
     left: usize,
     limit: usize,
     stall: Duration,
-    patience: Duration,
+    time_left: Duration,
 }
 
 impl Incoming {
-    /// Refuses at once what says that it is too large. Waits for the client no longer than `stall` at a time and `patience`
+    /// Refuses at once what says that it is too large. Waits for the client no longer than `stall` at a time and `total`
     /// in all: one that sends a byte now and then is slow, and not the service.
     pub fn try_new(
         headers: &HeaderMap,
         body: Body,
         limit: usize,
         stall: Duration,
-        patience: Duration,
+        total: Duration,
     ) -> Result<Self, Error> {
         let announced = headers
             .get(header::CONTENT_LENGTH)
@@ -47,15 +47,15 @@ impl Incoming {
             left: limit,
             limit,
             stall,
-            patience,
+            time_left: total,
         })
     }
 
     /// The next piece; nothing at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         let begin = Instant::now();
-        let next = tokio::time::timeout(self.stall.min(self.patience), self.chunks.next()).await;
-        self.patience = self.patience.saturating_sub(begin.elapsed());
+        let next = tokio::time::timeout(self.stall.min(self.time_left), self.chunks.next()).await;
+        self.time_left = self.time_left.saturating_sub(begin.elapsed());
         let Some(chunk) = next.map_err(|_| Error::BodyTimeout)? else {
             return Ok(None);
         };

@@ -45,7 +45,7 @@ mod tests {
         let lists = [
             Filter::default(),
             Filter {
-                order: Order::Newest,
+                order: SortOrder::Newest,
                 ..Filter::default()
             },
             Filter {

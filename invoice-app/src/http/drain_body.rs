@@ -26,19 +26,19 @@ const BYTES: usize = 64 * 1024 * 1024;
 /// A connection that is closed with bytes unread is reset, and a client that is still sending loses the answer. So what
 /// a handler leaves unread is read in the background, beside the answer.
 pub async fn drain_body(request: Request, next: Next) -> Response {
-    // Whoever asked first whether to send has not begun.
-    let asked = request.headers().contains_key(header::EXPECT);
-    if asked || request.body().is_end_stream() {
+    // Whoever asks first whether to send has not begun.
+    let asks_first = request.headers().contains_key(header::EXPECT);
+    if asks_first || request.body().is_end_stream() {
         return next.run(request).await;
     }
-    next.run(request.map(|body| Body::new(Lingering(Some(body)))))
+    next.run(request.map(|body| Body::new(DrainedOnDrop(Some(body)))))
         .await
 }
 
-/// A body; nothing once it has ended.
-struct Lingering(Option<Body>);
+/// A body whose rest is taken in by a task of its own when its reader drops it; nothing once it has ended.
+struct DrainedOnDrop(Option<Body>);
 
-impl HttpBody for Lingering {
+impl HttpBody for DrainedOnDrop {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -65,7 +65,7 @@ impl HttpBody for Lingering {
     }
 }
 
-impl Drop for Lingering {
+impl Drop for DrainedOnDrop {
     fn drop(&mut self) {
         if let Some(body) = self.0.take()
             && !body.is_end_stream()

@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a listener wants to hear.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct EventFilter {
     /// Only of this invoice.
     pub invoice_id: Option<InvoiceId>,
     /// Only of this batch.
@@ -63,7 +63,7 @@ impl Type {
     }
 }
 
-impl Filter {
+impl EventFilter {
     /// Whether it lets an event through.
     #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
@@ -121,7 +121,7 @@ impl From<Event> for EventView {
 pub struct Listener {
     store: Store,
     feed: Feed,
-    filter: Filter,
+    filter: EventFilter,
     /// How far it has read.
     position: Position,
     /// Once it has read everything, it has read at least up to here.
@@ -167,7 +167,7 @@ impl Listener {
     pub async fn init(
         store: Store,
         feed: Feed,
-        filter: Filter,
+        filter: EventFilter,
         after: Position,
         follow: bool,
         place: OwnedSemaphorePermit,

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use tokio::time::Instant;
 
 use super::{Api, limits::Slot};
-use crate::paying::Patience;
+use crate::paying::Deadline;
 
 /// Without a preference.
 pub const DEFAULT_WAIT: Duration = Duration::from_secs(5);
@@ -64,10 +64,10 @@ impl Prefer {
 
     /// How long this call waits, from now. It leaves those in flight for those waiting; when too many wait, it does not.
     #[must_use]
-    pub fn patience(&self, api: &Arc<Api>, slot: &Slot) -> Patience {
+    pub fn deadline(&self, api: &Arc<Api>, slot: &Slot) -> Deadline {
         let waits = !self.wait.is_zero() && slot.wait(&api.waiting);
         let wait = if waits { self.wait } else { Duration::ZERO };
-        Patience {
+        Deadline {
             until: Instant::now() + wait,
             stop: api.stop.clone(),
         }

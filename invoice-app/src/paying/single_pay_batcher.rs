@@ -19,7 +19,7 @@ use sqlx::{Connection as _, PgConnection};
 use tracing::debug;
 
 use crate::{
-    idempotency::{Call, Called, Key},
+    idempotency::{Called, Key, KeyedCall},
     metrics,
     payment::{Payment, Request},
     sender::{self, Job},
@@ -43,13 +43,13 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(super) struct SingleCall {
     pub(super) id: InvoiceId,
     pub(super) requested_by: Option<Arc<str>>,
-    pub(super) call: Option<Call>,
+    pub(super) call: Option<KeyedCall>,
     pub(super) trace: TraceParent,
 }
 
 /// What became of it in its group.
 #[derive(Debug)]
-pub(super) enum Grouping {
+pub(super) enum BatchOutcome {
     /// It is done.
     Done(Called<(Payment, Waiter)>),
     /// Its invoice is not there to be paid, or not just now: to be done alone, which tells why.
@@ -58,7 +58,7 @@ pub(super) enum Grouping {
     Failed(Arc<sqlx::Error>),
 }
 
-impl Grouping {
+impl BatchOutcome {
     /// The error of a group is the error of each of its calls.
     pub(super) fn error(error: Arc<sqlx::Error>) -> sqlx::Error {
         Arc::try_unwrap(error).unwrap_or_else(|shared| sqlx::Error::Io(io::Error::other(shared)))
@@ -75,7 +75,7 @@ pub(super) struct SinglePayBatcher {
 }
 
 /// Does calls in groups.
-pub(super) fn batcher(single_pays: SinglePayBatcher) -> Batcher<SingleCall, Grouping> {
+pub(super) fn batcher(single_pays: SinglePayBatcher) -> Batcher<SingleCall, BatchOutcome> {
     let queue = metrics::batcher_queue("single_pays");
     Batcher::new(queue, LARGEST_GROUP, GROUPS, move |calls: Vec<SingleCall>| {
         let single_pays = single_pays.clone();
@@ -84,7 +84,7 @@ pub(super) fn batcher(single_pays: SinglePayBatcher) -> Batcher<SingleCall, Grou
 }
 
 impl SinglePayBatcher {
-    async fn pay(&self, calls: Vec<SingleCall>) -> Vec<Grouping> {
+    async fn pay(&self, calls: Vec<SingleCall>) -> Vec<BatchOutcome> {
         let paid = match retry_conflicts(SHORT, || self.pay_in_tx(&calls)).await {
             Ok(paid) => paid,
             // It may have been committed all the same: nothing that may be done twice.
@@ -92,21 +92,21 @@ impl SinglePayBatcher {
                 let error = Arc::new(error);
                 return calls
                     .iter()
-                    .map(|_| Grouping::Failed(Arc::clone(&error)))
+                    .map(|_| BatchOutcome::Failed(Arc::clone(&error)))
                     .collect();
             }
             // Refused, so not committed. One of them is why, and alone it fails alone.
             Err(error) => {
                 debug!(calls = calls.len(), error = %service::telemetry::chain(&error), "paying one by one");
-                return calls.iter().map(|_| Grouping::Alone).collect();
+                return calls.iter().map(|_| BatchOutcome::Alone).collect();
             }
         };
         let mut requests = Vec::with_capacity(paid.len());
-        let mut groupings = Vec::with_capacity(paid.len());
+        let mut outcomes = Vec::with_capacity(paid.len());
         for called in paid {
-            groupings.push(match called {
-                None => Grouping::Alone,
-                Some(called) => Grouping::Done(called.map(|request| {
+            outcomes.push(match called {
+                None => BatchOutcome::Alone,
+                Some(called) => BatchOutcome::Done(called.map(|request| {
                     let payment = requested_payment(&request);
                     // Before the request goes out, so that its outcome cannot be missed.
                     let waiter = self.waiters.payment(payment.id);
@@ -121,7 +121,7 @@ impl SinglePayBatcher {
             let _ = tokio::time::timeout(LIMIT, self.sender.hand_over(Job::Requests(requests))).await;
             fail_point!(PaymentHandedOver);
         }
-        groupings
+        outcomes
     }
 
     /// What became of each call, in order; nothing for those to be done alone. Commits.

@@ -2,7 +2,7 @@
 
 use payment_contract::Currency;
 
-use super::asked_ids::AskedIds;
+use super::requested_ids::RequestedIds;
 use crate::{
     payment::Batch,
     store::paying::Selection,
@@ -36,7 +36,7 @@ pub struct PaidMany {
 
 /// What a call selects, its ids judged.
 pub(super) struct Selected {
-    pub(super) ids: Option<AskedIds>,
+    pub(super) ids: Option<RequestedIds>,
     currency: Option<Currency>,
     pub(super) expected: Option<Expected>,
 }
@@ -54,7 +54,7 @@ impl Selected {
 impl From<Wanted> for Selected {
     fn from(wanted: Wanted) -> Self {
         Self {
-            ids: wanted.ids.map(AskedIds::new),
+            ids: wanted.ids.map(RequestedIds::new),
             currency: wanted.currency,
             expected: wanted.expected,
         }

@@ -94,7 +94,7 @@ impl Row {
 }
 
 /// What can be read.
-struct Kept {
+struct Retention {
     era: i64,
     forgotten: Position,
     /// The oldest transaction that still runs.
@@ -103,7 +103,7 @@ struct Kept {
     next: u64,
 }
 
-impl Kept {
+impl Retention {
     /// Whether everything after a place is still there. One from the future was given out by a database that has gone back
     /// in time since.
     fn everything_after(&self, position: Position) -> bool {
@@ -156,7 +156,7 @@ impl Store {
         .fetch_all(&self.database)
         .await?;
         // After the changes were read: what was deleted before that shows.
-        if !kept(&self.database).await?.everything_after(after) {
+        if !retention(&self.database).await?.everything_after(after) {
             return Ok(None);
         }
         let events = rows.into_iter().map(|row| row.event(after.era));
@@ -165,13 +165,13 @@ impl Store {
 
     /// Whether everything after a place can still be read.
     pub async fn is_kept(&self, position: Position) -> Result<bool, sqlx::Error> {
-        Ok(kept(&self.database).await?.everything_after(position))
+        Ok(retention(&self.database).await?.everything_after(position))
     }
 
     /// The present, at the last change that can be read. Not at the oldest running transaction: one that leaves nothing
     /// behind is forgotten by a crash, and what comes then may be counted from before it.
     pub async fn present(&self) -> Result<Position, sqlx::Error> {
-        let kept = kept(&self.database).await?;
+        let retention = retention(&self.database).await?;
         let last = sqlx::query!(
             r#"select xid::text as "xid!", id from invoice_changes
                where xid < pg_snapshot_xmin(pg_current_snapshot()) order by xid desc, id desc limit 1"#
@@ -179,8 +179,8 @@ impl Store {
         .fetch_optional(&self.database)
         .await?;
         match last {
-            None => Ok(kept.oldest()),
-            Some(last) => position(kept.era, &last.xid, last.id, u32::MAX),
+            None => Ok(retention.oldest()),
+            Some(last) => position(retention.era, &last.xid, last.id, u32::MAX),
         }
     }
 
@@ -188,8 +188,8 @@ impl Store {
     /// take minutes.
     pub async fn wait_for_present(&self) -> Result<(), sqlx::Error> {
         let end = Instant::now() + PRESENT_WITHIN;
-        let next = kept(&self.database).await?.next;
-        while kept(&self.database).await?.running < next && Instant::now() < end {
+        let next = retention(&self.database).await?.next;
+        while retention(&self.database).await?.running < next && Instant::now() < end {
             tokio::time::sleep(PRESENT_POLL).await;
         }
         Ok(())
@@ -197,7 +197,7 @@ impl Store {
 
     /// Before the first change that is kept.
     pub async fn oldest_kept(&self) -> Result<Position, sqlx::Error> {
-        Ok(kept(&self.database).await?.oldest())
+        Ok(retention(&self.database).await?.oldest())
     }
 
     /// Batches whose counts somebody who was cut off at a place may not have heard.
@@ -290,7 +290,7 @@ impl Store {
 }
 
 /// What can be read, and whose history it is: a cluster's timeline, since each restore and each failover begins one.
-async fn kept(database: &WarmPool) -> Result<Kept, sqlx::Error> {
+async fn retention(database: &WarmPool) -> Result<Retention, sqlx::Error> {
     let row = sqlx::query!(
         r#"select s.system_identifier + ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int as "era!",
                   k.forgotten_xid::text as "forgotten_xid!", k.forgotten_id,
@@ -300,7 +300,7 @@ async fn kept(database: &WarmPool) -> Result<Kept, sqlx::Error> {
     )
     .fetch_one(database)
     .await?;
-    Ok(Kept {
+    Ok(Retention {
         era: row.era,
         forgotten: position(row.era, &row.forgotten_xid, row.forgotten_id, u32::MAX)?,
         running: xid(&row.running)?,

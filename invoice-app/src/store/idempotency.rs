@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::Store;
 use crate::batch_id::BatchId;
-use crate::idempotency::{Answer, Call, Called, Claim, Key};
+use crate::idempotency::{Called, Claim, Key, KeyedCall, SavedResponse};
 
 /// How long a key is kept, in hours. A client that tries again later than this is a new call.
 const KEPT_HOURS: i32 = 24;
@@ -24,11 +24,11 @@ struct Row {
 }
 
 impl Row {
-    fn answer(self) -> Answer {
+    fn answer(self) -> SavedResponse {
         match (self.payment_id, self.batch_id) {
-            (Some(payment), _) => Answer::Payment(PaymentId::from(payment)),
-            (None, Some(batch)) => Answer::Batch(BatchId::from(batch)),
-            (None, None) => Answer::Stored {
+            (Some(payment), _) => SavedResponse::Payment(PaymentId::from(payment)),
+            (None, Some(batch)) => SavedResponse::Batch(BatchId::from(batch)),
+            (None, None) => SavedResponse::Whole {
                 status: self.status.map_or(200, i16::unsigned_abs),
                 location: self.location,
                 body: self.body.unwrap_or_default(),
@@ -88,7 +88,7 @@ pub async fn claim_in_tx(connection: &mut PgConnection, key: &Key) -> Result<Cla
 /// Claims the key of a call that has one. `None`: run it.
 pub async fn check_in_tx<T>(
     connection: &mut PgConnection,
-    call: Option<&Call>,
+    call: Option<&KeyedCall>,
 ) -> Result<Option<Called<T>>, sqlx::Error> {
     let Some(call) = call else { return Ok(None) };
     Ok(claim_in_tx(connection, &call.key).await?.check(&call.fingerprint))
@@ -97,15 +97,15 @@ pub async fn check_in_tx<T>(
 /// Keeps the answer of a call that has a key. Does not commit.
 pub async fn keep_in_tx(
     connection: &mut PgConnection,
-    call: Option<&Call>,
-    answer: &Answer,
+    call: Option<&KeyedCall>,
+    answer: &SavedResponse,
 ) -> Result<(), sqlx::Error> {
-    let Some(Call { key, fingerprint }) = call else {
+    let Some(KeyedCall { key, fingerprint }) = call else {
         return Ok(());
     };
     let (mut status, mut location, mut body, mut payment, mut batch) = (None, None, None, None, None);
     match answer {
-        Answer::Stored {
+        SavedResponse::Whole {
             status: s,
             location: l,
             body: b,
@@ -114,8 +114,8 @@ pub async fn keep_in_tx(
             location = l.as_deref();
             body = Some(b.as_str());
         }
-        Answer::Payment(id) => payment = Some(id.as_uuid()),
-        Answer::Batch(id) => batch = Some(id.as_uuid()),
+        SavedResponse::Payment(id) => payment = Some(id.as_uuid()),
+        SavedResponse::Batch(id) => batch = Some(id.as_uuid()),
     }
     // A row that is there all the same is older than we promise to keep it.
     sqlx::query!(
@@ -142,10 +142,10 @@ pub async fn keep_in_tx(
 /// Keeps that calls with these keys made these payments. Does not commit.
 pub async fn keep_payments_in_tx(
     connection: &mut PgConnection,
-    calls: &[(&Call, PaymentId)],
+    calls: &[(&KeyedCall, PaymentId)],
 ) -> Result<(), sqlx::Error> {
     let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (Call { key, fingerprint }, payment) in calls {
+    for (KeyedCall { key, fingerprint }, payment) in calls {
         columns.0.push(key.principal().to_owned());
         columns.1.push(key.text().to_owned());
         columns.2.push(fingerprint.clone());

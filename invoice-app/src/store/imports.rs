@@ -12,7 +12,7 @@ const MANY_LINES: i64 = 1000;
 
 /// A line that can become an invoice.
 #[derive(Clone, Debug)]
-pub struct Line {
+pub struct ImportLine {
     /// Counts from 1.
     pub line: i64,
     /// The invoice.
@@ -32,12 +32,12 @@ pub struct Imported {
 
 impl Store {
     /// Puts lines aside and commits.
-    pub async fn stage_lines(&self, import: Uuid, lines: Vec<Line>) -> Result<(), sqlx::Error> {
+    pub async fn stage_lines(&self, import: Uuid, lines: Vec<ImportLine>) -> Result<(), sqlx::Error> {
         let mut numbers_of_lines = Vec::with_capacity(lines.len());
         let mut numbers = Vec::with_capacity(lines.len());
         let mut amounts = Vec::with_capacity(lines.len());
         let mut currencies = Vec::with_capacity(lines.len());
-        for Line { line, invoice } in lines {
+        for ImportLine { line, invoice } in lines {
             numbers_of_lines.push(line);
             numbers.push(invoice.number.map(invoice::Number::into_string));
             amounts.push(invoice.amount.minor_units());

@@ -30,12 +30,12 @@ pub struct Filter {
     /// Only those whose last payment was declined, or only the others.
     pub declined: Option<bool>,
     /// Which come first.
-    pub order: Order,
+    pub order: SortOrder,
 }
 
 /// By creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
+pub enum SortOrder {
     /// The oldest first.
     #[default]
     Oldest,
@@ -43,7 +43,7 @@ pub enum Order {
     Newest,
 }
 
-impl Order {
+impl SortOrder {
     /// By its name.
     pub fn try_new(word: &str) -> Result<Self, &'static str> {
         match word {
@@ -114,10 +114,10 @@ impl TryFrom<Row> for Invoice {
 macro_rules! page {
     ($store:expr, $filter:expr, $after:expr, $limit:expr, $condition:tt $(, $more:expr)*) => {
         match $filter.order {
-            Order::Oldest => page!(
+            SortOrder::Oldest => page!(
                 @ $store, $filter, $after, $limit, $condition, " and i.id > $1 order by i.id limit $2" $(, $more)*
             ),
-            Order::Newest => page!(
+            SortOrder::Newest => page!(
                 @ $store, $filter, $after, $limit, $condition, " and i.id < $1 order by i.id desc limit $2" $(, $more)*
             ),
         }
@@ -165,8 +165,8 @@ impl Store {
     ) -> Result<Vec<Invoice>, sqlx::Error> {
         let _place = self.list_place().await?;
         let begin = match filter.order {
-            Order::Oldest => Uuid::nil(),
-            Order::Newest => Uuid::max(),
+            SortOrder::Oldest => Uuid::nil(),
+            SortOrder::Newest => Uuid::max(),
         };
         let after = after.map_or(begin, InvoiceId::as_uuid);
         let rows = match (&filter.number, filter.status) {

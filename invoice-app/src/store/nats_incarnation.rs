@@ -7,9 +7,9 @@ use super::Store;
 
 /// What comparing creation times came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remembered {
+pub enum Incarnation {
     /// All as last seen.
-    Everything,
+    Same,
     /// Something is seen for the first time ever. What was sent before it was there may have gone nowhere: this many
     /// payments are due again.
     FirstSeen(u64),
@@ -20,10 +20,10 @@ pub enum Remembered {
 impl Store {
     /// Compares creation times with those last seen. Whoever changes one makes everything requested due, in the same
     /// transaction: so it happens once, whoever else looks.
-    pub async fn remember_created(
+    pub async fn compare_incarnation(
         &self,
         seen: &[(String, OffsetDateTime)],
-    ) -> Result<Remembered, sqlx::Error> {
+    ) -> Result<Incarnation, sqlx::Error> {
         let (names, times): (Vec<String>, Vec<OffsetDateTime>) = seen.iter().cloned().unzip();
         let mut tx = self.database.pool().begin().await?;
         let first = sqlx::query!(
@@ -50,8 +50,8 @@ impl Store {
         .execute(&mut *tx)
         .await?
         .rows_affected();
-        let remembered = if first + changed == 0 {
-            Remembered::Everything
+        let incarnation = if first + changed == 0 {
+            Incarnation::Same
         } else {
             let due = sqlx::query!(
                 "with locked as (
@@ -63,13 +63,13 @@ impl Store {
             .execute(&mut *tx)
             .await?;
             match changed {
-                0 => Remembered::FirstSeen(due.rows_affected()),
-                _ => Remembered::Forgot(due.rows_affected()),
+                0 => Incarnation::FirstSeen(due.rows_affected()),
+                _ => Incarnation::Forgot(due.rows_affected()),
             }
         };
         fail_point!(ForgottenCommitting);
         tx.commit().await?;
         fail_point!(ForgottenCommitted);
-        Ok(remembered)
+        Ok(incarnation)
     }
 }

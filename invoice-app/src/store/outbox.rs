@@ -13,7 +13,7 @@ use crate::batch_id::BatchId;
 use crate::payment::Request;
 
 /// No request waits longer than this to be sent again, in seconds, but for the jitter of up to a fifth on top.
-pub const LONGEST_PATIENCE_S: f64 = 600.0;
+pub const LONGEST_WAIT_S: f64 = 600.0;
 /// Rows made due by one statement.
 const RELEASED_TOGETHER: i64 = 5_000;
 
@@ -90,7 +90,7 @@ impl Store {
                          p.created_at, p.last_sent_at = j.now as "send!""#,
             limit,
             resend_after.as_secs_f64(),
-            LONGEST_PATIENCE_S
+            LONGEST_WAIT_S
         )
         .fetch_all(&self.database)
         .await?;
@@ -215,7 +215,7 @@ impl Store {
     }
 
     /// Writes down how long outcomes take at the moment.
-    pub async fn set_patience(&self, median_ms: f64) -> Result<(), sqlx::Error> {
+    pub async fn set_outcome_latency(&self, median_ms: f64) -> Result<(), sqlx::Error> {
         sqlx::query!(
             "insert into sender_patience (median_ms) values ($1)
              on conflict (only_row) do update set median_ms = excluded.median_ms, updated_at = clock_timestamp()",

@@ -65,7 +65,7 @@ struct Row {
 /// Several ids are locked in order; two calls for everything read the list in the same order. A payment's id is made of the row as it is updated (see `PaymentId::of`). A macro, since "all" and
 /// "these" find invoices in different ways.
 macro_rules! pay {
-    ($found:tt, $terms:expr $(, $which:expr)?) => {
+    ($found:tt, $params:expr $(, $which:expr)?) => {
         sqlx::query_as!(
             Row,
             r#"with found as materialized ("# + $found + r#"
@@ -99,11 +99,11 @@ macro_rules! pay {
                       m.amount_minor as "amount_minor!", m.currency as "currency!", m.attempt as "attempt!",
                       l.now as "requested_at!", (select count(*) from moved) as "total!"
                from moved m, lease l order by m.payment_id limit $4"#,
-            $terms.batch_id.map(BatchId::as_uuid) as Option<Uuid>,
-            $terms.traceparent,
-            $terms.lease.as_secs_f64(),
-            $terms.most,
-            $terms.requested_by
+            $params.batch_id.map(BatchId::as_uuid) as Option<Uuid>,
+            $params.traceparent,
+            $params.lease.as_secs_f64(),
+            $params.most,
+            $params.requested_by
             $(, $which)?
         )
     };
@@ -113,11 +113,11 @@ macro_rules! pay {
 pub async fn pay_in_tx(
     connection: &mut PgConnection,
     selection: &Selection,
-    terms: &PaymentParams<'_>,
+    params: &PaymentParams<'_>,
 ) -> Result<RequestedPayments, sqlx::Error> {
     let rows = match selection {
         Selection::AllUnpaid => {
-            pay!("delete from unpaid_invoices returning invoice_id as id", terms)
+            pay!("delete from unpaid_invoices returning invoice_id as id", params)
                 .fetch_all(connection)
                 .await?
         }
@@ -125,7 +125,7 @@ pub async fn pay_in_tx(
             pay!(
                 "delete from unpaid_invoices u using invoices i where i.id = u.invoice_id and i.currency = $6
                  returning u.invoice_id as id",
-                terms,
+                params,
                 currency.code()
             )
             .fetch_all(connection)
@@ -138,7 +138,7 @@ pub async fn pay_in_tx(
                      where u.invoice_id = any($6) order by u.invoice_id for update of u, i skip locked
                  ) free
                  where u.invoice_id = free.invoice_id returning u.invoice_id as id",
-                terms,
+                params,
                 ids
             )
             .fetch_all(connection)
@@ -154,7 +154,7 @@ pub async fn pay_in_tx(
         currency: row.currency,
         attempt: row.attempt,
         send: 1,
-        traceparent: terms.traceparent.map(str::to_owned),
+        traceparent: params.traceparent.map(str::to_owned),
         requested_at: row.requested_at,
     };
     Ok(RequestedPayments {
@@ -264,16 +264,16 @@ pub async fn skipped_in_tx(
 pub async fn insert_batch_in_tx(
     connection: &mut PgConnection,
     batch: BatchId,
-    asked: &RequestedPayments,
-    terms: &PaymentParams<'_>,
+    requested: &RequestedPayments,
+    params: &PaymentParams<'_>,
     skipped: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into payment_batches (id, requested, traceparent, requested_by, skipped) values ($1, $2, $3, $4, $5)",
         batch.as_uuid(),
-        asked.total,
-        terms.traceparent,
-        terms.requested_by,
+        requested.total,
+        params.traceparent,
+        params.requested_by,
         skipped
     )
     .execute(connection)

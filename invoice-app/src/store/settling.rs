@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Store;
 use crate::batch_id::BatchId;
-use crate::payment::{Former, Settlement, Status, settle};
+use crate::payment::{Former, OutcomeEffect, Status, settle};
 
 /// A payment that an outcome named, as it was found.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ impl Store {
                 others.iter().map(|found| (found.id, &found.former)).collect();
             // Committed by its call only after we looked for it the first time.
             let applies_by_now = |outcome: &&PaymentOutcomeV1| {
-                settle(outcome, former.get(&outcome.payment_id).copied()) == Settlement::Applied
+                settle(outcome, former.get(&outcome.payment_id).copied()) == OutcomeEffect::Applied
             };
             if !left.iter().any(applies_by_now) {
                 found.extend(others);

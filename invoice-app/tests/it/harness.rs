@@ -11,7 +11,7 @@ use invoice_app::{
     config::Limits,
     event_feed::Feed,
     http::{self, Api, access::Access},
-    payment::Settlement,
+    payment::OutcomeEffect,
     payment_outcomes::PaymentOutcomes,
     store::Store,
 };
@@ -240,7 +240,7 @@ impl App {
     }
 
     /// Settles as the consumer would.
-    pub(crate) async fn settle(&self, outcomes: &[PaymentOutcomeV1]) -> Vec<Settlement> {
+    pub(crate) async fn settle(&self, outcomes: &[PaymentOutcomeV1]) -> Vec<OutcomeEffect> {
         self.outcomes.settle_all(outcomes).await.unwrap()
     }
 

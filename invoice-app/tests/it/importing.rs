@@ -2,7 +2,7 @@
 
 use std::{io, time::Instant};
 
-use invoice_app::{creating::Import, idempotency::Answer, invoice::New};
+use invoice_app::{creating::Import, idempotency::SavedResponse, invoice::New};
 use payment_contract::Money;
 use reqwest::{Body, Method, StatusCode};
 use serde_json::json;
@@ -204,7 +204,7 @@ async fn lines_that_a_crashing_database_forgot_fail_the_whole_import() {
         .await
         .unwrap();
     take(10).await;
-    let stored = |_: &_| Answer::Stored {
+    let stored = |_: &_| SavedResponse::Whole {
         status: 200,
         location: None,
         body: String::new(),

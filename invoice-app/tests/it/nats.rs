@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use invoice_app::change_events::Changed;
+use invoice_app::change_events::ChangeEvent;
 use payment_contract::messages::OutcomeStatus;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -206,7 +206,7 @@ async fn a_caller_waiting_on_one_replica_hears_of_what_another_settled() {
     let mut waiter = waiters.payment(payment.parse().unwrap());
     // Its subscription takes a moment: settle, and repeat the hint until it is heard.
     app.settle(&[succeeded(&payment, &invoice)]).await;
-    let changed = Changed {
+    let changed = ChangeEvent {
         payments: vec![payment.parse().unwrap()],
         batches: vec![],
     };
@@ -214,7 +214,7 @@ async fn a_caller_waiting_on_one_replica_hears_of_what_another_settled() {
         tokio::select! {
             () = waiter.changed() => {}
             () = async { loop {
-                invoice_app::change_events::hint(&app.connection, &changed).await;
+                invoice_app::change_events::publish(&app.connection, &changed).await;
                 tokio::time::sleep(Duration::from_millis(20)).await;
             } } => {}
         }
@@ -245,7 +245,7 @@ async fn whatever_is_settled_is_told_to_other_replicas() {
     let hearing = async {
         while !missing.is_empty() {
             let hint = hints.next().await.unwrap();
-            let Changed { payments, batches } = serde_json::from_slice(&hint.payload).unwrap();
+            let ChangeEvent { payments, batches } = serde_json::from_slice(&hint.payload).unwrap();
             let payments = payments.iter().map(ToString::to_string);
             let told: Vec<String> = payments.chain(batches.iter().map(ToString::to_string)).collect();
             missing.retain(|id| !told.contains(id));

@@ -1,6 +1,6 @@
 //! Outcomes: each settles once, repeats change nothing, and contradictions change nothing either.
 
-use invoice_app::payment::{Conflict, Settlement};
+use invoice_app::payment::{Conflict, OutcomeEffect};
 use payment_contract::messages::PaymentOutcomeV1;
 use serde_json::{Value, json};
 
@@ -24,14 +24,14 @@ async fn a_redelivered_outcome_leaves_the_invoice_paid_once() {
     let outcome = succeeded(&app.pay(&invoice).await, &invoice);
     assert_eq!(
         app.settle(std::slice::from_ref(&outcome)).await,
-        [Settlement::Applied]
+        [OutcomeEffect::Applied]
     );
     let settled = state(&app).await;
     assert_eq!(settled[0]["invoice"]["status"], "paid");
     for _ in 0..3 {
         assert_eq!(
             app.settle(std::slice::from_ref(&outcome)).await,
-            [Settlement::AlreadyApplied]
+            [OutcomeEffect::AlreadyApplied]
         );
     }
     assert_eq!(state(&app).await, settled);
@@ -47,7 +47,7 @@ async fn an_outcome_that_contradicts_a_settled_payment_changes_nothing() {
     let settled = state(&app).await;
     let contradictions = [declined(&first, &paid), succeeded(&second, &unpaid)];
     let expected =
-        [Conflict::DeclinedAfterSuccess, Conflict::SucceededAfterDecline].map(Settlement::Conflict);
+        [Conflict::DeclinedAfterSuccess, Conflict::SucceededAfterDecline].map(OutcomeEffect::Conflict);
     assert_eq!(app.settle(&contradictions).await, expected);
     assert_eq!(state(&app).await, settled);
 }
@@ -62,7 +62,7 @@ async fn an_outcome_for_an_unknown_payment_or_another_invoice_changes_nothing() 
     let settlements = app
         .settle(&[succeeded(unknown, &mine), succeeded(&payment, &other)])
         .await;
-    let expected = [Conflict::UnknownPayment, Conflict::OtherInvoice].map(Settlement::Conflict);
+    let expected = [Conflict::UnknownPayment, Conflict::OtherInvoice].map(OutcomeEffect::Conflict);
     assert_eq!(settlements, expected);
     assert_eq!(state(&app).await, before);
 }
@@ -79,10 +79,10 @@ async fn of_several_outcomes_for_one_payment_in_a_batch_the_first_that_fits_coun
         succeeded(&payment, &mine),
     ];
     let expected = [
-        Settlement::Conflict(Conflict::OtherInvoice),
-        Settlement::Applied,
-        Settlement::AlreadyApplied,
-        Settlement::Conflict(Conflict::SucceededAfterDecline),
+        OutcomeEffect::Conflict(Conflict::OtherInvoice),
+        OutcomeEffect::Applied,
+        OutcomeEffect::AlreadyApplied,
+        OutcomeEffect::Conflict(Conflict::SucceededAfterDecline),
     ];
     assert_eq!(app.settle(&batch).await, expected);
     assert_eq!(state(&app).await[0]["invoice"]["status"], "unpaid");
@@ -97,7 +97,7 @@ async fn a_late_outcome_of_an_earlier_attempt_does_not_touch_the_later_one() {
     let second = app.pay(&invoice).await;
     assert_eq!(
         app.settle(&[declined(&first, &invoice)]).await,
-        [Settlement::AlreadyApplied]
+        [OutcomeEffect::AlreadyApplied]
     );
     let (_, shown) = app.get(&format!("/invoices/{invoice}")).await;
     assert_eq!(
@@ -123,12 +123,12 @@ async fn rows_held_by_somebody_else_keep_back_their_own_payments_only() {
         .unwrap();
     assert_eq!(
         app.settle(&outcomes).await,
-        [Settlement::Held, Settlement::Applied]
+        [OutcomeEffect::Held, OutcomeEffect::Applied]
     );
     holder.rollback().await.unwrap();
     assert_eq!(
         app.settle(&outcomes).await,
-        [Settlement::Applied, Settlement::AlreadyApplied]
+        [OutcomeEffect::Applied, OutcomeEffect::AlreadyApplied]
     );
 }
 
@@ -155,7 +155,7 @@ async fn two_replicas_settling_the_same_batches_apply_each_outcome_once() {
                 .settle(batch)
                 .await
                 .iter()
-                .filter(|one| **one == Settlement::Applied)
+                .filter(|one| **one == OutcomeEffect::Applied)
                 .count();
         }
         applied

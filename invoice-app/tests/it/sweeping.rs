@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use invoice_app::{
-    app::Parts, nats_incarnation::Looked, paying::Wanted, store::nats_incarnation::Remembered, sweep::Swept,
+    app::Parts, nats_incarnation::Looked, paying::Wanted, store::nats_incarnation::Incarnation, sweep::Swept,
     window::Window,
 };
 use payment_contract::{streams::PAY_REQUESTS, trace::TraceParent};
@@ -93,7 +93,7 @@ async fn due_rows_are_taken_once_by_two_concurrent_sweepers() {
 async fn a_slow_provider_is_given_time_instead_of_the_same_request_again() {
     let nats = Nats::start().await;
     let (app, [mut replica, _]) = Box::pin(requested(1, &nats)).await;
-    replica.store.set_patience(60_000.0).await.unwrap();
+    replica.store.set_outcome_latency(60_000.0).await.unwrap();
     let before = sent(&replica).await;
     execute(
         &app,
@@ -215,7 +215,7 @@ async fn a_nats_that_forgot_makes_everything_due_exactly_once_across_replicas() 
             .await;
             loop {
                 match replica.incarnation.compare().await {
-                    Ok(Looked::Compared(Remembered::Forgot(due))) => forgot.push(due),
+                    Ok(Looked::Compared(Incarnation::Forgot(due))) => forgot.push(due),
                     Ok(Looked::Compared(_)) => break,
                     Ok(Looked::PeerMissing) | Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 }
@@ -255,7 +255,7 @@ async fn a_first_sight_of_nats_makes_due_what_may_have_gone_nowhere() {
     app.fill(2).await;
     app.post_async("/invoices/pay").await;
     let mut replica = parts(&app.pool, Some(&nats.url)).await;
-    let first = Looked::Compared(Remembered::FirstSeen(2));
+    let first = Looked::Compared(Incarnation::FirstSeen(2));
     // The provider makes its durable at its own pace.
     let mut looked = replica.incarnation.compare().await.unwrap();
     while looked == Looked::PeerMissing {
@@ -264,7 +264,7 @@ async fn a_first_sight_of_nats_makes_due_what_may_have_gone_nowhere() {
     assert_eq!(looked, first);
     assert_eq!(
         replica.incarnation.compare().await.unwrap(),
-        Looked::Compared(Remembered::Everything)
+        Looked::Compared(Incarnation::Same)
     );
 }
 

@@ -7,16 +7,16 @@ use axum::{extract::State, http::StatusCode, response::Response};
 use crate::http::{
     Api, Error,
     access::Writer,
-    answer::stored,
     body,
-    call::Post,
     fields::Fields,
     openapi::{parameters, schemas},
+    post::Post,
     representation::InvoiceView,
+    responses::saved,
 };
 use crate::{
     creating::{self, Created},
-    idempotency::{Answer, Called},
+    idempotency::{Called, SavedResponse},
     invoice::Invoice,
 };
 
@@ -44,17 +44,17 @@ pub async fn create_invoice(
         .map_err(Error::Invalid)?;
     let actor = caller.actor.as_deref();
     match creating::create(&api.store, &new, actor, read.call.as_ref(), answer).await? {
-        Called::Ran(Created::Invoice(invoice)) => Ok(stored(answer(&invoice), false)),
+        Called::Ran(Created::Invoice(invoice)) => Ok(saved(answer(&invoice), false)),
         Called::Ran(Created::NumberTaken(number)) => Err(Error::NumberTaken(number)),
-        Called::Repeated(answer) => Ok(stored(answer, true)),
+        Called::Repeated(answer) => Ok(saved(answer, true)),
         Called::InUse => Err(Error::KeyInUse),
         Called::OtherCall => Err(Error::KeyReused),
     }
 }
 
-fn answer(invoice: &Invoice) -> Answer {
+fn answer(invoice: &Invoice) -> SavedResponse {
     let view = InvoiceView::from(invoice.clone());
-    Answer::Stored {
+    SavedResponse::Whole {
         status: StatusCode::CREATED.as_u16(),
         location: Some(format!("/invoices/{}", invoice.id)),
         // Strings, numbers and times of this age always serialize.

@@ -13,9 +13,9 @@ use payment_contract::InvoiceId;
 use crate::http::{
     Api, Error,
     access::Reader,
-    call::path_id,
     etag::{etag, is_known},
     openapi::parameters,
+    post::path_id,
     representation::{InvoiceWithPayments, PaymentView},
 };
 

@@ -9,7 +9,7 @@ use axum::{
 
 use crate::batch_id::BatchId;
 use crate::http::{
-    Api, Error, access::Reader, call::path_id, openapi::parameters, representation::BatchView,
+    Api, Error, access::Reader, openapi::parameters, post::path_id, representation::BatchView,
 };
 
 /// Gets the counts of one batch.

@@ -14,17 +14,17 @@ use utoipa::ToSchema;
 use crate::http::{
     Api, Error,
     access::Writer,
-    answer::stored,
     body::{Incoming, check_type, essence},
-    call::Post,
     csv_import::Rows,
     fields::Fields,
     ndjson::{Line, Lines},
     openapi::parameters,
+    post::Post,
+    responses::saved,
 };
 use crate::{
     creating::{Import, Summary},
-    idempotency::{Answer, Called},
+    idempotency::{Called, SavedResponse},
     invoice::New,
 };
 
@@ -89,8 +89,8 @@ pub async fn import_invoices(
         () = api.stop.cancelled() => return Err(Error::Stopping),
     }
     match import.finish(fingerprint.finalize().to_vec(), answer).await? {
-        Called::Ran(summary) => Ok(stored(answer(&summary), false)),
-        Called::Repeated(answer) => Ok(stored(answer, true)),
+        Called::Ran(summary) => Ok(saved(answer(&summary), false)),
+        Called::Repeated(answer) => Ok(saved(answer, true)),
         Called::InUse => Err(Error::KeyInUse),
         Called::OtherCall => Err(Error::KeyReused),
     }
@@ -163,7 +163,7 @@ fn parse(line: &Line<'_>) -> Option<Result<New, String>> {
     })
 }
 
-fn answer(summary: &Summary) -> Answer {
+fn answer(summary: &Summary) -> SavedResponse {
     let rejected = summary
         .rejected
         .iter()
@@ -175,7 +175,7 @@ fn answer(summary: &Summary) -> Answer {
     };
     // Strings and numbers always serialize.
     let body = serde_json::to_string(&view).unwrap_or_default();
-    Answer::Stored {
+    SavedResponse::Whole {
         status: StatusCode::OK.as_u16(),
         location: None,
         body,

@@ -18,7 +18,7 @@ use crate::{
     http::{
         Api, Error,
         access::Reader,
-        event_stream::{EventView, Filter, Listener, Type},
+        event_stream::{EventFilter, EventView, Listener, Type},
         openapi::parameters,
         query::{Parameters, RawQuery},
         representation::BatchView,
@@ -46,8 +46,8 @@ struct Page {
 
 /// What was asked for.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Asked {
-    filter: Filter,
+struct EventsQuery {
+    filter: EventFilter,
     follow: Option<bool>,
     cursor: Option<Position>,
     limit: Option<usize>,
@@ -68,14 +68,14 @@ pub async fn list_events(
     headers: HeaderMap,
     query: RawQuery,
 ) -> Result<Response, Error> {
-    let asked = Asked::parse(Parameters::try_new(query)?)?;
+    let query = EventsQuery::parse(Parameters::try_new(query)?)?;
     let place = Arc::clone(&api.listeners)
         .try_acquire_owned()
         .map_err(|_| Error::TooManyRequests)?;
     let json = prefers_json(&headers);
-    let follow = !json && asked.follow.unwrap_or(true);
+    let follow = !json && query.follow.unwrap_or(true);
     let sent = last_event_id(&headers)?;
-    let after = match asked.cursor.or(sent) {
+    let after = match query.cursor.or(sent) {
         Some(after) if api.store.is_kept(after).await? => after,
         Some(_) => return Err(Error::EventsForgotten),
         None if follow => api.store.present().await?,
@@ -85,11 +85,11 @@ pub async fn list_events(
         api.store.wait_for_present().await?;
     }
     if json {
-        let page = page(&api, &asked.filter, after, asked.limit.unwrap_or(DEFAULT_LIMIT)).await?;
+        let page = page(&api, &query.filter, after, query.limit.unwrap_or(DEFAULT_LIMIT)).await?;
         return Ok(Json(page).into_response());
     }
     let (store, feed) = (api.store.clone(), api.feed.clone());
-    let listener = Listener::init(store, feed, asked.filter, after, follow, place).await?;
+    let listener = Listener::init(store, feed, query.filter, after, follow, place).await?;
     let stop = api.stop.clone();
     let stream = listener.stream().take_until(stop.cancelled_owned());
     let headers = [
@@ -107,7 +107,7 @@ pub async fn list_events(
     Ok((headers, Body::from_stream(stream)).into_response())
 }
 
-async fn page(api: &Api, filter: &Filter, after: Position, limit: usize) -> Result<Page, Error> {
+async fn page(api: &Api, filter: &EventFilter, after: Position, limit: usize) -> Result<Page, Error> {
     let (mut position, mut more) = (after, true);
     let (mut events, mut touched) = (Vec::new(), BTreeSet::new());
     touched.extend(filter.batch_id);
@@ -176,7 +176,7 @@ fn prefers_json(headers: &HeaderMap) -> bool {
     json > stream
 }
 
-impl Asked {
+impl EventsQuery {
     fn parse(mut parameters: Parameters) -> Result<Self, Error> {
         let types = |text: &str| {
             text.split(',').map(Type::parse).collect::<Option<Vec<_>>>().ok_or(
@@ -187,8 +187,8 @@ impl Asked {
             let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
             limit.ok_or("must be a whole number from 1 to 1000")
         };
-        let asked = Self {
-            filter: Filter {
+        let query = Self {
+            filter: EventFilter {
                 invoice_id: parameters.take("invoice_id", |text| {
                     text.parse().map_err(|_| "must be an invoice's id, a UUID")
                 }),
@@ -205,7 +205,7 @@ impl Asked {
             limit: parameters.take("limit", limit),
         };
         parameters.finish()?;
-        Ok(asked)
+        Ok(query)
     }
 }
 
@@ -218,16 +218,16 @@ mod tests {
     use super::*;
     use crate::event::Kind;
 
-    fn parse(pairs: &[(&str, &str)]) -> Result<Asked, Error> {
+    fn parse(pairs: &[(&str, &str)]) -> Result<EventsQuery, Error> {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Asked::parse(Parameters::try_new(Ok(Query(pairs.iter().map(owned).collect())))?)
+        EventsQuery::parse(Parameters::try_new(Ok(Query(pairs.iter().map(owned).collect())))?)
     }
 
     #[test]
     fn parameters_are_read_and_every_bad_one_is_named() {
-        let asked = parse(&[("type", "invoice.paid,batch"), ("follow", "false")]).unwrap();
-        assert_eq!(asked.filter.types, [Type::Invoice(Kind::Paid), Type::Batch]);
-        assert_eq!(asked.follow, Some(false));
+        let query = parse(&[("type", "invoice.paid,batch"), ("follow", "false")]).unwrap();
+        assert_eq!(query.filter.types, [Type::Invoice(Kind::Paid), Type::Batch]);
+        assert_eq!(query.follow, Some(false));
         let errors = parse(&[
             ("type", "invoice.paid,"),
             ("follow", "yes"),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 use utoipa::ToSchema;
 
-use crate::http::{Api, Error, access::Reader, call::path_id, openapi::parameters};
+use crate::http::{Api, Error, access::Reader, openapi::parameters, post::path_id};
 use crate::{
     batch_id::BatchId,
     event::Kind,

@@ -24,7 +24,7 @@ use crate::http::{
 };
 use crate::{
     invoice::Status,
-    store::invoices::{Filter, Order},
+    store::invoices::{Filter, SortOrder},
 };
 
 const DEFAULT_LIMIT: usize = 100;
@@ -41,7 +41,7 @@ pub struct Page {
 
 /// What was asked for.
 #[derive(Debug)]
-struct Asked {
+struct InvoicesQuery {
     filter: Filter,
     after: Option<InvoiceId>,
     limit: usize,
@@ -60,7 +60,7 @@ pub async fn list_invoices(
     headers: HeaderMap,
     query: RawQuery,
 ) -> Result<Response, Error> {
-    let Asked { filter, after, limit } = Asked::parse(Parameters::try_new(query)?)?;
+    let InvoicesQuery { filter, after, limit } = InvoicesQuery::parse(Parameters::try_new(query)?)?;
     if csv_export::is_asked_for(&headers) {
         return Ok(csv_export::export(api.store.clone(), filter, after));
     }
@@ -83,9 +83,9 @@ pub async fn list_invoices(
     Ok(response)
 }
 
-impl Asked {
+impl InvoicesQuery {
     fn parse(mut parameters: Parameters) -> Result<Self, Error> {
-        // No invoice has a number with NUL in it, and Postgres cannot be asked.
+        // No invoice has a number with NUL in it, and Postgres cannot be query.
         let storable = |text: &str| Ok::<_, &str>(text.nfc().collect::<String>().replace('\0', "\u{FFFD}"));
         let filter = Filter {
             status: parameters.take("status", Status::try_new),
@@ -99,7 +99,7 @@ impl Asked {
                 "false" => Ok(false),
                 _ => Err("must be true or false"),
             }),
-            order: parameters.take("order", Order::try_new).unwrap_or_default(),
+            order: parameters.take("order", SortOrder::try_new).unwrap_or_default(),
         };
         let limit = parameters.take("limit", |text| {
             let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
@@ -138,13 +138,13 @@ mod tests {
     use super::*;
     use crate::http::problem::FieldError;
 
-    fn parse(pairs: &[(&str, &str)]) -> Result<Asked, Vec<FieldError>> {
+    fn parse(pairs: &[(&str, &str)]) -> Result<InvoicesQuery, Vec<FieldError>> {
         let pairs = pairs
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let parameters = Parameters::try_new(Ok(Query(pairs.collect()))).unwrap();
-        match Asked::parse(parameters) {
-            Ok(asked) => Ok(asked),
+        match InvoicesQuery::parse(parameters) {
+            Ok(query) => Ok(query),
             Err(Error::Invalid(errors)) => Err(errors),
             Err(other) => panic!("{other}"),
         }

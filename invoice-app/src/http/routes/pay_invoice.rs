@@ -11,15 +11,15 @@ use payment_contract::InvoiceId;
 use crate::http::{
     Api, Error,
     access::Payer,
-    answer::settled_or_not,
     body,
-    call::{Post, Read, no_fields, path_id},
     etag::if_match,
     openapi::{parameters, schemas},
+    post::{Post, ReadPost, no_fields, path_id},
     representation::PaymentView,
+    responses::settled_or_not,
 };
 use crate::{
-    idempotency::{Answer, Called},
+    idempotency::{Called, SavedResponse},
     metrics,
     paying::PaidOne,
     payment::{Payment, Status},
@@ -50,7 +50,7 @@ pub async fn pay_invoice(
 ) -> Result<Response, Error> {
     let id = path_id(path)?;
     let condition = if_match(post.headers())?;
-    let Read {
+    let ReadPost {
         body,
         call,
         trace,
@@ -81,7 +81,7 @@ pub async fn pay_invoice(
     };
     let payment = api
         .paying
-        .wait_for_payment(payment, waiter, prefer.patience(&api, &slot))
+        .wait_for_payment(payment, waiter, prefer.deadline(&api, &slot))
         .await;
     let open = payment.status == Status::Requested;
     Ok(settled_or_not(
@@ -93,8 +93,8 @@ pub async fn pay_invoice(
 }
 
 /// The payment a repeated call made.
-async fn repeat(api: &Api, answer: Answer) -> Result<(Payment, Waiter, bool), Error> {
-    let Answer::Payment(id) = answer else {
+async fn repeat(api: &Api, answer: SavedResponse) -> Result<(Payment, Waiter, bool), Error> {
+    let SavedResponse::Payment(id) = answer else {
         return Err(Error::KeyReused);
     };
     let waiter = api.paying.payment_waiter(id);

@@ -9,15 +9,15 @@ use serde::Deserialize;
 use crate::http::{
     Api, Error,
     access::Payer,
-    answer::settled_or_not,
     body,
-    call::{Post, Read},
     fields::{Fields, without_name},
     openapi::{parameters, schemas},
+    post::{Post, ReadPost},
     representation::BatchView,
+    responses::settled_or_not,
 };
 use crate::{
-    idempotency::{Answer, Called},
+    idempotency::{Called, SavedResponse},
     metrics,
     paying::{TotalsChanged, Wanted},
     payment::Batch,
@@ -48,7 +48,7 @@ pub async fn pay_invoices(
     post: Post,
 ) -> Result<Response, Error> {
     let claims_json = post.claims_json();
-    let Read {
+    let ReadPost {
         body,
         call,
         trace,
@@ -77,15 +77,15 @@ pub async fn pay_invoices(
     };
     let batch = api
         .paying
-        .wait_for_batch(batch, waiter, prefer.patience(&api, &slot))
+        .wait_for_batch(batch, waiter, prefer.deadline(&api, &slot))
         .await;
     let open = batch.pending > 0;
     Ok(settled_or_not(BatchView::from(batch), open, &prefer, repeated))
 }
 
 /// The batch a repeated call made.
-async fn repeat(api: &Api, answer: Answer) -> Result<(Batch, Waiter, bool), Error> {
-    let Answer::Batch(id) = answer else {
+async fn repeat(api: &Api, answer: SavedResponse) -> Result<(Batch, Waiter, bool), Error> {
+    let SavedResponse::Batch(id) = answer else {
         return Err(Error::KeyReused);
     };
     let waiter = api.paying.batch_waiter(id);

@@ -13,9 +13,9 @@ use crate::http::{
     Api, Error,
     access::Writer,
     body,
-    call::{Post, no_fields, path_id},
     etag::if_match,
     openapi::{parameters, schemas},
+    post::{Post, no_fields, path_id},
     representation::{InvoiceView, tagged},
 };
 use crate::store::invoices::Voided;

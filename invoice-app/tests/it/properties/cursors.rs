@@ -3,7 +3,7 @@
 use invoice_app::{
     http::cursor,
     invoice::Status,
-    store::invoices::{Filter, Order},
+    store::invoices::{Filter, SortOrder},
 };
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ pub(crate) fn holds_for(input: &[u8]) {
     let lists = [
         Filter::default(),
         Filter {
-            order: Order::Newest,
+            order: SortOrder::Newest,
             ..Filter::default()
         },
         Filter {

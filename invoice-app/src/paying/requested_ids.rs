@@ -15,13 +15,13 @@ struct SkippedId<'a> {
 
 /// The ids of a call, in the order asked: any text, each judged once.
 #[derive(Debug)]
-pub(super) struct AskedIds {
+pub(super) struct RequestedIds {
     asked: Vec<(String, Option<Uuid>)>,
     /// Those that are UUIDs, in order, each once.
     pub(super) distinct: Vec<Uuid>,
 }
 
-impl AskedIds {
+impl RequestedIds {
     pub(super) fn new(ids: Vec<String>) -> Self {
         let asked: Vec<_> = ids
             .into_iter()
@@ -68,7 +68,7 @@ mod tests {
     #[test]
     fn skipped_ids_come_back_in_the_order_asked_each_with_its_reason() {
         let [paid, fine, void] = [1, 2, 3].map(Uuid::from_u128);
-        let asked = AskedIds::new(vec![
+        let asked = RequestedIds::new(vec![
             void.to_string(),
             "no\u{0}uuid".to_owned(),
             fine.to_string(),

@@ -1,4 +1,4 @@
-//! Answers that several endpoints give: settled or still open, as it is now or as it was kept.
+//! Responses of several endpoints: settled or still open, as it is now or as it was saved.
 
 use axum::{
     Json,
@@ -8,7 +8,7 @@ use axum::{
 use serde::Serialize;
 
 use super::{Error, prefer::Prefer};
-use crate::idempotency::Answer;
+use crate::idempotency::SavedResponse;
 
 /// 202 while something is open, else 200.
 pub(super) fn settled_or_not(view: impl Serialize, open: bool, prefer: &Prefer, repeated: bool) -> Response {
@@ -29,9 +29,9 @@ pub(super) fn settled_or_not(view: impl Serialize, open: bool, prefer: &Prefer, 
     response
 }
 
-/// An answer as it was kept.
-pub(super) fn stored(answer: Answer, repeated: bool) -> Response {
-    let Answer::Stored {
+/// A response as it was saved.
+pub(super) fn saved(answer: SavedResponse, repeated: bool) -> Response {
+    let SavedResponse::Whole {
         status,
         location,
         body,

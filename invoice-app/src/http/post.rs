@@ -18,7 +18,7 @@ use super::{
     problem::FieldError,
 };
 use crate::{
-    idempotency::{self, Call, Key},
+    idempotency::{self, Key, KeyedCall},
     tokens::Caller,
 };
 
@@ -29,11 +29,11 @@ pub struct Post {
 }
 
 /// A POST with its body.
-pub struct Read {
+pub struct ReadPost {
     /// The body; empty when there is none.
     pub body: Vec<u8>,
     /// Its key, if it has one, and its fingerprint.
-    pub call: Option<Call>,
+    pub call: Option<KeyedCall>,
     /// Its trace.
     pub trace: TraceParent,
     /// How its caller wants to wait.
@@ -84,12 +84,12 @@ impl Post {
 
     /// The body of a call that may take `time`, not read yet.
     pub fn incoming(self, limit: usize, time: Duration, api: &Api) -> Result<Incoming, Error> {
-        let (stall, patience) = (api.limits.body_stall, time / 2);
-        Incoming::try_new(&self.parts.headers, self.body, limit, stall, patience)
+        let (stall, total) = (api.limits.body_stall, time / 2);
+        Incoming::try_new(&self.parts.headers, self.body, limit, stall, total)
     }
 
     /// Reads the body, JSON of up to `limit` bytes. An empty one is none, whatever type it claims.
-    pub async fn read(self, caller: &Caller, limit: usize, api: &Api) -> Result<Read, Error> {
+    pub async fn read(self, caller: &Caller, limit: usize, api: &Api) -> Result<ReadPost, Error> {
         let key = self.key(caller)?;
         let fingerprint = self.fingerprint();
         let Parts {
@@ -97,8 +97,8 @@ impl Post {
             mut extensions,
             ..
         } = self.parts;
-        let (stall, patience) = (api.limits.body_stall, api.limits.request / 2);
-        let body = Incoming::try_new(&headers, self.body, limit, stall, patience)?
+        let (stall, total) = (api.limits.body_stall, api.limits.request / 2);
+        let body = Incoming::try_new(&headers, self.body, limit, stall, total)?
             .whole()
             .await?;
         if !body.is_empty() {
@@ -106,11 +106,11 @@ impl Post {
         }
         let call = key.map(|key| {
             let fingerprint = fingerprint.chain_update(&body).finalize().to_vec();
-            Call { key, fingerprint }
+            KeyedCall { key, fingerprint }
         });
         let trace = extensions.remove().unwrap_or_else(TraceParent::generate);
         let slot = extensions.remove().unwrap_or_default();
-        Ok(Read {
+        Ok(ReadPost {
             body,
             call,
             trace,
