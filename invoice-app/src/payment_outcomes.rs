@@ -19,7 +19,7 @@ use payment_contract::{
 };
 use service::{
     batcher::Batcher,
-    database::{Fault, LONG, SHORT, fault, is_lock_timeout, retry_conflicts},
+    database::{ErrorKind, LONG, SHORT, error_kind, is_lock_timeout, retry_conflicts},
     fail_point,
 };
 use tracing::{debug, error, info, warn};
@@ -103,7 +103,7 @@ impl PaymentOutcomes {
                 Ok(effects) => effects
                     .first()
                     .map_or(Decision::Retry(RETRY), |s| decide(delivered, outcome, *s)),
-                Err(error) if fault(&error) == Fault::Data => Decision::Reject(format!(
+                Err(error) if error_kind(&error) == ErrorKind::Data => Decision::Reject(format!(
                     "refused by the database: {}",
                     service::telemetry::chain(&error)
                 )),
@@ -266,7 +266,7 @@ impl Handler for PaymentOutcomes {
                     decisions.decide(delivered.token, decide(delivered, outcome, effect));
                 }
             }
-            Err(error) if fault(&error) == Fault::Data => {
+            Err(error) if error_kind(&error) == ErrorKind::Data => {
                 let batch: Vec<_> = delivered.into_iter().zip(outcomes).collect();
                 self.settle_each(&batch, &decisions).await;
             }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use payment_contract::{Currency, Money, messages::OutcomeStatus, trace::TraceParent};
-use service::database::{Fault, WarmPool};
+use service::database::{ErrorKind, WarmPool};
 use sqlx::{PgPool, migrate::Migrator};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -33,7 +33,7 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 #[error("a statement on the ledger failed")]
 pub struct Error {
     /// What that means for the caller.
-    pub fault: Fault,
+    pub kind: ErrorKind,
     #[source]
     source: Arc<sqlx::Error>,
 }
@@ -41,7 +41,7 @@ pub struct Error {
 impl From<sqlx::Error> for Error {
     fn from(source: sqlx::Error) -> Self {
         Self {
-            fault: service::database::fault(&source),
+            kind: service::database::error_kind(&source),
             source: Arc::new(source),
         }
     }
@@ -51,7 +51,7 @@ impl Error {
     /// True when the data itself is at fault, so that a statement on many rows is worth repeating one by one.
     #[must_use]
     pub fn is_data(&self) -> bool {
-        self.fault == Fault::Data
+        self.kind == ErrorKind::Data
     }
 }
 

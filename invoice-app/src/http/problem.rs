@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::Value;
-use service::database::{Fault, fault};
+use service::database::{ErrorKind, error_kind};
 use tracing::{error, warn};
 
 use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
@@ -240,14 +240,14 @@ impl Error {
                 kind(429, "too-many-requests", "Too many requests").retry(seconds)
             }
             Self::TimedOut => kind(503, "timed-out", "The call took too long").retry(5),
-            Self::Database(error) => match fault(error) {
-                Fault::Away | Fault::Conflict => {
+            Self::Database(error) => match error_kind(error) {
+                ErrorKind::Away | ErrorKind::Conflict => {
                     kind(503, "database-unavailable", "The database is not available").retry(2)
                 }
-                Fault::Schema => {
+                ErrorKind::Schema => {
                     kind(503, "schema-missing", "The database's schema is missing or older").retry(5)
                 }
-                Fault::Data | Fault::Other => internal(),
+                ErrorKind::Data | ErrorKind::Other => internal(),
             },
             Self::Panicked(_) => internal(),
         }

@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use payment_contract::{InvoiceId, trace::TraceParent};
 use service::{
     batcher::Batcher,
-    database::{Fault, SHORT, fault, retry_conflicts},
+    database::{ErrorKind, SHORT, error_kind, retry_conflicts},
     fail_point,
 };
 use sqlx::{Connection as _, PgConnection};
@@ -88,7 +88,7 @@ impl SinglePayBatcher {
         let paid = match retry_conflicts(SHORT, || self.pay_in_tx(&calls)).await {
             Ok(paid) => paid,
             // It may have been committed all the same: nothing that may be done twice.
-            Err(error) if matches!(fault(&error), Fault::Away | Fault::Schema) => {
+            Err(error) if matches!(error_kind(&error), ErrorKind::Away | ErrorKind::Schema) => {
                 let error = Arc::new(error);
                 return calls
                     .iter()

@@ -37,7 +37,7 @@ pub struct StreamProvisioner {
 
 /// When the server made a stream and its consumers. Other times than last seen mean: NATS has forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Created {
+pub struct CreationTimes {
     /// The stream's creation time.
     pub stream: OffsetDateTime,
     /// Each consumer's, in the provisioner's order.
@@ -144,14 +144,14 @@ impl Failures {
 
 impl StreamProvisioner {
     /// Makes the stream and its consumers, or sets them right.
-    pub async fn ensure(&self) -> Result<Created, Error> {
+    pub async fn ensure(&self) -> Result<CreationTimes, Error> {
         let own = self.connection.own_jetstream();
         let stream = self.ensure_stream(&own).await?;
         let mut consumers = Vec::with_capacity(self.consumers.len());
         for consumer in &self.consumers {
             consumers.push(ensure_consumer(&own, consumer).await?);
         }
-        Ok(Created { stream, consumers })
+        Ok(CreationTimes { stream, consumers })
     }
 
     async fn ensure_stream(&self, own: &jetstream::Context) -> Result<OffsetDateTime, Error> {

@@ -11,7 +11,7 @@ use payment_contract::{
     messages::{OutcomeStatus, PaymentOutcomeV1},
     trace::TraceParent,
 };
-use service::{database::Fault, fail_point, telemetry::chain, traces};
+use service::{database::ErrorKind, fail_point, telemetry::chain, traces};
 use tokio::time::Instant;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -346,13 +346,13 @@ pub(super) fn retry(after: Duration) -> Admitted {
 
 /// Requests that could not be admitted: the one whose data the database refuses is never tried again.
 fn refuse(requests: &[(usize, Request)], error: &store::Error) -> Admissions {
-    let (after, reason) = match error.fault {
-        Fault::Data => (
+    let (after, reason) = match error.kind {
+        ErrorKind::Data => (
             UNFORESEEN,
             Some(format!("the ledger cannot hold it: {}", chain(error))),
         ),
-        Fault::Conflict | Fault::Away | Fault::Schema => (DATABASE_AWAY, None),
-        Fault::Other => (UNFORESEEN, None),
+        ErrorKind::Conflict | ErrorKind::Away | ErrorKind::Schema => (DATABASE_AWAY, None),
+        ErrorKind::Other => (UNFORESEEN, None),
     };
     warn!(
         requests = requests.len(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 
-use super::fault::{Fault, fault, is_lock_timeout};
+use super::error_kind::{ErrorKind, error_kind, is_lock_timeout};
 
 /// Longer than the server lets a statement run: for all that is about a few hundred rows.
 pub const SHORT: Duration = Duration::from_secs(8);
@@ -61,7 +61,7 @@ where
     let mut longest = Duration::from_millis(5);
     for _ in 1..CONFLICT_ATTEMPTS {
         match in_time(limit, Box::pin(attempt())).await {
-            Err(error) if fault(&error) == Fault::Conflict => {
+            Err(error) if error_kind(&error) == ErrorKind::Conflict => {
                 tracing::debug!(error = %error, "transaction conflict; running it again");
                 let pause = longest.mul_f64(rand::rng().random_range(0.2..=1.0));
                 tokio::time::sleep(pause).await;

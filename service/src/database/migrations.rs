@@ -9,7 +9,7 @@ use sqlx::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    fault::{Fault, fault, is_lock_timeout, is_missing_database},
+    error_kind::{ErrorKind, error_kind, is_lock_timeout, is_missing_database},
     limits::{SHORT, in_time},
 };
 use crate::{admin::Readiness, telemetry::chain};
@@ -33,18 +33,18 @@ pub async fn migrate(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateEr
     own.set_ignore_missing(true);
     // We take a lock of our own.
     own.set_locking(false);
-    let mut away = Away::default();
+    let mut outage = Outage::default();
     loop {
         let pause = match migrate_once(pool, &own).await {
             Ok(()) => {
-                away.over();
+                outage.over();
                 tracing::info!("database schema is up to date");
                 return Ok(());
             }
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
-                if fault(&error) == Fault::Away || is_missing_database(&error) =>
+                if error_kind(&error) == ErrorKind::Away || is_missing_database(&error) =>
             {
-                away.note(&error);
+                outage.note(&error);
                 if is_lock_timeout(&error) {
                     MIGRATION_LOCK_PAUSE
                 } else {
@@ -95,12 +95,12 @@ async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
 
 /// Waits until the schema is at least the migrator's newest version: what `serve` does when it may not migrate itself.
 pub async fn wait_for_schema(pool: &PgPool, migrator: &Migrator) {
-    let mut away = Away::default();
+    let mut outage = Outage::default();
     loop {
         match in_time(SHORT, newest(pool)).await {
-            Ok(version) if newest_of(migrator) <= version => return away.over(),
-            Ok(_) => away.tell("the schema is older than this binary: run migrate"),
-            Err(error) => away.note(&error),
+            Ok(version) if newest_of(migrator) <= version => return outage.over(),
+            Ok(_) => outage.tell("the schema is older than this binary: run migrate"),
+            Err(error) => outage.note(&error),
         }
         tokio::time::sleep(AWAY_PAUSE).await;
     }
@@ -120,9 +120,9 @@ fn newest_of(migrator: &Migrator) -> Option<i64> {
 
 /// Logs why the database cannot be used, once a change.
 #[derive(Default)]
-struct Away(Option<String>);
+struct Outage(Option<String>);
 
-impl Away {
+impl Outage {
     fn note(&mut self, error: &sqlx::Error) {
         self.tell(&chain(error));
     }
@@ -185,6 +185,6 @@ pub async fn keep_schema(
 async fn is_outdated(pool: &PgPool, migrator: &Migrator) -> bool {
     match in_time(SHORT, newest(pool)).await {
         Ok(version) => version < newest_of(migrator),
-        Err(error) => fault(&error) == Fault::Schema,
+        Err(error) => error_kind(&error) == ErrorKind::Schema,
     }
 }

@@ -11,7 +11,7 @@ use local_stack::{TestPostgres, free_port};
 use secrecy::SecretString;
 use service::{
     config,
-    database::{self, Fault, fault, migrate, retry_conflicts, wait_for_schema},
+    database::{self, ErrorKind, error_kind, migrate, retry_conflicts, wait_for_schema},
 };
 use sqlx::{
     PgPool, Postgres, SqlSafeStr, Transaction,
@@ -80,7 +80,7 @@ async fn a_database_that_is_away_fails_within_the_time_to_acquire() {
     let pool = database::pool(&config(&url), "test").unwrap();
     let began = Instant::now();
     let error = sqlx::query("select 1").execute(&pool).await.unwrap_err();
-    assert_eq!(fault(&error), Fault::Away, "{error}");
+    assert_eq!(error_kind(&error), ErrorKind::Away, "{error}");
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
 
