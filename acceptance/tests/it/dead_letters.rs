@@ -10,7 +10,7 @@ use uuid::Uuid;
 use self::poison::{NO_HEADERS, no_json, outcome, publish, request, spoilt, unreadable_headers};
 
 /// Waits until so many dead letters are kept and nothing of the stream is left to do.
-async fn buried(system: &System, database: ServiceKind, stream: &str, n: usize) {
+async fn dead_lettered(system: &System, database: ServiceKind, stream: &str, n: usize) {
     eventually(
         &format!("{n} dead letters are kept and {stream} is worked through"),
         || async {
@@ -62,7 +62,7 @@ async fn poisonous_requests_become_dead_letters_and_hold_nobody_up() {
         publish(&mut nats, "pay.v1.request.eur", message);
     }
     pays_as_ever(&system).await;
-    buried(
+    dead_lettered(
         &system,
         ServiceKind::PaymentProvider,
         "PAY_REQUESTS",
@@ -77,7 +77,7 @@ async fn poisonous_requests_become_dead_letters_and_hold_nobody_up() {
     system.stack().payment_provider().kill9().await;
     system.stack().payment_provider().start_again().await.unwrap();
     pays_as_ever(&system).await;
-    buried(
+    dead_lettered(
         &system,
         ServiceKind::PaymentProvider,
         "PAY_REQUESTS",
@@ -137,7 +137,7 @@ async fn poisonous_and_forged_outcomes_become_dead_letters_and_change_nothing() 
     for message in &poison {
         publish(&mut nats, "pay.v1.outcome.succeeded", message);
     }
-    buried(&system, ServiceKind::InvoiceApp, "PAY_OUTCOMES", poison.len()).await;
+    dead_lettered(&system, ServiceKind::InvoiceApp, "PAY_OUTCOMES", poison.len()).await;
     let after = futures([
         client.invoice(&paid),
         client.invoice(&declined),
@@ -158,7 +158,7 @@ async fn poisonous_and_forged_outcomes_become_dead_letters_and_change_nothing() 
         ),
     );
     pays_as_ever(&system).await;
-    buried(&system, ServiceKind::InvoiceApp, "PAY_OUTCOMES", poison.len()).await;
+    dead_lettered(&system, ServiceKind::InvoiceApp, "PAY_OUTCOMES", poison.len()).await;
     system
         .check_when_settled()
         .await
@@ -223,7 +223,7 @@ async fn a_request_that_contradicts_the_ledger_is_a_conflict_and_is_not_paid() {
             &spoilt(again.clone(), field, value),
         );
     }
-    buried(&system, ServiceKind::PaymentProvider, "PAY_REQUESTS", 3).await;
+    dead_lettered(&system, ServiceKind::PaymentProvider, "PAY_REQUESTS", 3).await;
     let conflicts = "select count(*) from dead_letters where reason like '%conflict%'";
     assert_eq!(system.count_in_payments(conflicts).await.unwrap(), 3);
     system.check().await.unwrap().expect_succeeded(1).unwrap();
@@ -242,14 +242,14 @@ async fn messages_whose_headers_nobody_can_read_become_dead_letters_too() {
         }
     }
     pays_as_ever(&system).await;
-    buried(
+    dead_lettered(
         &system,
         ServiceKind::PaymentProvider,
         "PAY_REQUESTS",
         unreadable_headers().len(),
     )
     .await;
-    buried(
+    dead_lettered(
         &system,
         ServiceKind::InvoiceApp,
         "PAY_OUTCOMES",
@@ -327,8 +327,8 @@ async fn an_operator_lists_shows_replays_and_discards_dead_letters() {
             publish(&mut nats, subject, &(NO_HEADERS.to_vec(), body.clone()));
         }
     }
-    buried(&system, ServiceKind::PaymentProvider, "PAY_REQUESTS", 2).await;
-    buried(&system, ServiceKind::InvoiceApp, "PAY_OUTCOMES", 2).await;
+    dead_lettered(&system, ServiceKind::PaymentProvider, "PAY_REQUESTS", 2).await;
+    dead_lettered(&system, ServiceKind::InvoiceApp, "PAY_OUTCOMES", 2).await;
     let letters = ids(&stack.invoice_database_url()).await;
     handles_dead_letters(stack.invoice_app().options(), &letters).await;
     let letters = ids(&stack.payment_database_url()).await;

@@ -12,16 +12,16 @@ use crate::{connection::Connection, publish::TRACEPARENT, streams::Consumer};
 
 mod acks;
 mod arrivals;
-mod careful;
 mod consumer_loop;
 mod headers;
 mod in_flight;
 mod puller;
 mod raw;
+mod raw_puller;
 
 use consumer_loop::ConsumerLoop;
 
-/// While few messages are in hand, decisions are carried out this much later, with others: the server is then woken for many
+/// While few messages are in flight, decisions are carried out this much later, with others: the server is then woken for many
 /// acks at once. A crash meanwhile brings those messages once more, as it does anyway.
 pub const GATHER_ACKS: Duration = Duration::from_millis(25);
 
@@ -55,7 +55,7 @@ pub struct Origin {
     pub body: Bytes,
 }
 
-/// Names one message in hand.
+/// Names one message in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
@@ -100,7 +100,7 @@ enum Verdict {
 }
 
 impl Decisions {
-    /// Decides one message; the first decision about it counts. Bounded by the number of messages in hand.
+    /// Decides one message; the first decision about it counts. Bounded by the number of messages in flight.
     pub fn decide(&self, token: Token, decision: Decision) {
         // The other end is gone only when the loop has given the message back already.
         let _ = self.0.send((token, Verdict::Decided(decision)));
@@ -140,13 +140,13 @@ pub trait Handler: Send + Sync + 'static {
 /// How a consumer takes messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Messages in hand at once, pulled ones included.
+    /// Messages in flight at once, pulled ones included.
     pub slots: usize,
     /// Messages handed over together, at most.
     pub max_batch: usize,
     /// How long to wait after a failure before trying again, at first; grows and has jitter.
     pub retry_delay: Duration,
-    /// How long to let work in hand finish on shutdown.
+    /// How long messages in flight may take to be finished on shutdown.
     pub drain: Duration,
 }
 
@@ -160,22 +160,25 @@ pub async fn run<H: Handler>(
     stop: CancellationToken,
 ) {
     let (verdicts, decided) = mpsc::unbounded_channel();
-    let work = Arc::new(ConsumerLoop::new(
+    let consumer_loop = Arc::new(ConsumerLoop::new(
         connection, consumer, settings, handler, verdicts,
     ));
     let finish = CancellationToken::new();
-    let settling = work.settle(decided, finish.clone());
-    let working = async {
+    let acking = consumer_loop.send_acks(decided, finish.clone());
+    let pulling = async {
         // Two, so that one pull is under way while the messages of the other are handed over.
-        tokio::join!(puller::run(&work, &stop), puller::run(&work, &stop));
-        work.drain(settings.drain).await;
+        tokio::join!(
+            puller::run(&consumer_loop, &stop),
+            puller::run(&consumer_loop, &stop)
+        );
+        consumer_loop.drain(settings.drain).await;
         finish.cancel();
     };
     tokio::select! {
-        ((), ()) = async { tokio::join!(working, settling) } => {}
-        () = work.keep_alive() => {}
+        ((), ()) = async { tokio::join!(pulling, acking) } => {}
+        () = consumer_loop.keep_alive() => {}
     }
-    work.finish().await;
+    consumer_loop.finish().await;
 }
 
 /// The longest that is told about a body that cannot be decoded: the decoder quotes it, and it may be any size.

@@ -16,8 +16,8 @@ const TOGETHER: usize = 256;
 const LAST_DEAD_LETTERS: Duration = Duration::from_secs(2);
 
 impl<H: Handler> ConsumerLoop<H> {
-    /// Settles verdicts until `finish` is cancelled and none is left, then waits for the last dead letters.
-    pub(super) async fn settle(
+    /// Turns verdicts into acks until `finish` is cancelled and none is left, then waits for the last dead letters.
+    pub(super) async fn send_acks(
         self: &Arc<Self>,
         mut decided: UnboundedReceiver<(Token, Verdict)>,
         finish: CancellationToken,
@@ -33,7 +33,7 @@ impl<H: Handler> ConsumerLoop<H> {
                             verdicts.push(verdict);
                         }
                     }
-                    self.settle_all(&mut verdicts).await;
+                    self.ack_all(&mut verdicts).await;
                 }
                 () = finish.cancelled() => break,
             }
@@ -41,12 +41,12 @@ impl<H: Handler> ConsumerLoop<H> {
         self.drain(LAST_DEAD_LETTERS).await;
     }
 
-    /// Whether so little is in hand that its slots are hardly missed.
+    /// Whether so little is in flight that its slots are hardly missed.
     fn has_time(&self) -> bool {
         self.in_flight.len() < self.settings.slots / 4
     }
 
-    async fn settle_all(self: &Arc<Self>, verdicts: &mut Vec<(Token, Verdict)>) {
+    async fn ack_all(self: &Arc<Self>, verdicts: &mut Vec<(Token, Verdict)>) {
         let mut letters = Vec::new();
         for (token, verdict) in verdicts.drain(..) {
             match verdict {
@@ -76,7 +76,7 @@ impl<H: Handler> ConsumerLoop<H> {
 
     /// Keeps dead letters and then terminates their messages; when they cannot be kept, the messages come again.
     fn dead_letter(self: &Arc<Self>, letters: Vec<(Token, DeadLetter)>) {
-        let work = Arc::clone(self);
+        let consumer_loop = Arc::clone(self);
         self.under_way.spawn(async move {
             let (tokens, letters): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
             for letter in &letters {
@@ -88,31 +88,31 @@ impl<H: Handler> ConsumerLoop<H> {
                 );
             }
             Step::DeadLettersStoring.reached();
-            let dead_lettering = AssertUnwindSafe(work.handler.dead_letter(letters)).catch_unwind();
+            let dead_lettering = AssertUnwindSafe(consumer_loop.handler.dead_letter(letters)).catch_unwind();
             let failure = tokio::select! {
                 stored = dead_lettering => match stored {
                     Ok(Ok(())) => None,
                     Ok(Err(error)) => Some(error.to_string()),
                     Err(_) => Some("panicked".to_owned()),
                 },
-                () = work.give_up.cancelled() => Some("given up".to_owned()),
+                () = consumer_loop.give_up.cancelled() => Some("given up".to_owned()),
             };
             Step::DeadLettersStored.reached();
             if let Some(error) = &failure {
                 tracing::error!(
-                    nats.stream = work.consumer.stream,
+                    nats.stream = consumer_loop.consumer.stream,
                     messages = tokens.len(),
                     error,
                     "dead letters could not be stored; their messages are delivered again"
                 );
             }
             for token in tokens {
-                let delivered = work.in_flight.delivered(token).unwrap_or(1);
+                let delivered = consumer_loop.in_flight.delivered(token).unwrap_or(1);
                 if failure.is_none() {
-                    work.acknowledge(token, AckKind::Term, "rejected").await;
+                    consumer_loop.acknowledge(token, AckKind::Term, "rejected").await;
                 } else {
-                    let retry = nak(work.retry_delay(delivered));
-                    work.acknowledge(token, retry, "not_stored").await;
+                    let retry = nak(consumer_loop.retry_delay(delivered));
+                    consumer_loop.acknowledge(token, retry, "not_stored").await;
                 }
             }
         });

@@ -1,4 +1,4 @@
-//! Taking messages in hand as they arrive: decoded, counted and handed over.
+//! Messages as they arrive: decoded, counted, and handed over.
 
 use std::sync::Arc;
 
@@ -26,45 +26,45 @@ pub(super) struct Arrived {
     pub(super) malformed: Option<Bytes>,
 }
 
-/// Takes messages in hand, decodes them, and hands them over; what cannot be decoded goes to the dead letters.
+/// Decodes messages and hands them over, in flight from here on; what cannot be decoded goes to the dead letters.
 pub(super) fn receive<H: Handler>(
-    work: &Arc<ConsumerLoop<H>>,
+    consumer_loop: &Arc<ConsumerLoop<H>>,
     slots: &mut OwnedSemaphorePermit,
     messages: Vec<Arrived>,
     route: &Route,
 ) {
     let mut rest = Vec::with_capacity(messages.len());
-    let mut in_hand = Vec::with_capacity(messages.len());
+    let mut in_flight = Vec::with_capacity(messages.len());
     let mut redelivered = 0;
     let mut waits = Vec::with_capacity(messages.len());
     let (now, mut pending) = (OffsetDateTime::now_utc(), None);
-    let mut receiving = receiving(H::TEMPLATE, &work.consumer.durable, messages.len());
+    let mut receiving = receiving(H::TEMPLATE, &consumer_loop.consumer.durable, messages.len());
     for message in messages {
-        let Some(taken) = take(work, message, slots, route) else {
+        let Some(taken) = take(consumer_loop, message, slots, route) else {
             tracing::error!(
-                nats.stream = work.consumer.stream,
+                nats.stream = consumer_loop.consumer.stream,
                 "got something that is no message of a stream"
             );
             continue;
         };
         receiving.link(taken.sent_by.as_deref());
-        let delivered = taken.held.delivered;
+        let delivered = taken.message.delivered;
         redelivered += usize::from(delivered > 1);
         if delivered == 1 {
             // Clocks differ: one that is ahead must not make it negative.
             waits.push((now - taken.joined).try_into().unwrap_or_default());
         }
         pending = Some(taken.behind);
-        let traceparent = taken.held.span.traceparent().or(taken.sent_by);
-        let origin = Arc::clone(&taken.held.origin);
+        let traceparent = taken.message.span.traceparent().or(taken.sent_by);
+        let origin = Arc::clone(&taken.message.origin);
         rest.push((taken.decoded, origin, delivered, traceparent));
-        in_hand.push(taken.held);
+        in_flight.push(taken.message);
     }
-    let tokens = work.in_flight.take(in_hand);
-    metrics::consumed(work.consumer.stream, tokens.len(), redelivered);
-    metrics::taken_after(work.consumer.stream, &waits);
+    let tokens = consumer_loop.in_flight.take(in_flight);
+    metrics::consumed(consumer_loop.consumer.stream, tokens.len(), redelivered);
+    metrics::taken_after(consumer_loop.consumer.stream, &waits);
     if let Some(pending) = pending {
-        work.note_pending(pending);
+        consumer_loop.note_pending(pending);
     }
     let mut batch = Vec::with_capacity(tokens.len());
     for (token, (decoded, origin, delivered, traceparent)) in tokens.into_iter().zip(rest) {
@@ -76,18 +76,18 @@ pub(super) fn receive<H: Handler>(
                 delivered,
                 traceparent,
             }),
-            Err(reason) => work.decide(token, Verdict::Decided(Decision::Reject(reason))),
+            Err(reason) => consumer_loop.decide(token, Verdict::Decided(Decision::Reject(reason))),
         }
     }
     if !batch.is_empty() {
-        metrics::batch(work.consumer.stream, batch.len());
-        work.hand_over(batch);
+        metrics::batch(consumer_loop.consumer.stream, batch.len());
+        consumer_loop.hand_over(batch);
     }
 }
 
-/// A message in hand, and what its delivery tells.
+/// A message in flight, and what its delivery tells.
 struct Taken<M> {
-    held: InFlightMessage,
+    message: InFlightMessage,
     /// What it says, or why nobody knows.
     decoded: Result<M, String>,
     /// The span that sent it.
@@ -99,7 +99,7 @@ struct Taken<M> {
 }
 
 fn take<H: Handler>(
-    work: &ConsumerLoop<H>,
+    consumer_loop: &ConsumerLoop<H>,
     Arrived { message, malformed }: Arrived,
     slots: &mut OwnedSemaphorePermit,
     route: &Route,
@@ -116,7 +116,7 @@ fn take<H: Handler>(
     let sent_by = parsed.get(TRACEPARENT).map(|value| value.as_str().to_owned());
     let span = processing(&Arrival {
         template: H::TEMPLATE,
-        durable: &work.consumer.durable,
+        durable: &consumer_loop.consumer.durable,
         subject: &message.subject,
         message_id: parsed.get(header::NATS_MESSAGE_ID).map(HeaderValue::as_str),
         conversation_id: decoded.as_ref().ok().and_then(H::conversation_id),
@@ -131,7 +131,7 @@ fn take<H: Handler>(
     });
     // The server sends no more than was asked for, and that was one for each slot.
     let slot = slots.split(1)?;
-    let held = InFlightMessage {
+    let message = InFlightMessage {
         reply: message.reply?,
         origin,
         delivered,
@@ -142,7 +142,7 @@ fn take<H: Handler>(
         dead_lettering: false,
     };
     Some(Taken {
-        held,
+        message,
         decoded,
         sent_by,
         joined,

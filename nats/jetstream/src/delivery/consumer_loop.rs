@@ -1,4 +1,4 @@
-//! What the parts of one consumer's loop share: its slots, the messages in hand, and how an ack is sent.
+//! What the parts of one consumer's loop share: its slots, the messages in flight, and how an ack is sent.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -49,8 +49,8 @@ pub(super) struct ConsumerLoop<H> {
     pub(super) give_up: CancellationToken,
     /// When the durable was made: acks of messages from before another one are not sent.
     made: Mutex<OffsetDateTime>,
-    /// Until when to take messages with care.
-    care: Mutex<Option<Instant>>,
+    /// Until when to pull over a raw connection.
+    raw_until: Mutex<Option<Instant>>,
     /// When the server last said how many messages wait.
     pending_said: Mutex<Instant>,
     /// Why no messages can be taken, as last logged; `Some("")` before the first ones could.
@@ -77,7 +77,7 @@ impl<H: Handler> ConsumerLoop<H> {
             under_way: TaskTracker::new(),
             give_up: CancellationToken::new(),
             made: Mutex::new(OffsetDateTime::UNIX_EPOCH),
-            care: Mutex::default(),
+            raw_until: Mutex::default(),
             pending_said: Mutex::new(Instant::now()),
             trouble: Mutex::new(Some(String::new())),
         }
@@ -92,18 +92,18 @@ impl<H: Handler> ConsumerLoop<H> {
         *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
     }
 
-    /// Until when messages are to be taken with care; `None` when they need not be.
-    pub(super) fn care(&self) -> Option<Instant> {
-        let care = *self.care.lock().unwrap_or_else(PoisonError::into_inner);
-        care.filter(|until| *until > Instant::now())
+    /// Until when messages are to be pulled over a raw connection; `None` when the client may.
+    pub(super) fn raw_until(&self) -> Option<Instant> {
+        let until = *self.raw_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.filter(|until| *until > Instant::now())
     }
 
-    pub(super) fn take_care(&self, until: Instant) {
-        *self.care.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    pub(super) fn pull_raw_until(&self, until: Instant) {
+        *self.raw_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
     }
 
-    pub(super) fn care_taken(&self) {
-        *self.care.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    pub(super) fn end_raw_pulling(&self) {
+        *self.raw_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// The server said how many messages wait.
@@ -112,7 +112,7 @@ impl<H: Handler> ConsumerLoop<H> {
         *self.pending_said.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    /// Tells no number that is old: with everything in hand, nobody asks.
+    /// Tells no number that is old: with everything in flight, nobody asks.
     fn forget_old_pending(&self) {
         let said = *self.pending_said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.elapsed() > PENDING_KNOWN_FOR {
@@ -126,16 +126,18 @@ impl<H: Handler> ConsumerLoop<H> {
             tokens: batch.iter().map(|received| received.token).collect(),
             verdicts: self.verdicts.clone(),
         };
-        let work = Arc::clone(self);
+        let consumer_loop = Arc::clone(self);
         self.under_way.spawn(async move {
             Step::MessagesTaken.reached();
-            let handling = work.handler.handle(batch, Decisions(work.verdicts.clone()));
+            let handling = consumer_loop
+                .handler
+                .handle(batch, Decisions(consumer_loop.verdicts.clone()));
             tokio::select! {
                 ended = AssertUnwindSafe(handling).catch_unwind() => if ended.is_err() {
-                    tracing::error!(nats.stream = work.consumer.stream,
+                    tracing::error!(nats.stream = consumer_loop.consumer.stream,
                         "handling a batch panicked; its messages are delivered again");
                 },
-                () = work.give_up.cancelled() => {}
+                () = consumer_loop.give_up.cancelled() => {}
             }
             drop(undecided);
         });
@@ -146,21 +148,21 @@ impl<H: Handler> ConsumerLoop<H> {
         let _ = self.verdicts.send((token, verdict));
     }
 
-    /// Sends an ack and takes the message out of hand. `decision` is its name in the metrics.
+    /// Sends an ack, with which the message is no longer in flight. `decision` is its name in the metrics.
     pub(super) async fn acknowledge(&self, token: Token, ack: AckKind, decision: &'static str) {
-        let Some(mut held) = self.in_flight.remove(token) else {
+        let Some(mut message) = self.in_flight.remove(token) else {
             return;
         };
         Step::before_ack(decision).reached();
-        let sent = self.send(held.reply, ack.into(), &held.route).await;
+        let sent = self.send(message.reply, ack.into(), &message.route).await;
         Step::after_ack(decision).reached();
         let decision = if sent { decision } else { "stale" };
-        metrics::processed(self.consumer.stream, decision, held.taken.elapsed());
+        metrics::processed(self.consumer.stream, decision, message.taken.elapsed());
         if decision != "done" {
-            held.span.failed(decision);
+            message.span.failed(decision);
         }
         // Only now may another message be asked for.
-        drop(held.slot);
+        drop(message.slot);
     }
 
     /// Sends an ack over the connection its message came over; false when that is gone.
@@ -191,7 +193,7 @@ impl<H: Handler> ConsumerLoop<H> {
         }
     }
 
-    /// Reports progress of everything in hand, so that the server does not deliver it a second time meanwhile.
+    /// Reports progress of everything in flight, so that the server does not deliver it a second time meanwhile.
     pub(super) async fn keep_alive(&self) {
         let mut ticks = tokio::time::interval(self.consumer.ack_wait / 3);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! The messages in hand: taken, and not yet acked, given back or terminated.
+//! The messages in flight: taken, and not yet acked, given back or terminated.
 
 use std::{
     collections::HashMap,
@@ -33,7 +33,7 @@ pub(super) enum Over {
     Own(Writer),
 }
 
-/// One message in hand.
+/// One message in flight.
 #[derive(Debug)]
 pub(super) struct InFlightMessage {
     /// Where acks go.
@@ -45,7 +45,7 @@ pub(super) struct InFlightMessage {
     pub(super) taken: Instant,
     /// The work on it.
     pub(super) span: Span,
-    /// Freed when the message is out of hand.
+    /// Freed when the message is no longer in flight.
     pub(super) slot: OwnedSemaphorePermit,
     /// On its way to the dead letters: no other decision counts any more.
     pub(super) dead_lettering: bool,
@@ -53,7 +53,7 @@ pub(super) struct InFlightMessage {
 
 pub(super) struct InFlight {
     stream: &'static str,
-    held: Mutex<HashMap<Token, InFlightMessage>>,
+    messages: Mutex<HashMap<Token, InFlightMessage>>,
 }
 
 /// Tokens are unique within the process, so that two consumers' messages never take each other's decisions.
@@ -63,54 +63,56 @@ impl InFlight {
     pub(super) fn new(stream: &'static str) -> Self {
         Self {
             stream,
-            held: Mutex::default(),
+            messages: Mutex::default(),
         }
     }
 
-    /// Takes messages in hand; their tokens in the same order.
+    /// Adds messages; their tokens in the same order.
     pub(super) fn take(&self, messages: impl IntoIterator<Item = InFlightMessage>) -> Vec<Token> {
         let mut all = self.lock();
         let mut tokens = Vec::new();
-        for held in messages {
+        for message in messages {
             let token = Token(NEXT_TOKEN.fetch_add(1, Ordering::Relaxed));
-            all.insert(token, held);
+            all.insert(token, message);
             tokens.push(token);
         }
         metrics::in_flight(self.stream, all.len());
         tokens
     }
 
-    /// Takes a message out of hand, if it still is; its slot is free when the answer is dropped.
+    /// Takes a message out, if it is still there; its slot is free when the answer is dropped.
     pub(super) fn remove(&self, token: Token) -> Option<InFlightMessage> {
         let mut all = self.lock();
-        let held = all.remove(&token);
+        let message = all.remove(&token);
         metrics::in_flight(self.stream, all.len());
-        held
+        message
     }
 
     /// Whether a decision about this message still counts.
     pub(super) fn is_open(&self, token: Token) -> bool {
-        self.lock().get(&token).is_some_and(|held| !held.dead_lettering)
+        self.lock()
+            .get(&token)
+            .is_some_and(|message| !message.dead_lettering)
     }
 
     /// How many times it was delivered.
     pub(super) fn delivered(&self, token: Token) -> Option<i64> {
-        self.lock().get(&token).map(|held| held.delivered)
+        self.lock().get(&token).map(|message| message.delivered)
     }
 
     /// Marks a message as being stored; its origin, unless a decision was made before.
     pub(super) fn begin_dead_lettering(&self, token: Token) -> Option<Arc<Origin>> {
         let mut all = self.lock();
-        let held = all.get_mut(&token).filter(|held| !held.dead_lettering)?;
-        held.dead_lettering = true;
-        Some(Arc::clone(&held.origin))
+        let message = all.get_mut(&token).filter(|message| !message.dead_lettering)?;
+        message.dead_lettering = true;
+        Some(Arc::clone(&message.origin))
     }
 
-    /// Where to report progress of everything in hand.
+    /// Where to report progress of everything in flight.
     pub(super) fn replies(&self) -> Vec<(Subject, Route)> {
         self.lock()
             .values()
-            .map(|held| (held.reply.clone(), held.route.clone()))
+            .map(|message| (message.reply.clone(), message.route.clone()))
             .collect()
     }
 
@@ -126,6 +128,6 @@ impl InFlight {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Token, InFlightMessage>> {
         // Nothing panics while it holds the lock, so the map is whole.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Handler,
     arrivals::{Arrived, receive},
-    careful,
     consumer_loop::{ConsumerLoop, GIVEN_BACK},
     in_flight::{Over, Route},
+    raw_puller,
 };
 use crate::{connection::Link, error_chain::chain, provisioning::look_up};
 
@@ -34,9 +34,9 @@ const MANY: u64 = 64;
 const GATHER: Duration = Duration::from_millis(5);
 /// On shutdown, messages that are on their way are waited for this long, to be given back.
 pub(super) const LAST_ARRIVALS: Duration = Duration::from_millis(50);
-/// After the connection was lost, messages are taken with care for the ack wait and this long: what
-/// the client broke on comes again then.
-const CARE: Duration = Duration::from_secs(3);
+/// After the connection was lost, messages are pulled over a raw one for the ack wait and this long: what the client broke on
+/// comes again then.
+const RAW_PULLING: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
@@ -44,14 +44,17 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 pub(super) enum End {
     Stopped,
     Reconnected,
-    /// Care was taken long enough, or is to be taken now, or the durable is another one.
+    /// Raw pulling has lasted long enough, or is to begin now, or the durable is another one.
     Checked,
     Trouble(String),
 }
 
 /// Takes messages until `stop`, whatever happens in between.
-pub(super) async fn run<H: Handler>(work: &Arc<ConsumerLoop<H>>, stop: &CancellationToken) {
-    let (mut link, peer) = (work.connection.link(), work.connection.peer_jetstream());
+pub(super) async fn run<H: Handler>(consumer_loop: &Arc<ConsumerLoop<H>>, stop: &CancellationToken) {
+    let (mut link, peer) = (
+        consumer_loop.connection.link(),
+        consumer_loop.connection.peer_jetstream(),
+    );
     let mut pause = FIRST_PAUSE;
     loop {
         let epoch = match stop.run_until_cancelled(connected(&mut link)).await {
@@ -59,19 +62,19 @@ pub(super) async fn run<H: Handler>(work: &Arc<ConsumerLoop<H>>, stop: &Cancella
             Some(Some(epoch)) => epoch,
             Some(None) => {
                 // The client ended by itself, most likely over a message: without this it would do so again and again.
-                careful::pull(work, careful_until(work), stop).await;
+                raw_puller::pull(consumer_loop, raw_pulling_ends(consumer_loop), stop).await;
                 return;
             }
         };
-        let looking_up = look_up(&peer, &work.consumer);
+        let looking_up = look_up(&peer, &consumer_loop.consumer);
         let end = match stop.run_until_cancelled(looking_up).await {
             None => return,
             Some(Ok(Some(durable))) => {
                 let began = Instant::now();
-                work.note_made(durable.cached_info().created);
-                let end = match work.care() {
-                    Some(until) => careful::pull(work, until, stop).await,
-                    None => pull(work, &durable, epoch, stop).await,
+                consumer_loop.note_made(durable.cached_info().created);
+                let end = match consumer_loop.raw_until() {
+                    Some(until) => raw_puller::pull(consumer_loop, until, stop).await,
+                    None => pull(consumer_loop, &durable, epoch, stop).await,
                 };
                 if began.elapsed() > MAX_PAUSE {
                     pause = FIRST_PAUSE;
@@ -87,10 +90,10 @@ pub(super) async fn run<H: Handler>(work: &Arc<ConsumerLoop<H>>, stop: &Cancella
             End::Reconnected => {
                 pause = FIRST_PAUSE;
                 // A message may have been why.
-                work.take_care(careful_until(work));
+                consumer_loop.pull_raw_until(raw_pulling_ends(consumer_loop));
             }
             End::Trouble(why) => {
-                work.in_trouble(&why);
+                consumer_loop.in_trouble(&why);
                 let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
                 let _ = stop.run_until_cancelled(tokio::time::sleep(jittered)).await;
                 pause = (pause * 2).min(MAX_PAUSE);
@@ -99,8 +102,8 @@ pub(super) async fn run<H: Handler>(work: &Arc<ConsumerLoop<H>>, stop: &Cancella
     }
 }
 
-fn careful_until<H: Handler>(work: &ConsumerLoop<H>) -> Instant {
-    Instant::now() + work.consumer.ack_wait + CARE
+fn raw_pulling_ends<H: Handler>(consumer_loop: &ConsumerLoop<H>) -> Instant {
+    Instant::now() + consumer_loop.consumer.ack_wait + RAW_PULLING
 }
 
 /// Waits for the link; its epoch. `None` when the connection is closed for good.
@@ -118,23 +121,23 @@ async fn ended(link: &mut watch::Receiver<Link>, epoch: u64) {
 
 /// Pulls from one durable as long as that works.
 async fn pull<H: Handler>(
-    work: &Arc<ConsumerLoop<H>>,
+    consumer_loop: &Arc<ConsumerLoop<H>>,
     durable: &PullConsumer,
     epoch: u64,
     stop: &CancellationToken,
 ) -> End {
-    let mut link = work.connection.link();
+    let mut link = consumer_loop.connection.link();
     let route = Route {
         over: Over::Client { epoch },
         made: durable.cached_info().created,
     };
     loop {
-        if work.care().is_some() || work.made() != route.made {
+        if consumer_loop.raw_until().is_some() || consumer_loop.made() != route.made {
             // The other puller has noticed something: look again.
             return End::Checked;
         }
         let asking = async {
-            let slots = free_slots(work).await?;
+            let slots = free_slots(consumer_loop).await?;
             Some(Pull::ask(durable, slots).await)
         };
         let mut pull = match stop.run_until_cancelled(asking).await {
@@ -146,7 +149,7 @@ async fn pull<H: Handler>(
             let batch = tokio::select! {
                 biased;
                 () = stop.cancelled() => {
-                    pull.give_back(work).await;
+                    pull.give_back(consumer_loop).await;
                     return End::Stopped;
                 }
                 () = ended(&mut link, epoch) => return End::Reconnected,
@@ -154,37 +157,42 @@ async fn pull<H: Handler>(
             };
             match batch {
                 Ok(Some(messages)) => {
-                    work.well();
+                    consumer_loop.well();
                     let readable = |message| Arrived {
                         message,
                         malformed: None,
                     };
                     let messages = messages.into_iter().map(readable).collect();
-                    receive(work, &mut pull.slots, messages, &route);
+                    receive(consumer_loop, &mut pull.slots, messages, &route);
                 }
                 Ok(None) => {
                     if pull.slots.num_permits() > 0 {
-                        work.note_pending(0);
+                        consumer_loop.note_pending(0);
                     }
                     break;
                 }
                 Err(why) => return End::Trouble(why),
             }
         }
-        work.well();
+        consumer_loop.well();
     }
 }
 
 /// As many slots as are free, up to a batch; waits for at least one. `None` never happens while the loop runs.
-pub(super) async fn free_slots<H: Handler>(work: &Arc<ConsumerLoop<H>>) -> Option<OwnedSemaphorePermit> {
-    let mut slots = Arc::clone(&work.slots).acquire_owned().await.ok()?;
-    let most = work.settings.max_batch.clamp(1, work.settings.slots.max(1));
-    if work.slots.available_permits() < most / 8 {
+pub(super) async fn free_slots<H: Handler>(
+    consumer_loop: &Arc<ConsumerLoop<H>>,
+) -> Option<OwnedSemaphorePermit> {
+    let mut slots = Arc::clone(&consumer_loop.slots).acquire_owned().await.ok()?;
+    let most = consumer_loop
+        .settings
+        .max_batch
+        .clamp(1, consumer_loop.settings.slots.max(1));
+    if consumer_loop.slots.available_permits() < most / 8 {
         tokio::time::sleep(GATHER).await;
     }
-    let more = work.slots.available_permits().min(most - 1);
+    let more = consumer_loop.slots.available_permits().min(most - 1);
     if let Ok(more) = u32::try_from(more)
-        && let Ok(more) = Arc::clone(&work.slots).try_acquire_many_owned(more)
+        && let Ok(more) = Arc::clone(&consumer_loop.slots).try_acquire_many_owned(more)
     {
         slots.merge(more);
     }
@@ -275,13 +283,15 @@ impl Pull {
     }
 
     /// Shutdown: what arrives now is somebody else's.
-    async fn give_back<H: Handler>(mut self, work: &Arc<ConsumerLoop<H>>) {
+    async fn give_back<H: Handler>(mut self, consumer_loop: &Arc<ConsumerLoop<H>>) {
         let deadline = Instant::now() + LAST_ARRIVALS;
         while matches!(timeout_at(deadline, self.arrive()).await, Ok(true)) {}
         drop(self.messages);
         for message in self.arrived {
             if let Some(reply) = message.message.reply {
-                work.publish(reply, AckKind::Nak(Some(GIVEN_BACK)).into()).await;
+                consumer_loop
+                    .publish(reply, AckKind::Nak(Some(GIVEN_BACK)).into())
+                    .await;
             }
         }
     }

@@ -62,7 +62,7 @@ pub(super) struct Raw {
 pub(super) struct Writer(UnboundedSender<Bytes>);
 
 impl Writer {
-    /// Publishes; false when the connection is gone. Bounded by the messages in hand.
+    /// Publishes; false when the connection is gone. Bounded by the messages in flight.
     pub(super) fn publish(&self, subject: &str, reply: &str, body: &[u8]) -> bool {
         let mut command = format!("PUB {subject} {reply} {}\r\n", body.len()).into_bytes();
         command.extend_from_slice(body);

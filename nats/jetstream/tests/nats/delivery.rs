@@ -176,7 +176,7 @@ async fn the_slots_bound_what_is_in_hand_and_each_decision_frees_one() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_decoded_is_buried_and_then_terminated() {
+async fn what_cannot_be_decoded_is_dead_lettered_and_then_terminated() {
     let pair = Pair::start().await;
     let handler = Recorder::done_at_once();
     let bodies: [&[u8]; 6] = [

@@ -78,7 +78,7 @@ impl Publisher {
     }
 }
 
-async fn is_buried_and_the_rest_handled(headers: &[u8]) {
+async fn is_dead_lettered_and_the_rest_handled(headers: &[u8]) {
     let pair = Pair::start().await;
     let handler = Recorder::done_at_once();
     let running = start(&pair, SETTINGS, &handler);
@@ -108,12 +108,12 @@ async fn is_buried_and_the_rest_handled(headers: &[u8]) {
 
 #[tokio::test]
 async fn headers_that_are_no_utf8_end_as_a_dead_letter() {
-    is_buried_and_the_rest_handled(b"NATS/1.0\r\na: \xff\xfe\r\n\r\n").await;
+    is_dead_lettered_and_the_rest_handled(b"NATS/1.0\r\na: \xff\xfe\r\n\r\n").await;
 }
 
 #[tokio::test]
 async fn an_impossible_header_name_ends_as_a_dead_letter() {
-    is_buried_and_the_rest_handled(b"NATS/1.0\r\nim possible: 1\r\n\r\n").await;
+    is_dead_lettered_and_the_rest_handled(b"NATS/1.0\r\nim possible: 1\r\n\r\n").await;
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn headers_that_look_like_the_servers_words_are_not_taken_for_them() {
 }
 
 #[tokio::test]
-async fn headers_that_end_the_client_are_buried_before_the_loop_ends() {
+async fn headers_that_end_the_client_are_dead_lettered_before_the_loop_ends() {
     let headers = b"NATS/1.0\r\na: 1\rb: 2\r\n\r\n";
     let pair = Pair::start().await;
     let handler = Recorder::done_at_once();

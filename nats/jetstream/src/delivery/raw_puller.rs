@@ -1,5 +1,5 @@
-//! Pulling with open eyes: for as long as a message may come again that the client broke on, messages are taken over a
-//! connection of our own, which reads whatever there is. Good ones are handled as ever, malformed ones become dead letters.
+//! Pulling over a raw connection: for as long as a message may come again that the client broke on, messages are taken over one
+//! of our own, which reads whatever there is. Good ones are handled as ever, malformed ones become dead letters.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,26 +24,26 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 
 /// Pulls until `until`, over a connection of its own.
 pub(super) async fn pull<H: Handler>(
-    work: &Arc<ConsumerLoop<H>>,
+    consumer_loop: &Arc<ConsumerLoop<H>>,
     until: Instant,
     stop: &CancellationToken,
 ) -> End {
-    let connecting = timeout(CONNECT_LIMIT, Raw::init(work.connection.settings()));
+    let connecting = timeout(CONNECT_LIMIT, Raw::init(consumer_loop.connection.settings()));
     let mut raw = match stop.run_until_cancelled(connecting).await {
         None => return End::Stopped,
         Some(Ok(Ok(raw))) => raw,
-        Some(Ok(Err(error))) => return without(work, format!("could not connect: {error}")),
-        Some(Err(_)) => return without(work, "could not connect in time".to_owned()),
+        Some(Ok(Err(error))) => return without(consumer_loop, format!("could not connect: {error}")),
+        Some(Err(_)) => return without(consumer_loop, "could not connect in time".to_owned()),
     };
     tracing::debug!(
-        nats.stream = work.consumer.stream,
-        "taking messages with care for a while"
+        nats.stream = consumer_loop.consumer.stream,
+        "pulling over a raw connection for a while"
     );
     while Instant::now() < until {
         let asked = tokio::select! {
             biased;
             () = stop.cancelled() => Err(End::Stopped),
-            asked = ask(work, &mut raw, until) => asked,
+            asked = ask(consumer_loop, &mut raw, until) => asked,
         };
         if let Err(end) = asked {
             return match end {
@@ -51,7 +51,7 @@ pub(super) async fn pull<H: Handler>(
                     give_back(&mut raw).await;
                     End::Stopped
                 }
-                End::Trouble(why) => without(work, why),
+                End::Trouble(why) => without(consumer_loop, why),
                 end => end,
             };
         }
@@ -60,15 +60,19 @@ pub(super) async fn pull<H: Handler>(
 }
 
 /// In trouble itself: the client must do, until it is in trouble again.
-fn without<H: Handler>(work: &ConsumerLoop<H>, why: String) -> End {
-    work.care_taken();
+fn without<H: Handler>(consumer_loop: &ConsumerLoop<H>, why: String) -> End {
+    consumer_loop.end_raw_pulling();
     End::Trouble(why)
 }
 
 /// Asks once for as many messages as there are free slots, and hands them over as they come.
-async fn ask<H: Handler>(work: &Arc<ConsumerLoop<H>>, raw: &mut Raw, until: Instant) -> Result<(), End> {
-    let mut slots = free_slots(work).await.ok_or(End::Stopped)?;
-    let consumer = &work.consumer;
+async fn ask<H: Handler>(
+    consumer_loop: &Arc<ConsumerLoop<H>>,
+    raw: &mut Raw,
+    until: Instant,
+) -> Result<(), End> {
+    let mut slots = free_slots(consumer_loop).await.ok_or(End::Stopped)?;
+    let consumer = &consumer_loop.consumer;
     let subject = format!(
         "{PEER_API}.CONSUMER.MSG.NEXT.{}.{}",
         consumer.stream, consumer.durable
@@ -80,7 +84,7 @@ async fn ask<H: Handler>(work: &Arc<ConsumerLoop<H>>, raw: &mut Raw, until: Inst
     let deadline = Instant::now() + expires + PULL_OVERDUE;
     let route = Route {
         over: Over::Own(raw.writer()),
-        made: work.made(),
+        made: consumer_loop.made(),
     };
     let mut left = slots.num_permits();
     while left > 0 {
@@ -97,7 +101,7 @@ async fn ask<H: Handler>(work: &Arc<ConsumerLoop<H>>, raw: &mut Raw, until: Inst
                     reply,
                     headers,
                     body,
-                } => batch.push(arrived(work, (subject, reply), headers, body)),
+                } => batch.push(arrived(consumer_loop, (subject, reply), headers, body)),
                 Frame::Status(status) => end = Some(ended(&status)),
                 frame => end = Some(Err(End::Trouble(format!("{frame:?}")))),
             }
@@ -108,12 +112,12 @@ async fn ask<H: Handler>(work: &Arc<ConsumerLoop<H>>, raw: &mut Raw, until: Inst
         }
         left -= batch.len();
         if !batch.is_empty() {
-            work.well();
-            receive(work, &mut slots, batch, &route);
+            consumer_loop.well();
+            receive(consumer_loop, &mut slots, batch, &route);
         }
         if let Some(end) = end {
             if end.is_ok() {
-                work.note_pending(0);
+                consumer_loop.note_pending(0);
             }
             return end;
         }
@@ -130,7 +134,7 @@ fn ended(status: &str) -> Result<(), End> {
 }
 
 fn arrived<H: Handler>(
-    work: &ConsumerLoop<H>,
+    consumer_loop: &ConsumerLoop<H>,
     (subject, reply): (String, String),
     block: Option<bytes::Bytes>,
     payload: bytes::Bytes,
@@ -151,7 +155,7 @@ fn arrived<H: Handler>(
     Arrived {
         message: jetstream::Message {
             message,
-            context: work.connection.peer_jetstream(),
+            context: consumer_loop.connection.peer_jetstream(),
         },
         malformed,
     }
