@@ -122,7 +122,7 @@ fn counted(items: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    //! Grouping, without a database.
+    //! Without a database.
 
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -147,8 +147,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn everybody_gets_their_own_answer_in_few_groups() {
         let count = Arc::new(AtomicUsize::new(0));
-        let grouped = doubling(&count);
-        let answers = join_all((0..1_000).map(|item| grouped.submit(item))).await;
+        let batcher = doubling(&count);
+        let answers = join_all((0..1_000).map(|item| batcher.submit(item))).await;
         assert!(
             answers
                 .iter()
@@ -163,8 +163,8 @@ mod tests {
 
     #[tokio::test]
     async fn panic_costs_one_group_only() {
-        let grouped = doubling(&Arc::default());
-        assert_eq!(grouped.submit(u32::MAX).await, Err(BatchPanicked));
-        assert_eq!(grouped.submit(4).await, Ok(8));
+        let batcher = doubling(&Arc::default());
+        assert_eq!(batcher.submit(u32::MAX).await, Err(BatchPanicked));
+        assert_eq!(batcher.submit(4).await, Ok(8));
     }
 }

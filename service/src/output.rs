@@ -1,4 +1,4 @@
-//! What operators' commands print: tables and fields for people, JSON for programs. What is shown may be a stranger's text: no
+//! What operators' commands print: tables and fields for people, JSON for programs. What is shown may be somebody else's text: no
 //! control character of it gets through.
 
 use std::{fmt::Write as _, io::Write as _};

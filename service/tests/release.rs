@@ -30,7 +30,7 @@ fn has_fail_points(debug_assertions: &str) -> bool {
 }
 
 #[test]
-fn crash_points_are_in_debug_builds_and_not_in_release_builds() {
+fn fail_points_are_in_debug_builds_and_not_in_release_builds() {
     assert!(has_fail_points("on"));
     assert!(!has_fail_points("off"));
 }

@@ -12,10 +12,10 @@ use service::fail_points::DIRECTORY;
 
 use self::matrix::Matrix;
 
-mod lane;
 mod load;
 mod matrix;
 mod round;
+mod runner;
 
 /// A crash that is not reached within this long after all work is done will not be.
 const GRACE: Duration = Duration::from_secs(10);
@@ -103,7 +103,7 @@ async fn crashed_at(rounds: Vec<Vec<Crash>>, file: &str) -> Result<()> {
 
 /// The other half of this is checked wherever a release is built: there must be nothing of them in its binaries.
 #[test]
-fn the_binaries_under_test_have_crash_points() {
+fn the_binaries_under_test_have_fail_points() {
     for service in [ServiceKind::InvoiceApp, ServiceKind::PaymentProvider] {
         let binary = std::fs::read(built_binary(service.as_str()).unwrap()).unwrap();
         let marker = DIRECTORY.as_bytes();

@@ -42,8 +42,8 @@ pub const CHECKS: [Check; 27] = [
         find: reachability::every_way_in_is_refused,
     },
     Check {
-        name: "gateways-never-time-out",
-        find: reachability::gateways_never_time_out,
+        name: "gateways-set-no-timeout",
+        find: reachability::gateways_set_no_timeout,
     },
     Check {
         name: "teams-run-what-is-theirs",

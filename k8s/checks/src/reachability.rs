@@ -88,7 +88,7 @@ pub(crate) fn every_way_in_is_refused(rendered: &Rendered) -> Result<Findings> {
 
 /// The way from the outside has no time limit but the service's own, and says so: a limit left out is the gateway's to choose.
 #[expect(clippy::unnecessary_wraps, reason = "a check like the others, which may fail")]
-pub(crate) fn gateways_never_time_out(rendered: &Rendered) -> Result<Findings> {
+pub(crate) fn gateways_set_no_timeout(rendered: &Rendered) -> Result<Findings> {
     let mut findings = Findings::new();
     for route in rendered.of_kind("gateway.networking.k8s.io/v1", "HTTPRoute") {
         let rules = route.pointer("/spec/rules").and_then(Value::as_array);

@@ -134,20 +134,20 @@ fn connections(rendered: &Rendered, half: Half) -> BTreeSet<String> {
         "nca said nothing: {text}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    fold_strangers(&lines, &strangers(&namespaces))
+    fold_other_pods(&lines, &other_pods(&namespaces))
 }
 
 /// One line for what every pod outside our namespaces may do.
-fn fold_strangers(lines: &BTreeSet<String>, strangers: &BTreeSet<String>) -> BTreeSet<String> {
+fn fold_other_pods(lines: &BTreeSet<String>, other_pods: &BTreeSet<String>) -> BTreeSet<String> {
     let all_may = |what: &str| {
-        strangers
+        other_pods
             .iter()
             .all(|from| lines.contains(&format!("{from} => {what}")))
     };
     lines
         .iter()
         .map(|line| match line.split_once(" => ") {
-            Some((from, what)) if strangers.contains(from) && all_may(what) => {
+            Some((from, what)) if other_pods.contains(from) && all_may(what) => {
                 format!("any pod elsewhere => {what}")
             }
             _ => line.clone(),
@@ -159,7 +159,7 @@ fn other_pods_file() -> PathBuf {
     workspace_root().join("k8s/checks/connectivity/other-pods.yaml")
 }
 
-fn strangers(ours: &[String]) -> BTreeSet<String> {
+fn other_pods(ours: &[String]) -> BTreeSet<String> {
     let rendered = Rendered::parse(&fs::read_to_string(other_pods_file()).unwrap()).unwrap();
     rendered
         .of_kind("v1", "Pod")

@@ -32,7 +32,7 @@ const SMALL_POOL: u32 = 8;
 /// A connection that was taken out of the pool, or was used last, this long ago is not kept any longer.
 const KEPT_FOR: Duration = Duration::from_mins(1);
 
-/// Lends the connection used last. Cheap to clone. While any is kept, closing the pool waits: drop this first.
+/// Gives out the connection used last. Cheap to clone. While any is kept, closing the pool waits: drop this first.
 #[derive(Clone, Debug)]
 pub struct WarmPool {
     pool: PgPool,

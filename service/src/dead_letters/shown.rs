@@ -1,4 +1,4 @@
-//! Dead letters as text for a terminal. Their content is a stranger's: no control character of it gets through.
+//! Dead letters as text for a terminal. Their content is somebody else's: no control character of it gets through.
 
 use std::fmt::Write as _;
 

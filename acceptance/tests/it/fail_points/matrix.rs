@@ -1,4 +1,4 @@
-//! All rounds, a few lanes at a time, and the table that shows them.
+//! All rounds, a few runners at a time, and the table that shows them.
 
 use std::{
     collections::VecDeque,
@@ -12,12 +12,12 @@ use tokio::task::JoinSet;
 
 use super::{
     Crash,
-    lane::Lane,
     round::{self, Row},
+    runner::Runner,
 };
 
 /// Systems that run side by side. Rounds mostly wait: for leases, for timeouts, for messages to be delivered again.
-const LANES: usize = 4;
+const RUNNERS: usize = 4;
 
 /// What came of all rounds.
 pub(super) struct Matrix {
@@ -28,14 +28,14 @@ impl Matrix {
     /// Runs them.
     pub(super) async fn of_rounds(rounds: Vec<Vec<Crash>>) -> Result<Self> {
         let order: Vec<String> = rounds.iter().map(|crashes| name(crashes)).collect();
-        let lanes = LANES.min(rounds.len());
+        let runners = RUNNERS.min(rounds.len());
         let mut rounds = rounds;
-        // The long ones first, so that no lane is left with one in the end.
+        // The long ones first, so that no runner is left with one in the end.
         rounds.sort_by_key(|crashes| !crashes.iter().any(|crash| is_long(*crash)));
         let left = Arc::new(Mutex::new(VecDeque::from(rounds)));
         print(HEAD)?;
         let mut running = JoinSet::new();
-        for _ in 0..lanes {
+        for _ in 0..runners {
             running.spawn(work_off(Arc::clone(&left)));
         }
         let mut rows = Vec::new();
@@ -133,14 +133,14 @@ fn is_long(crash: Crash) -> bool {
 /// Takes rounds until none is left, or until one has spoilt the books: what comes after it would only be judged by them, and
 /// all that is broken would take hours to be seen.
 async fn work_off(left: Arc<Mutex<VecDeque<Vec<Crash>>>>) -> Result<Vec<Row>> {
-    let mut lane = Lane::start().await?;
+    let mut runner = Runner::start().await?;
     let mut rows = Vec::new();
     loop {
         let next = left.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(crashes) = next else {
             return Ok(rows);
         };
-        let row = round::run(&mut lane, crashes).await?;
+        let row = round::run(&mut runner, crashes).await?;
         let spoilt = row.verdict.is_err();
         print(&line(&row))?;
         rows.push(row);

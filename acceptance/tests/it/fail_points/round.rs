@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Crash, GRACE,
-    lane::{Lane, Repeats},
     load::{Made, Needs, ask_for_payments, publish_bad_messages, void_refused},
+    runner::{Repeats, Runner},
 };
 
 /// What came of a round.
@@ -31,36 +31,36 @@ impl Row {
 }
 
 /// Runs a round.
-pub(super) async fn run(lane: &mut Lane, crashes: Vec<Crash>) -> Result<Row> {
+pub(super) async fn run(runner: &mut Runner, crashes: Vec<Crash>) -> Result<Row> {
     let began = Instant::now();
-    let (payments, repeats) = lane.counts().await?;
+    let (payments, repeats) = runner.counts().await?;
     let done = CancellationToken::new();
     let needs = Needs::of(&crashes);
     for crash in &crashes {
-        lane.arm(*crash)?;
+        runner.arm(*crash)?;
     }
     let (made, reached) = {
-        let lane = &*lane;
-        let dying = futures_util::future::join_all(crashes.iter().map(|crash| die(lane, *crash, &done)));
+        let runner = &*runner;
+        let dying = futures_util::future::join_all(crashes.iter().map(|crash| die(runner, *crash, &done)));
         let working = async {
-            let made = work(lane, needs).await;
+            let made = work(runner, needs).await;
             done.cancel();
             made
         };
         tokio::join!(working, dying)
     };
     for crash in &crashes {
-        lane.disarm(*crash);
+        runner.disarm(*crash);
     }
     let reached = reached.into_iter().collect::<Result<Vec<bool>>>()?;
     let verdict = match made {
         Ok((made, letters)) => {
-            lane.expect_more(made, letters);
-            judge(lane).await
+            runner.expect_more(made, letters);
+            judge(runner).await
         }
         Err(error) => Err(error),
     };
-    let (payments_now, repeats_now) = lane.counts().await?;
+    let (payments_now, repeats_now) = runner.counts().await?;
     Ok(Row {
         crashes,
         reached,
@@ -75,33 +75,33 @@ pub(super) async fn run(lane: &mut Lane, crashes: Vec<Crash>) -> Result<Row> {
 }
 
 /// All of a round's work, to its end.
-async fn work(lane: &Lane, needs: Needs) -> Result<(Made, (u64, u64))> {
-    let nats = lane.system.stack().nats();
+async fn work(runner: &Runner, needs: Needs) -> Result<(Made, (u64, u64))> {
+    let nats = runner.system.stack().nats();
     if needs.nats_away {
         nats.kill9().await;
     }
     if needs.nats_forgets {
         nats.wipe_store()?;
     }
-    let made = ask_for_payments(&lane.client, needs).await?;
+    let made = ask_for_payments(&runner.client, needs).await?;
     if needs.nats_away {
         nats.start_again().await?;
     }
     let letters = publish_bad_messages(nats, needs).await?;
-    lane.settled().await?;
-    void_refused(&lane.client).await?;
+    runner.settled().await?;
+    void_refused(&runner.client).await?;
     Ok((made, letters))
 }
 
 /// A crash may come after all work is done: what it leaves open is waited for as well.
-async fn judge(lane: &Lane) -> Result<()> {
-    lane.settled().await?;
-    lane.check().await
+async fn judge(runner: &Runner) -> Result<()> {
+    runner.settled().await?;
+    runner.check().await
 }
 
 /// Waits until the service has died at the point, and starts it again; false if it did not die.
-async fn die(lane: &Lane, crash: Crash, done: &CancellationToken) -> Result<bool> {
-    let service = lane.service(crash.service);
+async fn die(runner: &Runner, crash: Crash, done: &CancellationToken) -> Result<bool> {
+    let service = runner.service(crash.service);
     let Some(process) = service.program().process() else {
         return Ok(false);
     };

@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 
 use super::{Crash, load::Made};
 
-/// Short leases and timeouts, so that what a crash has left behind goes on soon. Two lines to the bank, so that calls have
-/// to wait for one.
+/// Short leases and timeouts, so that what a crash has left behind goes on soon. Two calls of the bank at a time, so that others have
+/// to wait.
 const PAYMENT_PROVIDER: [(&str, &str); 4] = [
     ("gateway.timeout_ms", "600"),
     ("gateway.max_concurrent", "2"),
@@ -25,7 +25,7 @@ const INVOICE_APP: [(&str, &str); 1] = [("sender.resend_after_s", "1")];
 const LONGEST_ROUND: Duration = Duration::from_secs(75);
 
 /// One system and what must be in its books by now.
-pub(super) struct Lane {
+pub(super) struct Runner {
     pub(super) system: System,
     pub(super) client: Client,
     armed: TempDir,
@@ -41,7 +41,7 @@ pub(super) struct Repeats {
     pub(super) deliveries: i64,
 }
 
-impl Lane {
+impl Runner {
     pub(super) async fn start() -> Result<Self> {
         let armed = tempfile::tempdir()?;
         let owned = |(key, value): (&str, &str)| (key.to_owned(), value.to_owned());
