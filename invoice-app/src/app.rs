@@ -57,9 +57,7 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Everything that works on payments, ready to run or to be driven step by step.
 pub struct Parts {
-    /// Postgres.
     pub store: Store,
-    /// NATS.
     pub connection: Connection,
     /// Calls that wait.
     pub waiters: Waiters,

@@ -49,7 +49,6 @@ struct Delayed {
 }
 
 impl ChangeEvents {
-    /// Over this connection.
     #[must_use]
     pub fn new(connection: Connection) -> Self {
         Self {

@@ -9,20 +9,14 @@ use std::{
 
 use service::config::{Common, Database, Mistakes, Nats, Reader, listen};
 
-/// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What every process has.
     pub common: Common,
-    /// Postgres.
     pub database: Database,
-    /// Whether `serve` migrates by itself.
     pub migrate_on_start: bool,
-    /// NATS.
     pub nats: Nats,
     /// Who may call.
     pub auth: Auth,
-    /// The API.
     pub http: Http,
     /// Every value in effect, secrets left out, for `check-config`.
     pub effective: String,
@@ -42,32 +36,25 @@ pub enum Auth {
 /// `http.*`
 #[derive(Clone, Debug)]
 pub struct Http {
-    /// Where the API listens.
     pub listen: SocketAddr,
-    /// The API's limits.
     pub limits: Limits,
 }
 
 /// What bounds requests.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Open connections.
     pub max_connections: usize,
     /// Requests handled at once.
     pub max_in_flight: usize,
     /// Pay calls waiting at once.
     pub max_waiting: usize,
-    /// Imports under way at once.
     pub max_imports: usize,
-    /// Streams of events open at once.
     pub max_listeners: usize,
     /// How often one caller may call; as often as it likes without it.
     pub rate: Option<Rate>,
     /// Largest import, in bytes.
     pub import_bytes: usize,
-    /// Limit of a request.
     pub request: Duration,
-    /// Limit of an import.
     pub import: Duration,
     /// Limit of a pause within a body.
     pub body_stall: Duration,

@@ -34,9 +34,7 @@ const NUMBER_TRIES: usize = 16;
 /// What became of an invoice to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// It exists.
     Invoice(Box<Invoice>),
-    /// Another invoice has its number.
     NumberTaken(String),
 }
 
@@ -123,11 +121,9 @@ struct HeldKey {
 /// What an import came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Invoices created.
     pub created: i64,
     /// The first rejected lines, in order, and why.
     pub rejected: Vec<(i64, String)>,
-    /// All rejected lines.
     pub rejected_total: i64,
 }
 

@@ -11,20 +11,16 @@ use crate::{batch_id::BatchId, invoice::Invoice};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 pub enum Kind {
-    /// It was created.
     Created,
     /// Its payment was asked for.
     Pending,
-    /// It was paid.
     Paid,
     /// Its payment was declined: it is unpaid again.
     Declined,
-    /// It was voided.
     Voided,
 }
 
 impl Kind {
-    /// Every kind.
     pub const ALL: [Self; 5] = [
         Self::Created,
         Self::Pending,
@@ -45,7 +41,6 @@ impl Kind {
         }
     }
 
-    /// The kind of that type.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
@@ -59,7 +54,6 @@ pub struct Position {
     /// The history of the database that it is of. A database that was restored, or replaced by its standby, begins another:
     /// what it does not remember, it does again, as other transactions.
     pub era: i64,
-    /// The transaction.
     pub transaction: u64,
     /// The group of changes.
     pub group: u64,
@@ -130,9 +124,7 @@ impl FromStr for Position {
 pub struct Event {
     /// Where it stands among all.
     pub position: Position,
-    /// What happened.
     pub kind: Kind,
-    /// When.
     pub time: OffsetDateTime,
     /// The invoice, as this change left it.
     pub invoice: Invoice,

@@ -69,7 +69,6 @@ impl Feed {
         pages
     }
 
-    /// Something changed.
     pub fn wake(&self) {
         if self.is_heard() {
             self.wake.notify_one();
@@ -81,7 +80,6 @@ impl Feed {
         self.reads.acquire().await.ok()
     }
 
-    /// How many listen.
     #[must_use]
     pub fn listeners(&self) -> usize {
         self.pages.receiver_count()

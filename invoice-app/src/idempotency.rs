@@ -6,7 +6,6 @@ use payment_contract::PaymentId;
 use crate::batch_id::BatchId;
 use sha2::{Digest, Sha256};
 
-/// The longest key.
 const MAX_CHARS: usize = 255;
 
 /// A key as one caller sent it.
@@ -19,7 +18,6 @@ pub struct Key {
 /// A call with a key: what makes a repeat of it recognisable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyedCall {
-    /// Its key.
     pub key: Key,
     /// SHA-256 over method, path and body.
     pub fingerprint: Vec<u8>,
@@ -44,11 +42,9 @@ pub enum Claim {
 /// What became of a call that may have a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Called<T> {
-    /// It ran.
     Ran(T),
     /// It ran before.
     Repeated(SavedResponse),
-    /// It is running.
     InUse,
     /// Another call had this key.
     OtherCall,
@@ -84,9 +80,7 @@ impl Claim {
 pub enum SavedResponse {
     /// What was answered then.
     Whole {
-        /// Status code.
         status: u16,
-        /// `Location`.
         location: Option<String>,
         /// JSON.
         body: String,
@@ -132,13 +126,11 @@ impl Key {
         good.then(|| text.to_owned())
     }
 
-    /// Who called.
     #[must_use]
     pub fn principal(&self) -> &str {
         &self.principal
     }
 
-    /// The key itself.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text

@@ -21,7 +21,6 @@ pub enum Status {
 }
 
 impl Status {
-    /// Every status, for messages.
     pub const ALL: [Self; 4] = [Self::Unpaid, Self::Pending, Self::Paid, Self::Void];
 
     /// The word in the API and in the database.
@@ -74,13 +73,11 @@ impl Number {
         Ok(Self(text))
     }
 
-    /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text, for storage.
     #[must_use]
     pub fn into_string(self) -> String {
         self.0
@@ -117,39 +114,28 @@ pub fn new_amount(value: &str, currency: &str) -> Result<Money, money::Error> {
 pub struct New {
     /// Its number; without one it gets the next free `I<n>`.
     pub number: Option<Number>,
-    /// What is owed.
     pub amount: Money,
 }
 
 /// An invoice as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invoice {
-    /// Its id.
     pub id: InvoiceId,
-    /// The human reference.
     pub number: String,
-    /// What is owed.
     pub amount: Money,
-    /// Where it stands.
     pub status: Status,
-    /// When it was created.
     pub created_at: OffsetDateTime,
     /// When its status changed last.
     pub updated_at: OffsetDateTime,
-    /// When it was paid.
     pub paid_at: Option<OffsetDateTime>,
-    /// The latest attempt to pay it.
     pub last_payment: Option<LastPayment>,
 }
 
 /// The latest attempt to pay an invoice, in short.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastPayment {
-    /// Its id.
     pub id: PaymentId,
-    /// Where it stands.
     pub status: payment::Status,
-    /// Why it was declined.
     pub reason: Option<String>,
 }
 

@@ -133,7 +133,6 @@ pub(crate) fn request(method: &'static str, route: String, status: u16, took: Du
     .record(took.as_secs_f64());
 }
 
-/// A request had to wait for its turn.
 pub(crate) fn waited_for_turn(waited: Duration) {
     histogram!(TURN_SECONDS).record(waited.as_secs_f64());
 }

@@ -28,10 +28,8 @@ type Seen = Vec<(String, OffsetDateTime)>;
 /// Why a look at NATS came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// NATS did not do as asked.
     #[error("could not keep the streams")]
     Streams(#[from] provisioning::Error),
-    /// Creation times could not be compared.
     #[error("could not compare creation times")]
     Database(#[from] sqlx::Error),
 }

@@ -67,7 +67,6 @@ pub enum PaidOne {
     NotPayable(invoice::Status),
     /// It is not as the caller believed.
     Changed,
-    /// No such invoice.
     Unknown,
 }
 

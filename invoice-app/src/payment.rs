@@ -24,7 +24,6 @@ pub enum Status {
 }
 
 impl Status {
-    /// Every status.
     pub const ALL: [Self; 3] = [Self::Requested, Self::Succeeded, Self::Declined];
 
     /// The word in the API and in the database.
@@ -50,21 +49,14 @@ impl From<OutcomeStatus> for Status {
 /// A payment as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payment {
-    /// Its id.
     pub id: PaymentId,
-    /// The invoice being paid.
     pub invoice_id: InvoiceId,
     /// Counts the payments of the invoice from 1.
     pub attempt: i32,
-    /// Where it stands.
     pub status: Status,
-    /// Why it was declined.
     pub reason: Option<String>,
-    /// The bank's reference.
     pub provider_reference: Option<String>,
-    /// When it was requested.
     pub created_at: OffsetDateTime,
-    /// When the provider finished it.
     pub settled_at: Option<OffsetDateTime>,
 }
 
@@ -85,15 +77,10 @@ impl Payment {
 /// How the payments of one batch stand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Its id.
     pub id: BatchId,
-    /// Payments the call made.
     pub requested: i64,
-    /// Those that succeeded.
     pub paid: i64,
-    /// Those that were declined.
     pub declined: i64,
-    /// Those without an outcome.
     pub pending: i64,
     /// What the call asked for and did not get: a JSON array, as it was answered.
     pub skipped: String,
@@ -102,15 +89,11 @@ pub struct Batch {
 /// Why an invoice asked for was not paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skipped {
-    /// No invoice has this id.
     Unknown,
-    /// The call named it before.
     Duplicate,
     /// A payment of it is under way.
     Pending,
-    /// It is paid.
     Paid,
-    /// It is void.
     Void,
 }
 
@@ -131,23 +114,16 @@ impl Skipped {
 /// A payment to be asked for: one row of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The payment.
     pub payment_id: PaymentId,
-    /// Its invoice.
     pub invoice_id: InvoiceId,
-    /// The human reference.
     pub invoice_number: String,
-    /// Minor units.
     pub amount_minor: i64,
-    /// ISO 4217 code.
     pub currency: String,
     /// Counts the payments of the invoice from 1.
     pub attempt: i32,
     /// Counts the sends of this payment from 1.
     pub send: i32,
-    /// The trace of the call that asked for it.
     pub traceparent: Option<String>,
-    /// When it was requested.
     pub requested_at: OffsetDateTime,
 }
 
@@ -184,9 +160,7 @@ impl Request {
 /// A payment as an outcome found it, locked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Former {
-    /// Its invoice.
     pub invoice_id: InvoiceId,
-    /// Where it stood.
     pub status: Status,
 }
 

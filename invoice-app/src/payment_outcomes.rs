@@ -47,7 +47,6 @@ const HINDERED_FOR: Duration = Duration::from_secs(30);
 const BATCHES_TOGETHER: usize = 16;
 const TRANSACTIONS: usize = 1;
 
-/// The handler.
 pub struct PaymentOutcomes {
     settling: Arc<Settling>,
     together: Batcher<Vec<PaymentOutcomeV1>, Settled>,

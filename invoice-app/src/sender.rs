@@ -35,7 +35,6 @@ pub const ROWS_HANDED_OVER: usize = 200;
 /// What is to be sent.
 #[derive(Debug)]
 pub enum Job {
-    /// These.
     Requests(Vec<Request>),
     /// Every open payment of a batch, read back in pages.
     Batch(BatchId),
@@ -48,7 +47,6 @@ pub struct Handle {
     store: Store,
 }
 
-/// The task's state.
 pub struct Sender {
     store: Store,
     publisher: Publisher,

@@ -20,7 +20,6 @@ pub mod payments;
 pub mod settling;
 pub mod totals;
 
-/// The migrations, embedded.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// The database. Cheap to clone.
@@ -35,7 +34,6 @@ pub struct Store {
 const CONNECTIONS_PER_LIST: u32 = 8;
 
 impl Store {
-    /// Over this pool.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         let lists = (pool.options().get_max_connections() / CONNECTIONS_PER_LIST).max(2);

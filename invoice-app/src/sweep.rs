@@ -22,7 +22,6 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Rows claimed and published together.
 const PAGE: usize = 1000;
 
-/// The task's state.
 pub struct Sweep {
     store: Store,
     connection: Connection,
@@ -65,7 +64,6 @@ impl Sweep {
         }
     }
 
-    /// Sweeps until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut link = self.connection.link();
         while !stop.is_cancelled() {

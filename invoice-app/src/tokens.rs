@@ -36,7 +36,6 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Every scope.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Pay];
 
     /// As written in the file.
@@ -99,19 +98,14 @@ struct FileEntry {
 /// Why a tokens file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It cannot be read.
     #[error("could not read the tokens file {0}")]
     Read(PathBuf, #[source] std::io::Error),
-    /// It cannot be written.
     #[error("could not write the tokens file {0}")]
     Write(PathBuf, #[source] std::io::Error),
-    /// It is not TOML of the expected form.
     #[error("the tokens file is not as it should be: {0}")]
     Parse(String),
-    /// A hash is not 64 hexadecimal digits.
     #[error("token {0:?}: sha256 must be 64 hexadecimal digits")]
     Hash(String),
-    /// Two entries have one hash.
     #[error("token {0:?}: another entry has the same hash")]
     Twice(String),
 }
@@ -119,7 +113,6 @@ pub enum Error {
 /// Who calls, and what it may do.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The token's name.
     pub name: Arc<str>,
     /// The same, to be written down; nothing when nobody was asked who they are.
     pub actor: Option<Arc<str>>,
@@ -137,7 +130,6 @@ impl Caller {
         }
     }
 
-    /// Whether it may.
     #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
@@ -145,7 +137,6 @@ impl Caller {
 }
 
 impl Tokens {
-    /// Parses a tokens file.
     pub fn parse(text: &str) -> Result<Self, Error> {
         use figment::providers::Format as _;
         let file: File = figment::Figment::from(figment::providers::Toml::string(text))

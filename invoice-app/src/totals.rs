@@ -7,11 +7,8 @@ use payment_contract::Currency;
 /// The invoices of one currency.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Total {
-    /// The currency.
     pub currency: Currency,
-    /// How many.
     pub count: i64,
-    /// Their sum.
     pub minor_units: i128,
 }
 
@@ -25,7 +22,6 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Whether it is met.
     #[must_use]
     pub fn is_met(&self, totals: &[Total]) -> bool {
         let count: i64 = totals.iter().map(|total| total.count).sum();

@@ -38,9 +38,7 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 /// The parts that both `serve` and the commands need.
 #[derive(Clone)]
 pub struct Parts {
-    /// The ledger.
     pub store: Store,
-    /// The bank.
     pub bank: Bank,
     /// What an operator may want to change.
     pub policy: Policy,

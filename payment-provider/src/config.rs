@@ -12,22 +12,15 @@ use service::config::{Common, Database, Mistakes, Nats, Reader};
 
 use crate::gateway::credentials::Credentials;
 
-/// The whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What every process has.
     pub common: Common,
-    /// Postgres.
     pub database: Database,
-    /// Whether `serve` migrates by itself.
     pub migrate_on_start: bool,
-    /// NATS.
     pub nats: Nats,
     /// How requests are taken.
     pub requests: Requests,
-    /// The bank.
     pub gateway: Gateway,
-    /// The ledger.
     pub ledger: Ledger,
     /// All values with their sources, secrets hidden.
     pub effective: String,
@@ -45,11 +38,8 @@ pub struct Requests {
 /// `gateway.*`
 #[derive(Clone, Debug)]
 pub struct Gateway {
-    /// Which bank.
     pub kind: Kind,
-    /// The longest a call may take.
     pub timeout: Duration,
-    /// Calls at once.
     pub max_concurrent: usize,
     /// How long the bank surely remembers a key.
     pub key_retention: Duration,
@@ -69,7 +59,6 @@ pub enum Kind {
 /// `ledger.*`
 #[derive(Clone, Copy, Debug)]
 pub struct Ledger {
-    /// How long a row is held.
     pub lease: Duration,
     /// By how much a lease must outlast a call.
     pub lease_margin: Duration,

@@ -29,7 +29,6 @@ impl From<PaymentId> for IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    /// For storage.
     #[must_use]
     pub const fn as_uuid(self) -> uuid::Uuid {
         self.0.as_uuid()
@@ -45,7 +44,6 @@ impl std::fmt::Display for IdempotencyKey {
 /// What the bank is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// How much.
     pub amount: Money,
     /// What the bank statement shows.
     pub invoice_number: String,
@@ -55,15 +53,10 @@ pub struct Order {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The money moved.
-    Succeeded {
-        /// The bank's reference.
-        reference: Option<String>,
-    },
+    Succeeded { reference: Option<String> },
     /// Refused for a documented reason; no money moved or will move under this key.
     Declined {
-        /// The bank's reason.
         reason: String,
-        /// The bank's reference.
         reference: Option<String>,
     },
     /// Not decided yet.
@@ -84,12 +77,7 @@ pub enum CallError {
     Undocumented(String),
     /// It may have acted or not, and wants to be left alone for a while.
     #[error("the bank wants no calls for {} s: {why}", pause.as_secs())]
-    Busy {
-        /// How long.
-        pause: Duration,
-        /// In its words.
-        why: String,
-    },
+    Busy { pause: Duration, why: String },
 }
 
 impl From<Away> for CallError {
@@ -98,7 +86,6 @@ impl From<Away> for CallError {
     }
 }
 
-/// What every bank can do.
 pub trait Gateway: Send + Sync + 'static {
     /// Pays. The same key pays at most once, and answers alike every time.
     fn pay<'a>(&'a self, key: IdempotencyKey, order: &'a Order) -> BoxFuture<'a, Result<Answer, CallError>>;
@@ -123,7 +110,6 @@ pub struct Permit<'a> {
 }
 
 impl Bank {
-    /// Guards `gateway`.
     #[must_use]
     pub fn new(gateway: Arc<dyn Gateway>, timeout: Duration, max_concurrent: usize) -> Self {
         Self {
@@ -134,7 +120,6 @@ impl Bank {
         }
     }
 
-    /// The longest a call can last.
     #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.timeout

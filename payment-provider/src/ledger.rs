@@ -48,13 +48,11 @@ impl RequestHash {
         Self(hash.finalize().into())
     }
 
-    /// As stored.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// For storage.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
@@ -81,7 +79,6 @@ impl Held {
         }
     }
 
-    /// As stored.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         [Self::NumberPaid, Self::NewPayments]
@@ -93,9 +90,7 @@ impl Held {
 /// One row of the ledger, as read.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The payment.
     pub payment_id: PaymentId,
-    /// The invoice it pays.
     pub invoice_id: InvoiceId,
     /// What its first request said.
     pub request_hash: RequestHash,
@@ -108,7 +103,6 @@ pub struct Entry {
     pub age: Duration,
     /// The first request's trace.
     pub trace: Option<TraceParent>,
-    /// Where it stands.
     pub state: State,
 }
 
@@ -133,16 +127,13 @@ pub struct Settlement {
     pub status: OutcomeStatus,
     /// Why it was declined; `None` when it succeeded.
     pub reason: Option<String>,
-    /// The bank's reference.
     pub reference: Option<String>,
 }
 
 /// A definite result and when it was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ending {
-    /// The result.
     pub settlement: Settlement,
-    /// When the row was finished.
     pub settled_at: OffsetDateTime,
 }
 

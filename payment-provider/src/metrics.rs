@@ -103,47 +103,38 @@ fn init() {
     bank_away(false);
 }
 
-/// Requests met this.
 pub fn requests(met: &'static str, count: usize) {
     counter!(REQUESTS, "met" => met).increment(count as u64);
 }
 
-/// A call of the bank ended.
 pub fn gateway_call(call: &'static str, result: &'static str, took: Duration) {
     histogram!(CALLS, "call" => call, "result" => result).record(took.as_secs_f64());
 }
 
-/// A row was finished.
 pub fn settled(status: &'static str) {
     counter!(SETTLED, "status" => status).increment(1);
 }
 
-/// A call ended without a known result.
 pub fn unknown() {
     counter!(UNKNOWN).increment(1);
 }
 
-/// Outcomes were confirmed.
 pub fn outcomes(count: usize) {
     counter!(OUTCOMES).increment(count as u64);
 }
 
-/// Something contradicts the ledger.
 pub fn conflict() {
     counter!(CONFLICTS).increment(1);
 }
 
-/// A lease was lost.
 pub fn lease_lost() {
     counter!(LEASES_LOST).increment(1);
 }
 
-/// A row waits for an operator.
 pub fn left_to_operator() {
     counter!(OPERATOR).increment(1);
 }
 
-/// Dead letters were kept.
 pub fn dead_letters(count: usize) {
     counter!(DEAD_LETTERS).increment(count as u64);
 }
@@ -153,7 +144,6 @@ pub fn bank_away(away: bool) {
     gauge!(AWAY).set(f64::from(u8::from(away)));
 }
 
-/// A call of the bank had to wait for its turn.
 pub fn waited_for_turn(waited: Duration) {
     histogram!(TURN_SECONDS).record(waited.as_secs_f64());
 }

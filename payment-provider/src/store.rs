@@ -25,7 +25,6 @@ pub use intents::{Inserted, Intent};
 pub use resolutions::{RecordedResolution, Resolution};
 pub use results::{Recorded, ResultToRecord};
 
-/// The schema.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// A statement failed. Cheap to clone, because a group's failure is each of its members' failure.
@@ -84,7 +83,6 @@ impl Store {
         &self.database
     }
 
-    /// How long leases last.
     #[must_use]
     pub const fn lease(&self) -> Duration {
         self.lease

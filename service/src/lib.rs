@@ -1,5 +1,7 @@
 //! What every process of this system does alike: read its configuration, tell how it is, and end in order.
 
+#![warn(missing_docs)]
+
 pub mod admin;
 pub mod batcher;
 pub mod cli;

@@ -67,7 +67,6 @@ impl Incoming {
         Ok(Some(chunk))
     }
 
-    /// All of it.
     pub async fn whole(mut self) -> Result<Vec<u8>, Error> {
         let mut whole = Vec::new();
         while let Some(chunk) = self.next().await? {

@@ -36,9 +36,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// What a listener wants to hear.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
-    /// Only of this invoice.
     pub invoice_id: Option<InvoiceId>,
-    /// Only of this batch.
     pub batch_id: Option<BatchId>,
     /// Only these, where there are any.
     pub types: Vec<Type>,
@@ -54,7 +52,6 @@ pub enum Type {
 }
 
 impl Type {
-    /// The type of that name.
     pub fn parse(word: &str) -> Option<Self> {
         match word {
             BATCH => Some(Self::Batch),

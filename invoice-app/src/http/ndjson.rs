@@ -5,7 +5,6 @@ use bytes::Bytes;
 /// The longest line, in bytes. Longer ones are told and skipped.
 pub const MAX_LINE: usize = 64 * 1024;
 
-/// Splits bytes into lines.
 #[derive(Debug, Default)]
 pub struct Lines {
     /// The beginning of a line whose end has not come.
@@ -15,7 +14,6 @@ pub struct Lines {
     any: bool,
 }
 
-/// A line.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Line<'a> {
     /// Its bytes, without the line end.

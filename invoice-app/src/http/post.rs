@@ -34,7 +34,6 @@ pub struct ReadPost {
     pub body: Vec<u8>,
     /// Its key, if it has one, and its fingerprint.
     pub call: Option<KeyedCall>,
-    /// Its trace.
     pub trace: TraceParent,
     /// How its caller wants to wait.
     pub prefer: Prefer,
@@ -56,7 +55,6 @@ impl FromRequest<Arc<Api>> for Post {
 }
 
 impl Post {
-    /// Its headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.parts.headers
     }
@@ -67,7 +65,6 @@ impl Post {
         claims.is_some_and(|value| essence(value) == "application/json")
     }
 
-    /// Whether it has no body.
     pub fn is_empty(&self) -> bool {
         self.body.is_end_stream()
     }

@@ -13,10 +13,8 @@ pub const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// Whoever asks for more gets this.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// What a caller prefers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefer {
-    /// How long to wait.
     pub wait: Duration,
     /// `Preference-Applied`, if a preference was.
     pub applied: Option<String>,

@@ -50,16 +50,12 @@ pub const SLUGS: [&str; 26] = [
 /// What can go wrong with a call.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The call cannot be read.
     #[error("{0}")]
     Malformed(String),
-    /// No token.
     #[error("send a token as `Authorization: Bearer <token>`")]
     Unauthorized,
-    /// A token that nobody knows, or not any more.
     #[error("the token is not known, or has expired; send a valid one as `Authorization: Bearer <token>`")]
     UnknownToken,
-    /// The database's schema is not there yet.
     #[error("the service waits for its database; send the call again in a moment")]
     Starting,
     /// The process ends, and the rest of the body would take longer than it has.
@@ -67,16 +63,12 @@ pub enum Error {
         "the service stops, and nothing was done; send the call again: another process takes it, or this one once it is back"
     )]
     Stopping,
-    /// The token lacks a scope.
     #[error("this token lacks the scope {}", .0.as_str())]
     Forbidden(Scope),
-    /// No such route.
     #[error("there is nothing at this path")]
     NoRoute,
-    /// No such invoice.
     #[error("no invoice has the id {0:?}; ids are UUIDs, as answered when it was created")]
     NoInvoice(String),
-    /// No such batch.
     #[error("no payment batch has the id {0:?}; ids are UUIDs, as answered by POST /invoices/pay")]
     NoBatch(String),
     /// Events after the place to go on from are no longer kept, or it is no place in this history.
@@ -84,7 +76,6 @@ pub enum Error {
         "events that came after this one are no longer kept, or the database was restored since; read the invoices again, and listen from the present, without Last-Event-ID and cursor"
     )]
     EventsForgotten,
-    /// The route is another method's.
     #[error("this path does not have this method; the Allow header names those it has")]
     MethodNotAllowed,
     /// The body paused for too long.
@@ -96,48 +87,37 @@ pub enum Error {
     /// The invoice is pending or paid.
     #[error("the invoice is {}; only an unpaid invoice can be voided", .0.as_str())]
     NotVoidable(Status),
-    /// Another invoice has the number.
     #[error("another invoice has the number {0:?}")]
     NumberTaken(String),
-    /// The invoices do not add up to what was expected.
     #[error("nothing was paid: what would be paid is not what was expected, but now {0}")]
     TotalsChanged(String),
     /// The invoice is not as `If-Match` says.
     #[error("the invoice has changed since you read it; read it again, and decide anew")]
     PreconditionFailed,
-    /// A call with this key is running.
     #[error("a call with this Idempotency-Key is still running; send it again in a moment")]
     KeyInUse,
-    /// A call with this key was another call.
     #[error("this Idempotency-Key belongs to another call; use a new key for a new call")]
     KeyReused,
-    /// The body is too large.
     #[error("the body must have at most {0} bytes")]
     TooLarge(usize),
-    /// The body is compressed.
     #[error("send the body as it is: no Content-Encoding is understood")]
     Encoded,
-    /// The body is of another type.
     #[error("send the body as {0}")]
     UnsupportedMediaType(&'static str),
     /// Well-formed, but not valid.
     #[error("some of what was sent is not valid; see errors")]
     Invalid(Vec<FieldError>),
-    /// Too much is going on.
     #[error("too many calls are being handled; send it again in a moment")]
     TooManyRequests,
     /// The caller calls more often than it may; in so many seconds it may again.
     #[error("this token sends more calls than it may; go on in {0} s, or more slowly")]
     TooOften(u64),
-    /// It took too long.
     #[error(
         "the call took too long and was given up; what it did so far may or may not stay: look before sending it again"
     )]
     TimedOut,
-    /// The database failed.
     #[error("the database failed")]
     Database(#[from] sqlx::Error),
-    /// A handler panicked.
     #[error("a handler panicked: {0}")]
     Panicked(String),
 }
@@ -147,12 +127,10 @@ pub enum Error {
 pub struct FieldError {
     /// The field, dotted: `amount.value`. Empty for the body itself.
     pub field: String,
-    /// What is wrong with it.
     pub problem: String,
 }
 
 impl FieldError {
-    /// This is wrong with that field.
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
         Self {
             field: field.into(),
@@ -253,7 +231,6 @@ impl Error {
         }
     }
 
-    /// With what it is answered.
     pub(super) fn status(&self) -> StatusCode {
         self.kind().status
     }

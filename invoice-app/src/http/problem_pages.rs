@@ -22,7 +22,6 @@ pub struct Page {
     pub status: u16,
     /// In a few words.
     pub title: &'static str,
-    /// What happened.
     pub what: &'static str,
     /// How it comes about.
     pub why: &'static str,
@@ -32,7 +31,6 @@ pub struct Page {
     pub command: &'static str,
 }
 
-/// Their routes.
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route("/problems", get(list_problems))

@@ -52,7 +52,6 @@ impl Parameters {
         }
     }
 
-    /// Takes a currency.
     pub fn currency(&mut self) -> Option<Currency> {
         self.take("currency", Currency::try_new)
     }

@@ -12,41 +12,30 @@ use crate::payment;
 /// An invoice's past.
 #[derive(Debug)]
 pub struct History {
-    /// When it was created.
     pub created_at: OffsetDateTime,
-    /// By whom, where that is known.
     pub created_by: Option<String>,
     /// First attempt first.
     pub attempts: Vec<Attempt>,
-    /// When it was voided.
     pub voided_at: Option<OffsetDateTime>,
-    /// By whom.
     pub voided_by: Option<String>,
 }
 
 /// An attempt to pay it.
 #[derive(Debug)]
 pub struct Attempt {
-    /// The payment.
     pub payment_id: PaymentId,
     /// The call it belongs to, if that paid several.
     pub batch_id: Option<BatchId>,
-    /// When it was requested.
     pub requested_at: OffsetDateTime,
-    /// By whom.
     pub requested_by: Option<String>,
-    /// Where it stands.
     pub status: payment::Status,
-    /// Why it was declined.
     pub reason: Option<String>,
-    /// When the provider finished it.
     pub settled_at: Option<OffsetDateTime>,
     /// What that took, where it was unusual.
     pub provider: Option<ProviderEffort>,
 }
 
 impl Store {
-    /// What happened to an invoice.
     pub async fn history(&self, id: InvoiceId) -> Result<Option<History>, sqlx::Error> {
         let invoice = sqlx::query!(
             "select created_at, created_by, voided_at, voided_by, attempts from invoices where id = $1",

@@ -79,7 +79,6 @@ pub async fn claim_all_in_tx(
     Ok((1..).zip(mine).map(claim).collect())
 }
 
-/// Takes one key.
 pub async fn claim_in_tx(connection: &mut PgConnection, key: &Key) -> Result<Claim, sqlx::Error> {
     let claims = claim_all_in_tx(connection, &[key]).await?;
     claims.into_iter().next().ok_or(sqlx::Error::RowNotFound)

@@ -15,14 +15,12 @@ const MANY_LINES: i64 = 1000;
 pub struct ImportLine {
     /// Counts from 1.
     pub line: i64,
-    /// The invoice.
     pub invoice: invoice::New,
 }
 
 /// What became of an import's lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Imported {
-    /// Invoices created.
     pub created: i64,
     /// Lines whose number was taken, the first of them, in order.
     pub taken: Vec<(i64, String)>,

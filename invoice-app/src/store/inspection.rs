@@ -9,39 +9,28 @@ use super::Store;
 /// A payment as `payments list` and `payments show` tell it.
 #[derive(Clone, Debug)]
 pub struct Inspected {
-    /// The payment.
     pub id: Uuid,
-    /// The invoice being paid.
     pub invoice_id: Uuid,
-    /// Its human reference.
     pub invoice_number: String,
-    /// Minor units.
     pub amount_minor: i64,
-    /// ISO 4217.
     pub currency: String,
     /// Counts the payments of the invoice from 1.
     pub attempt: i32,
     /// `requested`, `succeeded` or `declined`.
     pub status: String,
-    /// Why it was declined.
     pub reason: Option<String>,
-    /// The bank's reference.
     pub provider_reference: Option<String>,
     /// The call it belongs to, if that paid several.
     pub batch_id: Option<Uuid>,
     /// The name of the token it was asked for with.
     pub requested_by: Option<String>,
-    /// How often it was handed to NATS.
     pub sends: i32,
     /// When that was last.
     pub last_sent_at: Option<OffsetDateTime>,
     /// When it is sent again, unless its outcome arrives.
     pub next_send_at: OffsetDateTime,
-    /// When it was requested.
     pub created_at: OffsetDateTime,
-    /// When the provider finished it.
     pub settled_at: Option<OffsetDateTime>,
-    /// The trace of the call that asked for it.
     pub traceparent: Option<String>,
 }
 

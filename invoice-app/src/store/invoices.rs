@@ -15,17 +15,11 @@ use crate::{
 /// What a list is narrowed to, and how it is sorted.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Only this status.
     pub status: Option<Status>,
-    /// Only this currency.
     pub currency: Option<Currency>,
-    /// Only this number.
     pub number: Option<String>,
-    /// Only numbers that begin so.
     pub number_prefix: Option<String>,
-    /// Only those created later.
     pub created_after: Option<OffsetDateTime>,
-    /// Only those created earlier.
     pub created_before: Option<OffsetDateTime>,
     /// Only those whose last payment was declined, or only the others.
     pub declined: Option<bool>,
@@ -36,15 +30,12 @@ pub struct Filter {
 /// By creation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortOrder {
-    /// The oldest first.
     #[default]
     Oldest,
-    /// The newest first.
     Newest,
 }
 
 impl SortOrder {
-    /// By its name.
     pub fn try_new(word: &str) -> Result<Self, &'static str> {
         match word {
             "oldest" => Ok(Self::Oldest),
@@ -63,7 +54,6 @@ pub enum Voided {
     Refused(Status),
     /// It is not as the caller believed.
     Changed,
-    /// No such invoice.
     Unknown,
 }
 
@@ -151,7 +141,6 @@ macro_rules! page {
 }
 
 impl Store {
-    /// One invoice.
     pub async fn invoice(&self, id: InvoiceId) -> Result<Option<Invoice>, sqlx::Error> {
         invoice_in(&self.database, id).await
     }
@@ -273,7 +262,6 @@ pub async fn version_in_tx(
     .await
 }
 
-/// One invoice.
 async fn invoice_in(
     executor: impl Executor<'_, Database = Postgres>,
     id: InvoiceId,

@@ -17,9 +17,7 @@ use crate::{
 /// Which invoices a call pays.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
-    /// Every unpaid one.
     AllUnpaid,
-    /// Every unpaid one of a currency.
     AllUnpaidOf(Currency),
     /// Those of these that are unpaid.
     These(Vec<Uuid>),
@@ -30,9 +28,7 @@ pub enum Selection {
 pub struct PaymentParams<'a> {
     /// The call they belong to, if it pays several.
     pub batch_id: Option<BatchId>,
-    /// The call's trace.
     pub traceparent: Option<&'a str>,
-    /// Who called.
     pub requested_by: Option<&'a str>,
     /// How long the rows are leased to this process, besides one second for every thousand of them.
     pub lease: Duration,
@@ -43,7 +39,6 @@ pub struct PaymentParams<'a> {
 /// What a call asked for.
 #[derive(Clone, Debug, Default)]
 pub struct RequestedPayments {
-    /// How many payments were made.
     pub total: i64,
     /// The first of them.
     pub requests: Vec<Request>,
@@ -166,11 +161,8 @@ pub async fn pay_in_tx(
 /// Which invoice a call pays that pays one.
 #[derive(Clone, Copy, Debug)]
 pub struct Single<'a> {
-    /// The invoice.
     pub id: InvoiceId,
-    /// The call's trace.
     pub trace: &'a TraceParent,
-    /// Who called.
     pub requested_by: Option<&'a str>,
 }
 

@@ -46,7 +46,6 @@ pub struct Open {
 }
 
 impl Store {
-    /// One payment.
     pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, sqlx::Error> {
         sqlx::query_as!(
             Row,
@@ -116,7 +115,6 @@ impl Store {
         .await
     }
 
-    /// What is open.
     pub async fn open(&self) -> Result<Open, sqlx::Error> {
         let row = sqlx::query!(
             r#"select count(*) as "count!",

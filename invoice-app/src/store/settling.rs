@@ -16,7 +16,6 @@ use crate::payment::{Former, OutcomeEffect, Status, settle};
 /// A payment that an outcome named, as it was found.
 #[derive(Clone, Debug)]
 pub struct Found {
-    /// The payment.
     pub id: PaymentId,
     /// Its state before.
     pub former: Former,

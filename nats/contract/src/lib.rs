@@ -1,5 +1,7 @@
 //! What invoice-app and payment-provider say to each other through NATS: messages, money, ids, subjects, trace context. No I/O.
 
+#![warn(missing_docs)]
+
 pub mod ids;
 pub mod messages;
 pub mod money;

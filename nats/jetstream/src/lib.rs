@@ -1,5 +1,7 @@
 //! How messages travel: the connection to NATS, publishing, the consumer loop, and the streams and consumers themselves.
 
+#![warn(missing_docs)]
+
 pub mod connection;
 pub mod delivery;
 pub mod error_chain;

@@ -19,7 +19,6 @@ use crate::{
 /// What an operator declares.
 #[derive(Clone, Debug)]
 pub struct Lost {
-    /// Of which payment.
     pub payment_id: PaymentId,
     /// Its invoice, where no dead letter tells it.
     pub invoice_id: Option<InvoiceId>,

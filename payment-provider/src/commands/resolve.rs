@@ -22,9 +22,7 @@ const LATEST_CALL: Duration = Duration::from_hours(1);
 /// What an operator decided.
 #[derive(Clone, Debug)]
 pub struct OperatorDecision {
-    /// About which payment.
     pub payment_id: PaymentId,
-    /// How it ended.
     pub status: OutcomeStatus,
     /// On what grounds. Of a declined payment, invoice-app shows it as the reason.
     pub reason: String,
@@ -37,9 +35,7 @@ pub struct OperatorDecision {
 /// A payment that was ended.
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// To be published.
     pub outcome: PaymentOutcomeV1,
-    /// The payment's trace.
     pub trace: Option<TraceParent>,
     /// What the bank said before.
     pub bank_said: String,
@@ -48,7 +44,6 @@ pub struct Resolved {
 /// Why a payment was not ended. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// No such row.
     #[error("there is no payment {0} in the ledger")]
     Unknown(PaymentId),
     /// There is such a row.
@@ -57,12 +52,9 @@ pub enum Refusal {
     /// Nothing tells what the row has to say.
     #[error("no dead letter tells this of the payment: {0}")]
     Untold(&'static str),
-    /// It has a result.
     #[error("payment {payment_id} is finished already: {status}")]
     Finished {
-        /// The payment.
         payment_id: PaymentId,
-        /// Its status.
         status: &'static str,
     },
     /// Somebody may be calling the bank for it.
@@ -70,18 +62,12 @@ pub enum Refusal {
         "payment {0} is leased by a process that may be calling the bank for it; try again in a little while"
     )]
     Leased(PaymentId),
-    /// The bank knows better.
     #[error("the bank contradicts this: {bank_said}")]
-    Contradicted {
-        /// Its words.
-        bank_said: String,
-    },
+    Contradicted { bank_said: String },
     /// The bank said nothing that proves it.
     #[error("the bank says of payment {payment_id}: {bank_said}; if you know better: --force")]
     Unproven {
-        /// The payment.
         payment_id: PaymentId,
-        /// Its words.
         bank_said: String,
     },
     /// A call that nobody has heard the end of may still be carried out.
@@ -90,12 +76,9 @@ pub enum Refusal {
          older than gateway.key_retention_s and an hour"
     )]
     TooYoung {
-        /// The payment.
         payment_id: PaymentId,
-        /// The bank's words.
         bank_said: String,
     },
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] store::Error),
 }

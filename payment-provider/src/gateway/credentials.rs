@@ -26,26 +26,18 @@ pub struct Credentials {
     pub ca_file: Option<PathBuf>,
 }
 
-/// They cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file cannot be read.
     #[error("cannot read {path}")]
     Unreadable {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// A file says something else.
     #[error("{path} has no {what} in PEM that can be used")]
     Unusable {
-        /// Which.
         path: PathBuf,
-        /// What it should have.
         what: &'static str,
-        /// Why.
         #[source]
         source: reqwest::Error,
     },

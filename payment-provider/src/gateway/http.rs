@@ -24,14 +24,12 @@ const LONGEST_TEXT: usize = 200;
 /// The reason shown when the bank declines without one.
 const NO_REASON: &str = "unspecified";
 
-/// A bank over HTTP.
 pub struct Http {
     client: Client,
     url: Url,
     token: Option<Token>,
 }
 
-/// The client could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// For a reason of its own.

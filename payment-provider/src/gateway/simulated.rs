@@ -34,7 +34,6 @@ const LARGEST_GROUP: usize = 512;
 /// One group is written while the next is collected.
 const GROUPS: usize = 2;
 
-/// The simulated bank.
 pub struct Simulated {
     books: WarmPool,
     charges: Batcher<Charge, Result<Charged, CallError>>,

@@ -40,7 +40,6 @@ const UNFORESEEN: Duration = Duration::from_secs(15);
 /// What is left to do about a request.
 #[derive(Debug)]
 pub(super) enum Admitted {
-    /// Call the bank.
     Call(Box<BankCall>),
     /// Call the bank about an earlier attempt at the same invoice; the request comes again.
     Earlier(Box<BankCall>),

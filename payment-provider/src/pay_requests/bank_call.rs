@@ -20,7 +20,6 @@ use crate::{
 /// A bank that takes this long is worth telling: most take a tenth of it.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// A request that may call the bank.
 #[derive(Debug)]
 pub(super) struct BankCall {
     pub(super) order: Order,

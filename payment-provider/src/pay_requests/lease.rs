@@ -23,7 +23,6 @@ const LARGEST_GROUP: usize = 512;
 /// Groups under way: one whose connection is silent holds up no other's.
 const GROUPS: usize = 4;
 
-/// A lease on one row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lease {
     pub(super) payment_id: PaymentId,

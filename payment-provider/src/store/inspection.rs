@@ -22,25 +22,18 @@ pub enum Filter {
 /// A row as `ledger list` shows it.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// The payment.
     pub payment_id: Uuid,
-    /// The invoice it pays.
     pub invoice_id: Uuid,
-    /// Its human reference.
     pub invoice_number: String,
-    /// Minor units.
     pub amount_minor: i64,
-    /// ISO 4217.
     pub currency: String,
     /// `started`, `succeeded` or `declined`.
     pub status: String,
-    /// Why it was declined.
     pub reason: Option<String>,
     /// Why it waits for an operator; `None` when it does not.
     pub held: Option<String>,
     /// Calls and look-ups without a known result.
     pub tries: i32,
-    /// When it was written.
     pub created_at: OffsetDateTime,
 }
 
@@ -49,9 +42,7 @@ pub struct Listed {
 pub struct Shown {
     /// What `list` shows too.
     pub listed: Listed,
-    /// Which attempt at the invoice.
     pub attempt: i64,
-    /// The bank's reference.
     pub gateway_reference: Option<String>,
     /// When an operator let it go on.
     pub released_at: Option<OffsetDateTime>,
@@ -59,9 +50,7 @@ pub struct Shown {
     pub leased_until: Option<OffsetDateTime>,
     /// The first request's trace.
     pub traceparent: Option<String>,
-    /// When it last changed.
     pub updated_at: OffsetDateTime,
-    /// When it was finished.
     pub settled_at: Option<OffsetDateTime>,
 }
 

@@ -17,21 +17,16 @@ use crate::ledger::{Entry, Held, REJECTED_REQUEST, RequestHash};
 /// A row to be written.
 #[derive(Clone, Debug)]
 pub struct Intent {
-    /// The payment.
     pub payment_id: PaymentId,
-    /// The invoice it pays.
     pub invoice_id: InvoiceId,
     /// What must not differ when the request comes again.
     pub request_hash: RequestHash,
-    /// How much.
     pub amount: Money,
     /// What the bank statement shows.
     pub invoice_number: String,
-    /// Which attempt at the invoice.
     pub attempt: u32,
     /// When the sender first asked, by its clock.
     pub requested_at: OffsetDateTime,
-    /// The request's trace.
     pub trace: Option<TraceParent>,
     /// It can never be paid: the row is born declined, and the bank is never asked.
     pub rejected: bool,
@@ -42,7 +37,6 @@ pub struct Intent {
 /// A row that was written just now.
 #[derive(Clone, Copy, Debug)]
 pub struct Inserted {
-    /// The payment.
     pub payment_id: PaymentId,
     /// Time since it was first asked for, by the database's clock: about nothing, unless a row for it was lost.
     pub age: Duration,

@@ -11,9 +11,7 @@ use crate::ledger::Settlement;
 /// An operator's decision.
 #[derive(Clone, Debug)]
 pub struct Resolution {
-    /// About which payment.
     pub payment_id: PaymentId,
-    /// The result the row gets.
     pub settlement: Settlement,
     /// The operator's words.
     pub reason: String,
@@ -26,15 +24,12 @@ pub struct Resolution {
 /// A decision as recorded.
 #[derive(Clone, Debug)]
 pub struct RecordedResolution {
-    /// What was decided.
     pub status: String,
     /// The operator's words.
     pub reason: String,
-    /// The operator.
     pub resolved_by: String,
     /// What the bank said just before.
     pub bank_said: String,
-    /// When.
     pub resolved_at: OffsetDateTime,
 }
 

@@ -12,9 +12,7 @@ use crate::ledger::{Ending, Settlement, State, contradicts};
 /// A definite answer of the bank, to be written down.
 #[derive(Clone, Debug)]
 pub struct ResultToRecord {
-    /// Whose.
     pub payment_id: PaymentId,
-    /// Which.
     pub settlement: Settlement,
 }
 

@@ -5,6 +5,8 @@
 //! snapshots are taken against the flow of a payment: payments first, then the ledger, then the bank. So on a live system
 //! too, whatever an earlier book calls settled, the later ones must know.
 
+#![warn(missing_docs)]
+
 pub mod bank_record;
 mod books;
 mod cursor;
