@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use jetstream::{
     connection::Connection,
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Token},
@@ -18,7 +18,7 @@ use payment_contract::{
     trace::TraceParent,
 };
 use service::{
-    batcher::Batcher,
+    batcher::{Batcher, isolate_each},
     database::{ErrorKind, LONG, SHORT, error_kind, is_lock_timeout, retry_conflicts},
     fail_point,
 };
@@ -52,8 +52,8 @@ pub struct PaymentOutcomes {
     together: Batcher<Vec<PaymentOutcomeV1>, Settled>,
 }
 
-/// What a batch came to, outcome by outcome. The error is shared by all that were settled together.
-type Settled = Result<Vec<OutcomeEffect>, Arc<sqlx::Error>>;
+/// What a batch came to, outcome by outcome. An error is shared by all that were to be settled together.
+type Settled = Vec<Result<OutcomeEffect, Arc<sqlx::Error>>>;
 
 /// What settling needs.
 struct Settling {
@@ -79,37 +79,19 @@ impl PaymentOutcomes {
             latency: Mutex::default(),
             hindered: Mutex::default(),
         });
-        let together = {
-            let settling = Arc::clone(&settling);
-            let queue = metrics::batcher_queue("settling");
-            Batcher::new(queue, BATCHES_TOGETHER, TRANSACTIONS, move |batches| {
-                let settling = Arc::clone(&settling);
-                async move { settling.settle_batches(batches).await }.boxed()
-            })
-        };
+        let together = Batcher::new(
+            metrics::batcher_queue("settling"),
+            BATCHES_TOGETHER,
+            TRANSACTIONS,
+            Arc::clone(&settling),
+            |settling, batches| settling.settle_batches(batches).boxed(),
+        );
         Self { settling, together }
     }
 
     /// Settles outcomes and says what each came to, in order.
     pub async fn settle_all(&self, outcomes: &[PaymentOutcomeV1]) -> Result<Vec<OutcomeEffect>, sqlx::Error> {
         self.settling.settle_all(outcomes).await
-    }
-
-    /// Settles one by one, after a batch failed on its data: so that one bad message fails alone.
-    async fn settle_each(&self, batch: &[(Delivered, PaymentOutcomeV1)], decisions: &Decisions) {
-        for (delivered, outcome) in batch {
-            let decision = match self.settle_all(std::slice::from_ref(outcome)).await {
-                Ok(effects) => effects
-                    .first()
-                    .map_or(Decision::Retry(RETRY), |s| decide(delivered, outcome, *s)),
-                Err(error) if error_kind(&error) == ErrorKind::Data => Decision::Reject(format!(
-                    "refused by the database: {}",
-                    service::telemetry::chain(&error)
-                )),
-                Err(error) => retry(&error, 1),
-            };
-            decisions.decide(delivered.token, decision);
-        }
     }
 }
 
@@ -118,16 +100,12 @@ impl Settling {
     async fn settle_batches(&self, batches: Vec<Vec<PaymentOutcomeV1>>) -> Vec<Settled> {
         let sizes: Vec<usize> = batches.iter().map(Vec::len).collect();
         let outcomes: Vec<PaymentOutcomeV1> = batches.into_iter().flatten().collect();
-        match self.settle_all(&outcomes).await {
-            Ok(effects) => {
-                let mut effects = effects.into_iter();
-                let parts = sizes
-                    .into_iter()
-                    .map(|size| Ok(effects.by_ref().take(size).collect()));
-                parts.collect()
-            }
-            Err(error) => vec![Err(Arc::new(error)); sizes.len()],
-        }
+        let settle = |part| self.settle_all(part).map_err(Arc::new);
+        let mut effects = isolate_each(&outcomes, settle).await.into_iter();
+        let parts = sizes
+            .into_iter()
+            .map(|size| effects.by_ref().take(size).collect());
+        parts.collect()
     }
 
     /// Settles outcomes and says what each came to, in order. Usually one statement; several outcomes for one payment go
@@ -259,22 +237,20 @@ impl Handler for PaymentOutcomes {
                 return;
             }
         };
-        match settled {
-            Ok(effects) => {
-                for ((delivered, outcome), effect) in delivered.iter().zip(&outcomes).zip(effects) {
-                    decisions.decide(delivered.token, decide(delivered, outcome, effect));
-                }
-            }
-            Err(error) if error_kind(&error) == ErrorKind::Data => {
-                let batch: Vec<_> = delivered.into_iter().zip(outcomes).collect();
-                self.settle_each(&batch, &decisions).await;
-            }
-            Err(error) => {
-                let decision = retry(&error, outcomes.len());
-                for Delivered { token, .. } in delivered {
-                    decisions.decide(token, decision.clone());
-                }
-            }
+        for ((delivered, outcome), effect) in delivered.iter().zip(&outcomes).zip(&settled) {
+            let decision = match effect {
+                Ok(effect) => decide(delivered, outcome, *effect),
+                Err(error) => not_settled(error),
+            };
+            decisions.decide(delivered.token, decision);
+        }
+        let errors = settled.iter().filter_map(|effect| effect.as_ref().err());
+        let mut errors = errors
+            .filter(|error| error_kind(error) != ErrorKind::Data)
+            .peekable();
+        if let Some(&error) = errors.peek() {
+            let messages = errors.count();
+            warn!(messages, error = %service::telemetry::chain(error), "could not settle payments; trying again");
         }
     }
 
@@ -314,9 +290,17 @@ fn decide(delivered: &Delivered, outcome: &PaymentOutcomeV1, effect: OutcomeEffe
     }
 }
 
-fn retry(error: &sqlx::Error, messages: usize) -> Decision {
-    warn!(messages, error = %service::telemetry::chain(error), "could not settle payments; trying again");
-    Decision::Retry(RETRY)
+/// One whose data the database refuses is never tried again.
+fn not_settled(error: &sqlx::Error) -> Decision {
+    match error_kind(error) {
+        ErrorKind::Data => Decision::Reject(format!(
+            "refused by the database: {}",
+            service::telemetry::chain(error)
+        )),
+        ErrorKind::Conflict | ErrorKind::Away | ErrorKind::Schema | ErrorKind::Other => {
+            Decision::Retry(RETRY)
+        }
+    }
 }
 
 /// What is to be decided about, and whose work it is part of.

@@ -26,10 +26,13 @@ impl Outcomes {
     #[must_use]
     pub fn new(publisher: Publisher) -> Self {
         let queue = metrics::batcher_queue("outcomes");
-        Self(Batcher::new(queue, LARGEST_GROUP, GROUPS, move |group| {
-            let publisher = publisher.clone();
-            async move { publish_group(&publisher, group).await }.boxed()
-        }))
+        Self(Batcher::new(
+            queue,
+            LARGEST_GROUP,
+            GROUPS,
+            publisher,
+            |publisher, group| publish_group(publisher, group).boxed(),
+        ))
     }
 
     /// Publishes one outcome and waits until the stream has it. Only ever called with what a finished row says.

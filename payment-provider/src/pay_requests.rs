@@ -6,7 +6,11 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use jetstream::delivery::{DeadLetter, Decision, Decisions, Handler, Received};
 use payment_contract::{Currency, messages::PayRequestV1, subjects, trace::TraceParent};
-use service::{batcher::Batcher, fail_point, telemetry::chain};
+use service::{
+    batcher::{Batcher, isolate_each},
+    fail_point,
+    telemetry::chain,
+};
 use tracing::{error, warn};
 use uuid::Uuid;
 
@@ -76,28 +80,12 @@ impl PayRequests {
     /// Over a ledger, a bank and a way to answer.
     #[must_use]
     pub fn new(store: Store, bank: Bank, outcomes: Outcomes, policy: Policy) -> Self {
-        let ledger = store.clone();
         let results = Batcher::new(
             metrics::batcher_queue("results"),
             LARGEST_GROUP,
             GROUPS,
-            move |results: Vec<ResultToRecord>| {
-                let ledger = ledger.clone();
-                async move {
-                    fail_point!(ResultsWriting);
-                    let recorded = ledger.record(&results).await;
-                    fail_point!(ResultsWritten);
-                    if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
-                        warn!(
-                            results = results.len(),
-                            error = chain(error),
-                            "results could not be written; they will be looked up"
-                        );
-                    }
-                    recorded
-                }
-                .boxed()
-            },
+            store.clone(),
+            |store, results| record(store, results).boxed(),
         );
         let intents = intents::intents(store.clone());
         let renewals = lease::renewals(store.clone());
@@ -126,6 +114,20 @@ impl PayRequests {
             decide(position, decision);
         }
     }
+}
+
+async fn record(store: &Store, results: Vec<ResultToRecord>) -> Vec<Result<Recorded, store::Error>> {
+    fail_point!(ResultsWriting);
+    let recorded = isolate_each(&results, |part| store.record(part)).await;
+    fail_point!(ResultsWritten);
+    if let Some(error) = recorded.iter().find_map(|recorded| recorded.as_ref().err()) {
+        warn!(
+            results = results.len(),
+            error = chain(error),
+            "results could not be written; they will be looked up"
+        );
+    }
+    recorded
 }
 
 impl Handler for PayRequests {

@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use payment_contract::{Currency, Money, messages::OutcomeStatus, trace::TraceParent};
-use service::database::{ErrorKind, WarmPool};
+use service::{
+    batcher::MaybeOfOne,
+    database::{ErrorKind, WarmPool},
+};
 use sqlx::{PgPool, migrate::Migrator};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -46,10 +49,8 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-impl Error {
-    /// True when the data itself is at fault, so that a statement on many rows is worth repeating one by one.
-    #[must_use]
-    pub fn is_data(&self) -> bool {
+impl MaybeOfOne for Error {
+    fn is_of_data(&self) -> bool {
         self.kind == ErrorKind::Data
     }
 }

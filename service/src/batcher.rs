@@ -1,5 +1,5 @@
 //! Work done in groups: whoever comes while a group is being done is part of the next one. One commit, or one round trip,
-//! then serves everybody who waits, and a lone caller waits for nobody.
+//! then serves everybody who waits, and a lone caller waits for nobody. What is wrong with one of a group fails alone.
 
 use std::{
     collections::VecDeque,
@@ -7,9 +7,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use metrics::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::{
+    database::{ErrorKind, error_kind},
+    telemetry::chain,
+};
 
 type Work<I, O> = Box<dyn Fn(Vec<I>) -> BoxFuture<'static, Vec<O>> + Send + Sync>;
 
@@ -45,14 +50,23 @@ impl<I, O> Clone for Batcher<I, O> {
 
 impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
     /// At most `groups` groups of at most `largest` items at a time. `work` answers every item, in order; `queue` shows how many wait.
-    pub fn new<F>(queue: Gauge, largest: usize, groups: usize, work: F) -> Self
+    pub fn new<S, F>(queue: Gauge, largest: usize, groups: usize, state: S, work: F) -> Self
     where
-        F: Fn(Vec<I>) -> BoxFuture<'static, Vec<O>> + Send + Sync + 'static,
+        S: Send + Sync + 'static,
+        F: for<'a> Fn(&'a S, Vec<I>) -> BoxFuture<'a, Vec<O>> + Send + Sync + 'static,
     {
-        let turns = Arc::new(Semaphore::new(groups));
+        let shared = Arc::new((state, work));
+        let work = move |items| {
+            let shared = Arc::clone(&shared);
+            async move {
+                let (state, work) = &*shared;
+                work(state, items).await
+            }
+            .boxed()
+        };
         Self(Arc::new(Inner {
             waiting: Mutex::default(),
-            turns,
+            turns: Arc::new(Semaphore::new(groups)),
             largest,
             queue,
             work: Box::new(work),
@@ -112,6 +126,69 @@ impl<I: Send + 'static, O: Send + 'static> Inner<I, O> {
     }
 }
 
+/// An error that may be one item's alone.
+pub trait MaybeOfOne: std::error::Error + Clone {
+    /// Whether data is at fault, so that the rest may well succeed without whoever's it is.
+    fn is_of_data(&self) -> bool;
+}
+
+impl MaybeOfOne for Arc<sqlx::Error> {
+    fn is_of_data(&self) -> bool {
+        error_kind(self) == ErrorKind::Data
+    }
+}
+
+/// Works on items together; where their data makes that fail, on each half by itself, and so on, until what is bad fails alone.
+/// The parts in which it was done, in order, and what each came to.
+pub async fn isolate<'a, I, T, E, Fut>(
+    items: &'a [I],
+    work: impl Fn(&'a [I]) -> Fut,
+) -> Vec<(&'a [I], Result<T, E>)>
+where
+    E: MaybeOfOne,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let mut done = Vec::with_capacity(1);
+    let mut left = vec![items];
+    while let Some(part) = left.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        match work(part).await {
+            Err(error) if error.is_of_data() && part.len() > 1 => {
+                tracing::warn!(
+                    items = part.len(),
+                    error = chain(&error),
+                    "a group failed on its data; each half by itself now"
+                );
+                let (first, second) = part.split_at(part.len() / 2);
+                left.extend([second, first]);
+            }
+            result => done.push((part, result)),
+        }
+    }
+    done
+}
+
+/// [`isolate`] for work that has an output for each item, in order.
+pub async fn isolate_each<'a, I, T, E, Fut>(
+    items: &'a [I],
+    work: impl Fn(&'a [I]) -> Fut,
+) -> Vec<Result<T, E>>
+where
+    E: MaybeOfOne,
+    Fut: Future<Output = Result<Vec<T>, E>>,
+{
+    let mut each = Vec::with_capacity(items.len());
+    for (part, result) in isolate(items, work).await {
+        match result {
+            Ok(outputs) => each.extend(outputs.into_iter().map(Ok)),
+            Err(error) => each.extend(part.iter().map(|_| Err(error.clone()))),
+        }
+    }
+    each
+}
+
 #[expect(
     clippy::cast_precision_loss,
     reason = "gauges are floats; queues this long do not occur"
@@ -126,22 +203,50 @@ mod tests {
 
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use futures_util::{FutureExt as _, future::join_all};
+    use futures_util::future::join_all;
 
     use super::*;
 
     fn doubling(groups: &Arc<AtomicUsize>) -> Batcher<u32, u32> {
-        let groups = Arc::clone(groups);
-        Batcher::new(Gauge::noop(), 100, 1, move |items: Vec<u32>| {
+        Batcher::new(Gauge::noop(), 100, 1, Arc::clone(groups), |groups, items| {
             groups.fetch_add(1, Ordering::SeqCst);
-            async move {
-                items
-                    .into_iter()
-                    .map(|item| item.checked_mul(2).expect("small"))
-                    .collect()
-            }
-            .boxed()
+            let doubled = |item: u32| item.checked_mul(2).expect("small");
+            async move { items.into_iter().map(doubled).collect() }.boxed()
         })
+    }
+
+    /// Fails together with whatever it is done with.
+    const BAD: usize = 700;
+
+    async fn add_up(calls: &AtomicUsize, items: &[usize]) -> Result<Vec<usize>, Arc<sqlx::Error>> {
+        calls.fetch_add(1, Ordering::SeqCst);
+        if items.contains(&BAD) {
+            return Err(Arc::new(sqlx::Error::Encode("bad".into())));
+        }
+        Ok(items.iter().map(|item| item + 1).collect())
+    }
+
+    #[tokio::test]
+    async fn what_is_bad_fails_alone_and_all_others_are_done() {
+        let (items, calls): (Vec<usize>, _) = ((0..1_000).collect(), AtomicUsize::new(0));
+        let each = isolate_each(&items, |part| add_up(&calls, part)).await;
+        assert_eq!(each.len(), items.len());
+        for (item, result) in items.iter().zip(&each) {
+            assert_eq!(result.as_ref().ok().copied(), (*item != BAD).then_some(item + 1));
+        }
+        assert!(calls.into_inner() < 25, "a search by halves");
+    }
+
+    #[tokio::test]
+    async fn what_is_nobodys_fault_is_not_tried_again() {
+        let calls = AtomicUsize::new(0);
+        let away = async |_: &[usize]| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            Err::<Vec<usize>, _>(Arc::new(sqlx::Error::PoolTimedOut))
+        };
+        let each = isolate_each(&[1, 2, 3], |part| away(part)).await;
+        assert_eq!(each.iter().filter(|result| result.is_err()).count(), 3);
+        assert_eq!(calls.into_inner(), 1);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

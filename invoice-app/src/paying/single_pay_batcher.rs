@@ -77,9 +77,8 @@ pub(super) struct SinglePayBatcher {
 /// Does calls in groups.
 pub(super) fn batcher(single_pays: SinglePayBatcher) -> Batcher<SingleCall, BatchOutcome> {
     let queue = metrics::batcher_queue("single_pays");
-    Batcher::new(queue, LARGEST_GROUP, GROUPS, move |calls: Vec<SingleCall>| {
-        let single_pays = single_pays.clone();
-        async move { single_pays.pay(calls).await }.boxed()
+    Batcher::new(queue, LARGEST_GROUP, GROUPS, single_pays, |single_pays, calls| {
+        single_pays.pay(calls).boxed()
     })
 }
 

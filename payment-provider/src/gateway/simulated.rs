@@ -101,15 +101,12 @@ impl Simulated {
     /// With its books in the given database.
     #[must_use]
     pub fn new(books: WarmPool) -> Self {
-        let common = books.clone();
         let charges = Batcher::new(
             metrics::batcher_queue("simulated_charges"),
             LARGEST_GROUP,
             GROUPS,
-            move |charges: Vec<Charge>| {
-                let books = common.clone();
-                async move { enter(&books, &charges).await }.boxed()
-            },
+            books.clone(),
+            |books, charges| enter(books, charges).boxed(),
         );
         Self { books, charges }
     }
@@ -191,8 +188,8 @@ impl Gateway for Simulated {
 }
 
 /// Enters charges in one statement; a key that is there already keeps its entry. Answers each with its key's entry.
-async fn enter(books: &WarmPool, charges: &[Charge]) -> Vec<Result<Charged, CallError>> {
-    let entered = match insert(books, charges).await {
+async fn enter(books: &WarmPool, charges: Vec<Charge>) -> Vec<Result<Charged, CallError>> {
+    let entered = match insert(books, &charges).await {
         Ok(mut entered) => {
             let keys = charges.iter().map(|charge| charge.key);
             let earlier: Vec<Uuid> = keys.filter(|key| !entered.contains_key(key)).collect();

@@ -11,7 +11,7 @@ use payment_contract::{
     messages::{OutcomeStatus, PaymentOutcomeV1},
     trace::TraceParent,
 };
-use service::{database::ErrorKind, fail_point, telemetry::chain, traces};
+use service::{batcher::isolate, database::ErrorKind, fail_point, telemetry::chain, traces};
 use tokio::time::Instant;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -57,53 +57,23 @@ impl PayRequests {
     /// Admits a batch; the numbers are positions in it.
     pub(super) async fn admit(&self, requests: Vec<Request>) -> Admissions {
         let requests: Vec<(usize, Request)> = requests.into_iter().enumerate().collect();
-        match self.try_admit(&requests).await {
-            Ok(admissions) => admissions,
-            Err(error) if error.is_data() && requests.len() > 1 => {
-                warn!(
-                    requests = requests.len(),
-                    error = chain(&error),
-                    "a batch failed on its data; one by one now"
-                );
-                let mut admissions = Vec::with_capacity(requests.len());
-                for request in requests {
-                    let alone = std::slice::from_ref(&request);
-                    admissions.extend(
-                        self.try_admit(alone)
-                            .await
-                            .unwrap_or_else(|error| refuse(alone, &error)),
-                    );
-                }
-                admissions
-            }
-            Err(error) => refuse(&requests, &error),
-        }
-    }
-
-    async fn try_admit(&self, requests: &[(usize, Request)]) -> Result<Admissions, store::Error> {
         let asked = Instant::now();
-        let Ok(written) = self.intents.submit(self.intents_of(requests)).await else {
+        let Ok(Written { token, mut rows }) = self.intents.submit(self.intents_of(&requests)).await else {
             error!(
                 requests = requests.len(),
                 "whether intents were written is unknown; their requests come again"
             );
-            return Ok(requests
+            let again = requests
                 .iter()
-                .map(|(position, _)| (*position, retry(UNFORESEEN)))
-                .collect());
+                .map(|(position, _)| (*position, retry(UNFORESEEN)));
+            return again.collect();
         };
-        let Written {
-            token,
-            rows: mut inserted,
-        } = written?;
-        metrics::requests("new", inserted.len());
-
         let mut admissions = Vec::with_capacity(requests.len());
-        let mut met = Vec::new();
-        for (position, request) in requests {
+        let (mut met, mut refused) = (Vec::new(), Vec::new());
+        for (position, request) in &requests {
             // `remove`, so that of two requests for one payment in a batch only the first counts as the new one.
-            match inserted.remove(&request.message.payment_id) {
-                Some(row) => {
+            match rows.remove(&request.message.payment_id) {
+                Some(Ok(row)) => {
                     let lease = Lease {
                         payment_id: row.payment_id,
                         token,
@@ -113,13 +83,26 @@ impl PayRequests {
                     let admitted = first_admission(request, row, lease, asked, held);
                     admissions.push((*position, admitted));
                 }
+                Some(Err(error)) => refused.push((*position, error)),
                 None => met.push((*position, request)),
             }
         }
-        if !met.is_empty() {
-            admissions.extend(self.admit_known(&met).await?);
+        metrics::requests("new", admissions.len());
+        for (part, known) in isolate(&met, |part| self.admit_known(part)).await {
+            match known {
+                Ok(known) => admissions.extend(known),
+                Err(error) => refused.extend(part.iter().map(|(position, _)| (*position, error.clone()))),
+            }
         }
-        Ok(admissions)
+        if let Some((_, error)) = refused.first() {
+            warn!(
+                requests = refused.len(),
+                error = chain(error),
+                "requests could not be written to the ledger"
+            );
+        }
+        admissions.extend(refused.iter().map(|(position, error)| (*position, refuse(error))));
+        admissions
     }
 
     pub(super) fn intents_of(&self, requests: &[(usize, Request)]) -> Vec<Intent> {
@@ -343,26 +326,14 @@ pub(super) fn retry(after: Duration) -> Admitted {
     Admitted::Decided(Decision::Retry(spread(after)))
 }
 
-/// Requests that could not be admitted: the one whose data the database refuses is never tried again.
-fn refuse(requests: &[(usize, Request)], error: &store::Error) -> Admissions {
-    let (after, reason) = match error.kind {
-        ErrorKind::Data => (
-            UNFORESEEN,
-            Some(format!("the ledger cannot hold it: {}", chain(error))),
-        ),
-        ErrorKind::Conflict | ErrorKind::Away | ErrorKind::Schema => (DATABASE_AWAY, None),
-        ErrorKind::Other => (UNFORESEEN, None),
-    };
-    warn!(
-        requests = requests.len(),
-        error = chain(error),
-        "requests could not be written to the ledger"
-    );
-    let admitted = |(position, _): &(usize, Request)| {
-        let rejected = reason
-            .clone()
-            .map(|reason| Admitted::Decided(Decision::Reject(reason)));
-        (*position, rejected.unwrap_or_else(|| retry(after)))
-    };
-    requests.iter().map(admitted).collect()
+/// A request that could not be admitted. One whose data the database refuses is never tried again.
+fn refuse(error: &store::Error) -> Admitted {
+    match error.kind {
+        ErrorKind::Data => {
+            let reason = format!("the ledger cannot hold it: {}", chain(error));
+            Admitted::Decided(Decision::Reject(reason))
+        }
+        ErrorKind::Conflict | ErrorKind::Away | ErrorKind::Schema => retry(DATABASE_AWAY),
+        ErrorKind::Other => retry(UNFORESEEN),
+    }
 }

@@ -4,7 +4,10 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::FutureExt as _;
 use payment_contract::PaymentId;
-use service::{batcher::Batcher, fail_point};
+use service::{
+    batcher::{Batcher, isolate},
+    fail_point,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -16,51 +19,28 @@ use crate::{
 const LARGEST_GROUP: usize = 8;
 const GROUPS: usize = 2;
 
-/// A batch's rows that were not there before.
-#[derive(Debug, Default)]
+/// What became of a batch's intents.
+#[derive(Debug)]
 pub(super) struct Written {
-    /// Who holds their leases.
+    /// Who holds the leases.
     pub(super) token: Uuid,
-    pub(super) rows: HashMap<PaymentId, Inserted>,
+    /// The rows that were not there before, or why there is none.
+    pub(super) rows: HashMap<PaymentId, Result<Inserted, store::Error>>,
 }
 
-pub(super) type Intents = Batcher<Vec<Intent>, Result<Written, store::Error>>;
+pub(super) type Intents = Batcher<Vec<Intent>, Written>;
 
 pub(super) fn intents(store: Store) -> Intents {
     Batcher::new(
         metrics::batcher_queue("intents"),
         LARGEST_GROUP,
         GROUPS,
-        move |batches: Vec<Vec<Intent>>| {
-            let store = store.clone();
-            async move {
-                fail_point!(IntentsWriting);
-                let written = write(&store, &batches).await;
-                fail_point!(IntentsWritten);
-                written
-            }
-            .boxed()
-        },
+        store,
+        |store, batches| write(store, batches).boxed(),
     )
 }
 
-async fn write(store: &Store, batches: &[Vec<Intent>]) -> Vec<Result<Written, store::Error>> {
-    match write_together(store, batches).await {
-        Ok(written) => written.into_iter().map(Ok).collect(),
-        // One batch's bad data is not the others' fault.
-        Err(error) if error.is_data() && batches.len() > 1 => {
-            let mut written = Vec::with_capacity(batches.len());
-            for batch in batches {
-                let alone = write_together(store, std::slice::from_ref(batch)).await;
-                written.push(alone.map(|mut one| one.pop().unwrap_or_default()));
-            }
-            written
-        }
-        Err(error) => vec![error; batches.len()].into_iter().map(Err).collect(),
-    }
-}
-
-async fn write_together(store: &Store, batches: &[Vec<Intent>]) -> Result<Vec<Written>, store::Error> {
+async fn write(store: &Store, batches: Vec<Vec<Intent>>) -> Vec<Written> {
     let token = Uuid::new_v4();
     let mut seen = HashSet::new();
     let first_ones = batches
@@ -68,16 +48,23 @@ async fn write_together(store: &Store, batches: &[Vec<Intent>]) -> Result<Vec<Wr
         .flatten()
         .filter(|intent| seen.insert(intent.payment_id));
     let intents: Vec<Intent> = first_ones.cloned().collect();
-    let written = store.insert_intents(&intents, token).await?;
-    let mut inserted: HashMap<PaymentId, Inserted> =
-        written.into_iter().map(|row| (row.payment_id, row)).collect();
+    fail_point!(IntentsWriting);
+    let written = isolate(&intents, |part| store.insert_intents(part, token)).await;
+    fail_point!(IntentsWritten);
+    let mut rows = HashMap::with_capacity(intents.len());
+    for (part, written) in written {
+        match written {
+            Ok(written) => rows.extend(written.into_iter().map(|row| (row.payment_id, Ok(row)))),
+            Err(error) => rows.extend(part.iter().map(|intent| (intent.payment_id, Err(error.clone())))),
+        }
+    }
     // Of two requests for one payment only the first has made the row.
     let of = |batch: &Vec<Intent>| Written {
         token,
         rows: batch
             .iter()
-            .filter_map(|intent| inserted.remove_entry(&intent.payment_id))
+            .filter_map(|intent| rows.remove_entry(&intent.payment_id))
             .collect(),
     };
-    Ok(batches.iter().map(of).collect())
+    batches.iter().map(of).collect()
 }

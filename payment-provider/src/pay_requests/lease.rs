@@ -84,62 +84,50 @@ impl PayRequests {
 }
 
 pub(super) fn renewals(store: Store) -> Batcher<Renewal, bool> {
-    Batcher::new(
-        metrics::batcher_queue("lease_renewals"),
-        LARGEST_GROUP,
-        GROUPS,
-        move |renewals: Vec<Renewal>| {
-            let store = store.clone();
-            async move {
-                let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
-                let tokens: Vec<Uuid> = renewals.iter().map(|renewal| renewal.token).collect();
-                fail_point!(LeasesRenewing);
-                let renewed: HashSet<Uuid> = match store.renew_leases(&ids, &tokens).await {
-                    Ok(renewed) => renewed.into_iter().collect(),
-                    Err(error) => {
-                        warn!(
-                            leases = ids.len(),
-                            error = chain(&error),
-                            "leases could not be renewed"
-                        );
-                        HashSet::new()
-                    }
-                };
-                fail_point!(LeasesRenewed);
-                ids.iter()
-                    .map(|payment_id| renewed.contains(payment_id))
-                    .collect()
-            }
-            .boxed()
-        },
-    )
+    let queue = metrics::batcher_queue("lease_renewals");
+    Batcher::new(queue, LARGEST_GROUP, GROUPS, store, |store, renewals| {
+        renew(store, renewals).boxed()
+    })
+}
+
+async fn renew(store: &Store, renewals: Vec<Renewal>) -> Vec<bool> {
+    let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
+    let tokens: Vec<Uuid> = renewals.iter().map(|renewal| renewal.token).collect();
+    fail_point!(LeasesRenewing);
+    let renewed = store.renew_leases(&ids, &tokens).await.unwrap_or_else(|error| {
+        warn!(
+            leases = ids.len(),
+            error = chain(&error),
+            "leases could not be renewed"
+        );
+        Vec::new()
+    });
+    fail_point!(LeasesRenewed);
+    let renewed: HashSet<Uuid> = renewed.into_iter().collect();
+    ids.iter().map(|id| renewed.contains(id)).collect()
 }
 
 pub(super) fn releases(store: Store) -> Batcher<Release, ()> {
-    Batcher::new(
-        metrics::batcher_queue("lease_releases"),
-        LARGEST_GROUP,
-        GROUPS,
-        move |releases: Vec<Release>| {
-            let store = store.clone();
-            async move {
-                let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();
-                let tokens: Vec<Uuid> = releases.iter().map(|release| release.token).collect();
-                let tries: Vec<i32> = releases.iter().map(|release| release.tries).collect();
-                fail_point!(LeasesReleasing);
-                if let Err(error) = store.release_leases(&ids, &tokens, &tries).await {
-                    warn!(
-                        leases = ids.len(),
-                        error = chain(&error),
-                        "leases could not be given back; they end by themselves"
-                    );
-                }
-                fail_point!(LeasesReleased);
-                vec![(); releases.len()]
-            }
-            .boxed()
-        },
-    )
+    let queue = metrics::batcher_queue("lease_releases");
+    Batcher::new(queue, LARGEST_GROUP, GROUPS, store, |store, releases| {
+        give_back(store, releases).boxed()
+    })
+}
+
+async fn give_back(store: &Store, releases: Vec<Release>) -> Vec<()> {
+    let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();
+    let tokens: Vec<Uuid> = releases.iter().map(|release| release.token).collect();
+    let tries: Vec<i32> = releases.iter().map(|release| release.tries).collect();
+    fail_point!(LeasesReleasing);
+    if let Err(error) = store.release_leases(&ids, &tokens, &tries).await {
+        warn!(
+            leases = ids.len(),
+            error = chain(&error),
+            "leases could not be given back; they end by themselves"
+        );
+    }
+    fail_point!(LeasesReleased);
+    vec![(); releases.len()]
 }
 
 /// What waits for the bank comes back within this time, so that there is neither a storm nor a wait that anybody minds.

@@ -31,24 +31,8 @@ pub enum Recorded {
 }
 
 impl Store {
-    /// Finishes rows in one statement and tells what became of each result, in order. Commits. If the statement fails on
-    /// data it is repeated one by one, so that one result fails nobody else's.
-    pub async fn record(&self, results: &[ResultToRecord]) -> Vec<Result<Recorded, Error>> {
-        match self.record_together(results).await {
-            Ok(recorded) => recorded.into_iter().map(Ok).collect(),
-            Err(error) if error.is_data() && results.len() > 1 => {
-                let mut recorded = Vec::with_capacity(results.len());
-                for result in results {
-                    let alone = self.record_together(std::slice::from_ref(result)).await;
-                    recorded.push(alone.map(|mut one| one.pop().unwrap_or(Recorded::Missing)));
-                }
-                recorded
-            }
-            Err(error) => vec![Err(error); results.len()],
-        }
-    }
-
-    async fn record_together(&self, results: &[ResultToRecord]) -> Result<Vec<Recorded>, Error> {
+    /// Finishes rows in one statement and tells what became of each result, in order. Commits.
+    pub async fn record(&self, results: &[ResultToRecord]) -> Result<Vec<Recorded>, Error> {
         let mut endings = self.finish_open_rows(results).await?;
         let unwritten: Vec<Uuid> = results
             .iter()

@@ -202,8 +202,9 @@ impl Stores {
             });
         }
         let mut outcomes = Vec::with_capacity(requests.len());
-        for (request, recorded) in requests.iter().zip(self.ledger.record(&results).await) {
-            let Recorded::Finished(ending) = recorded? else {
+        let recorded = self.ledger.record(&results).await?;
+        for (request, recorded) in requests.iter().zip(recorded) {
+            let Recorded::Finished(ending) = recorded else {
                 return Err(Error::new(format!("{} was not recorded", request.payment_id)));
             };
             outcomes.push(ending.outcome(request.payment_id, request.invoice_id));
