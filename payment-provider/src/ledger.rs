@@ -13,9 +13,6 @@ use tokio::time::Instant;
 
 use crate::gateway::{Answer, CallError, Order};
 
-/// The reason of a payment that could never be made, so that the bank was not asked.
-pub const REJECTED_REQUEST: &str = "rejected_request";
-
 /// How long a held row is left alone between two looks at it: once released, it goes on within this time.
 pub const HELD_DELAY: Duration = Duration::from_mins(1);
 

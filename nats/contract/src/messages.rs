@@ -34,6 +34,9 @@ pub enum OutcomeStatus {
     Declined,
 }
 
+/// The reason of a payment that could never be made, so that the bank was not asked.
+pub const REJECTED_REQUEST: &str = "rejected_request";
+
 /// Tells invoice-app how a payment ended. Comes from a finished ledger row only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentOutcomeV1 {

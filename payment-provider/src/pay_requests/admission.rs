@@ -8,7 +8,7 @@ use std::{
 use jetstream::delivery::Decision;
 use payment_contract::{
     InvoiceId, PaymentId,
-    messages::{OutcomeStatus, PaymentOutcomeV1},
+    messages::{OutcomeStatus, PaymentOutcomeV1, REJECTED_REQUEST},
     trace::TraceParent,
 };
 use service::{batcher::isolate, database::ErrorKind, fail_point, telemetry::chain, traces};
@@ -25,8 +25,8 @@ use super::{
 use crate::{
     gateway::Order,
     ledger::{
-        Age, Ending, Entry, HELD_DELAY, Held, NextStep, REJECTED_REQUEST, RequestHash, Settlement,
-        may_have_been_called_before, next_step, wait_for_lease,
+        Age, Ending, Entry, HELD_DELAY, Held, NextStep, RequestHash, Settlement, may_have_been_called_before,
+        next_step, wait_for_lease,
     },
     metrics,
     store::{self, Inserted, Intent},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_contract::{InvoiceId, Money, PaymentId, trace::TraceParent};
+use payment_contract::{InvoiceId, Money, PaymentId, messages::REJECTED_REQUEST, trace::TraceParent};
 use service::{
     database::{SHORT, retry_conflicts},
     telemetry::chain,
@@ -12,7 +12,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::{EntryRow, Error, Store};
-use crate::ledger::{Entry, Held, REJECTED_REQUEST, RequestHash};
+use crate::ledger::{Entry, Held, RequestHash};
 
 /// A row to be written.
 #[derive(Clone, Debug)]

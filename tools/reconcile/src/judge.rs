@@ -2,15 +2,13 @@
 
 use std::{fmt::Debug, time::Duration};
 
+use payment_contract::messages::REJECTED_REQUEST;
 use uuid::Uuid;
 
 use super::{
     books::{Charge, Entry, Invoice, Payment, Status},
     report::Kind,
 };
-
-/// The only decline that the bank was never asked about.
-const REJECTED_REQUEST: &str = "rejected_request";
 
 /// What is to be said about a payment.
 #[derive(Clone, Debug, PartialEq, Eq)]
