@@ -1,6 +1,6 @@
 //! The process: puts the parts together from the configuration and runs them until it is told to stop.
 
-use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use jetstream::{
     connection::Connection,
@@ -8,15 +8,16 @@ use jetstream::{
     provisioning::{self, StreamProvisioner},
 };
 use service::{
+    BoxError,
     admin::{self, Readiness},
     database,
-    shutdown::{Group, Process},
-    telemetry::{self, chain},
-    traces,
+    shutdown::Group,
+    startup::{Startup, drain},
+    telemetry::chain,
 };
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::{
     change_events,
@@ -36,24 +37,19 @@ use crate::{
 };
 
 /// This service's name: to Postgres, and to NATS, where it decides the inbox.
-pub(crate) const NAME: &str = "invoice-app";
+pub const NAME: &str = "invoice-app";
 /// Outcomes in hand at once: two full batches being settled, and two being pulled.
 const SLOTS: usize = 2000;
 /// Outcomes settled by one statement. More would hold rows for longer without being faster.
 const BATCH: usize = 500;
 /// The first pause after NATS failed a pull; grows.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// What the end keeps back of the time for shutdown, for the other groups and the connection.
-const AFTER_DRAIN: Duration = Duration::from_secs(2);
 /// How often open payments are counted.
 const SAMPLE: Duration = Duration::from_secs(10);
 /// How often what is no longer needed is deleted.
 const PRUNE: Duration = Duration::from_mins(10);
 /// How long changes are kept for those who follow them.
 const CHANGES_KEPT_DAYS: i32 = 7;
-
-/// Why something could not be set up.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Everything that works on payments, ready to run or to be driven step by step.
 pub struct Parts {
@@ -103,55 +99,32 @@ impl Parts {
 }
 
 /// `serve`: runs until SIGTERM.
-pub async fn serve(config: Config) -> Result<ExitCode, Error> {
-    let recorder = telemetry::init_metrics(NAME, env!("CARGO_PKG_VERSION"));
-    let traces = traces::init(NAME, env!("CARGO_PKG_VERSION"));
+pub async fn serve(config: Config) -> Result<ExitCode, BoxError> {
+    // No more calls, and then what they started.
+    let groups = ["api", "background"];
+    let (startup, [api, background]) =
+        Startup::begin(NAME, env!("CARGO_PKG_VERSION"), &config.common, groups);
     metrics::describe();
-    let mut process = Process::new(config.common.shutdown_grace);
-    // Stopped in this order: no more calls, then what they started, then the port that tells about it.
-    let [api, background, admin] = ["api", "background", "admin"].map(|name| process.group(name));
-
-    let readiness = Readiness::new();
-    let listen = config.common.admin_listen;
-    admin.spawn(
-        "admin",
-        admin::serve(listen, readiness.clone(), recorder, admin.stop()),
-    );
     let connection = config.nats.connect(NAME).await?;
     let store = Store::new(database::pool(&config.database, NAME)?);
     let access = access(&config.auth, &background)?;
-    let parts = Parts::new(
-        store.clone(),
-        streams::provisioner(
-            connection.clone(),
-            config.nats.replicas,
-            &config.nats.more_readers,
-        ),
-        config.resend_after,
+    let provisioner = streams::provisioner(
+        connection.clone(),
+        config.nats.replicas,
+        &config.nats.more_readers,
     );
+    let parts = Parts::new(store.clone(), provisioner, config.resend_after);
     let (paying, feed) = (parts.paying.clone(), parts.feed.clone());
 
     let schema = CancellationToken::new();
-    let drain = config.common.shutdown_grace.saturating_sub(AFTER_DRAIN);
-    spawn_background(parts, &background, &schema, drain);
-    let calls = take_calls(
-        config,
-        store,
-        paying,
-        feed,
-        access,
-        Start {
-            schema,
-            readiness: readiness.clone(),
-        },
-        api.stop(),
-    );
+    spawn_background(parts, &background, &schema, drain(&config.common));
+    let start = Start {
+        schema,
+        readiness: startup.readiness.clone(),
+    };
+    let calls = take_calls(config, store, paying, feed, access, start, api.stop());
     api.spawn("http", calls);
-
-    info!(version = env!("CARGO_PKG_VERSION"), "invoice-app started");
-    let exit = process.run(|| readiness.set(false)).await;
-    tokio::join!(connection.close(AFTER_DRAIN), traces.close(AFTER_DRAIN));
-    Ok(exit)
+    Ok(startup.run(connection).await)
 }
 
 /// What is told when the schema is there.
@@ -169,7 +142,7 @@ async fn take_calls(
     access: Access,
     start: Start,
     stop: CancellationToken,
-) -> Result<(), Error> {
+) -> Result<(), BoxError> {
     // Before the wait: a port in use is told at once.
     let listener = admin::bind(config.http.listen, "http.listen").await?;
     let limits = config.http.limits.clone();
@@ -191,7 +164,7 @@ async fn take_calls(
         info!(listen = %config.http.listen, "the API is open");
         let pool = store.pool().clone();
         database::keep_schema(pool, &MIGRATOR, migrate, start.readiness, stop.clone()).await?;
-        Ok::<_, Error>(())
+        Ok::<_, BoxError>(())
     };
     let serving = http::server::serve(
         listener,
@@ -199,7 +172,7 @@ async fn take_calls(
         max_connections,
         stop.clone(),
     );
-    tokio::try_join!(async { serving.await.map_err(Error::from) }, async {
+    tokio::try_join!(async { serving.await.map_err(BoxError::from) }, async {
         stop.run_until_cancelled(Box::pin(opening)).await.transpose()
     },)?;
     Ok(())
@@ -225,65 +198,38 @@ fn spawn_background(parts: Parts, group: &Group, schema: &CancellationToken, dra
         drain,
     };
     let stop = || group.stop();
-    let consumer = Box::pin(delivery::run(
-        connection.clone(),
-        OUTCOMES,
-        settings,
-        outcomes,
-        stop(),
-    ));
-    group.spawn("sender", after(schema.clone(), stop(), sender.run(stop())));
-    group.spawn("sweep", after(schema.clone(), stop(), sweep.run(stop())));
-    group.spawn("payment_outcomes", after(schema.clone(), stop(), consumer));
-    group.spawn(
-        "stream_provisioner",
-        after(
-            schema.clone(),
-            stop(),
-            provisioning::run(incarnation, connection.clone(), stop()),
-        ),
-    );
-    group.spawn(
-        "waiters",
-        after(
-            schema.clone(),
-            stop(),
-            waiters.clone().poll(store.clone(), stop()),
-        ),
-    );
-    group.spawn(
-        "change_events",
-        after(
-            schema.clone(),
-            stop(),
-            change_events::listen(waiters, feed.clone(), connection.clone(), stop()),
-        ),
-    );
-    group.spawn(
-        "event_feed",
-        after(schema.clone(), stop(), feed.run(store.clone(), stop())),
-    );
-    group.spawn(
-        "gauges",
-        after(schema.clone(), stop(), sample(store.clone(), stop())),
-    );
-    group.spawn("prune", after(schema.clone(), stop(), prune(store, stop())));
+    let consumer = delivery::run(connection.clone(), OUTCOMES, settings, outcomes, stop());
+    let provisioner = provisioning::run(incarnation, connection.clone(), stop());
+    let poll = waiters.clone().poll(store.clone(), stop());
+    let listen = change_events::listen(waiters, feed.clone(), connection, stop());
+    spawn_after(schema, group, "sender", sender.run(stop()));
+    spawn_after(schema, group, "sweep", sweep.run(stop()));
+    spawn_after(schema, group, "payment_outcomes", Box::pin(consumer));
+    spawn_after(schema, group, "stream_provisioner", provisioner);
+    spawn_after(schema, group, "waiters", poll);
+    spawn_after(schema, group, "change_events", listen);
+    spawn_after(schema, group, "event_feed", feed.run(store.clone(), stop()));
+    spawn_after(schema, group, "gauges", sample(store.clone(), stop()));
+    spawn_after(schema, group, "prune", prune(store, stop()));
 }
 
-/// A task that cannot fail and begins once `begin` is told.
-async fn after(
-    begin: CancellationToken,
-    stop: CancellationToken,
-    task: impl Future<Output = ()>,
-) -> Result<(), Infallible> {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = begin.cancelled() => task.await,
-    }
-    Ok(())
+/// Spawns a task that begins once `begin` is told.
+fn spawn_after(
+    begin: &CancellationToken,
+    group: &Group,
+    name: &'static str,
+    task: impl Future<Output = ()> + Send + 'static,
+) {
+    let (begin, stop) = (begin.clone(), group.stop());
+    group.spawn_infallible(name, async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = begin.cancelled() => task.await,
+        }
+    });
 }
 
-fn access(auth: &Auth, group: &Group) -> Result<Access, Error> {
+fn access(auth: &Auth, group: &Group) -> Result<Access, BoxError> {
     match auth {
         Auth::Disabled => {
             warn!("auth.mode is \"disabled\": everybody who reaches the API may create and pay invoices");
@@ -292,11 +238,7 @@ fn access(auth: &Auth, group: &Group) -> Result<Access, Error> {
         Auth::Token(path) => {
             let file = TokensFile::open(path)?;
             let tokens = file.tokens();
-            let stop = group.stop();
-            group.spawn("tokens", async move {
-                file.run(stop).await;
-                Ok::<_, Infallible>(())
-            });
+            group.spawn_infallible("tokens", file.run(group.stop()));
             Ok(Access::Tokens(tokens))
         }
     }
@@ -349,16 +291,4 @@ async fn prune(store: Store, stop: CancellationToken) {
             return;
         }
     }
-}
-
-/// `migrate`: brings the schema up to date and ends.
-pub async fn migrate(config: &Config) -> Result<ExitCode, Error> {
-    let pool = database::pool(&config.database, NAME)?;
-    database::migrate(&pool, &MIGRATOR).await?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Logs what ended the process, once, with its whole chain.
-pub fn log_end(error: &Error) {
-    error!(error = chain(error.as_ref()), "invoice-app ended");
 }

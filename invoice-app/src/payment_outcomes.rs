@@ -18,6 +18,7 @@ use payment_contract::{
     trace::TraceParent,
 };
 use service::{
+    BoxError,
     batcher::{Batcher, isolate_each},
     database::{ErrorKind, LONG, SHORT, error_kind, is_lock_timeout, retry_conflicts},
     fail_point,
@@ -254,10 +255,7 @@ impl Handler for PaymentOutcomes {
         }
     }
 
-    async fn dead_letter(
-        &self,
-        letters: Vec<DeadLetter>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
         let new = service::dead_letters::insert(self.settling.store.pool(), &letters).await?;
         metrics::dead_letters(new);
         for letter in &letters {

@@ -1,17 +1,17 @@
 //! The process: puts the parts together from the configuration and runs them until it is told to stop.
 
-use std::{convert::Infallible, process::ExitCode, sync::Arc, time::Duration};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use jetstream::{connection::Connection, delivery, provisioning, publish::Publisher};
 use service::{
-    admin::{self, Readiness},
+    BoxError,
+    admin::Readiness,
     database::{self, WarmPool},
-    shutdown::Process,
-    telemetry::{self, chain},
-    traces,
+    startup::{Startup, drain},
+    telemetry::chain,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::warn;
 
 use crate::{
     config::{Config, Kind},
@@ -19,21 +19,16 @@ use crate::{
     metrics,
     outcomes::Outcomes,
     pay_requests::{PayRequests, Policy},
-    store::{MIGRATIONS, Store},
+    store::{MIGRATOR, Store},
     streams::{self, REQUESTS},
 };
 
 /// This service's name: to Postgres, and to NATS, where it decides the inbox.
-const NAME: &str = "payment-provider";
+pub const NAME: &str = "payment-provider";
 /// How often the open rows are counted.
 const SAMPLE: Duration = Duration::from_secs(10);
 /// The first pause after NATS failed a pull; grows.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-/// What the end keeps back of the time for shutdown, for the other groups and the connection.
-const AFTER_DRAIN: Duration = Duration::from_secs(2);
-
-/// Why something could not be set up.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// The parts that both `serve` and the commands need.
 #[derive(Clone)]
@@ -46,7 +41,7 @@ pub struct Parts {
 
 impl Parts {
     /// Puts them together; nothing is connected yet.
-    pub fn try_new(config: &Config) -> Result<Self, Error> {
+    pub fn try_new(config: &Config) -> Result<Self, BoxError> {
         let store = Store::new(database::pool(&config.database, NAME)?, config.ledger.lease);
         let bank = bank(config, store.warm())?;
         let policy = Policy {
@@ -70,7 +65,7 @@ impl Parts {
     }
 }
 
-fn bank(config: &Config, books: &WarmPool) -> Result<Bank, Error> {
+fn bank(config: &Config, books: &WarmPool) -> Result<Bank, BoxError> {
     let timeout = config.gateway.timeout;
     let gateway: Arc<dyn Gateway> = match &config.gateway.kind {
         Kind::Simulated => Arc::new(Simulated::new(books.clone())),
@@ -81,61 +76,38 @@ fn bank(config: &Config, books: &WarmPool) -> Result<Bank, Error> {
 }
 
 /// A connection to NATS as this service.
-pub async fn connect(config: &Config) -> Result<Connection, Error> {
+pub async fn connect(config: &Config) -> Result<Connection, BoxError> {
     config.nats.connect(NAME).await
 }
 
 /// `serve`: runs until SIGTERM.
-pub async fn serve(config: Config) -> Result<ExitCode, Error> {
-    let recorder = telemetry::init_metrics(NAME, env!("CARGO_PKG_VERSION"));
-    let traces = traces::init(NAME, env!("CARGO_PKG_VERSION"));
+pub async fn serve(config: Config) -> Result<ExitCode, BoxError> {
+    let groups = ["requests", "background"];
+    let (startup, [requests, background]) =
+        Startup::begin(NAME, env!("CARGO_PKG_VERSION"), &config.common, groups);
     metrics::describe();
-    let mut process = Process::new(config.common.shutdown_grace);
-    let [requests, background, admin] = ["requests", "background", "admin"].map(|name| process.group(name));
-
-    let readiness = Readiness::new();
-    admin.spawn(
-        "admin",
-        admin::serve(
-            config.common.admin_listen,
-            readiness.clone(),
-            recorder,
-            admin.stop(),
-        ),
-    );
     let connection = connect(&config).await?;
     let parts = Parts::try_new(&config)?;
 
-    background.spawn(
+    let provisioner = streams::provisioner(
+        connection.clone(),
+        config.nats.replicas,
+        &config.nats.more_readers,
+    );
+    background.spawn_infallible(
         "stream_provisioner",
-        endless(provisioning::run(
-            streams::provisioner(
-                connection.clone(),
-                config.nats.replicas,
-                &config.nats.more_readers,
-            ),
-            connection.clone(),
-            background.stop(),
-        )),
+        provisioning::run(provisioner, connection.clone(), background.stop()),
     );
-    background.spawn(
-        "gauges",
-        endless(sample_open_rows(parts.store.clone(), background.stop())),
-    );
-
+    background.spawn_infallible("gauges", sample_open_rows(parts.store.clone(), background.stop()));
     let taking = take_requests(
         config,
         parts,
         connection.clone(),
-        readiness.clone(),
+        startup.readiness.clone(),
         requests.stop(),
     );
     requests.spawn("pay_requests", taking);
-
-    info!(version = env!("CARGO_PKG_VERSION"), "payment-provider started");
-    let exit = process.run(|| readiness.set(false)).await;
-    tokio::join!(connection.close(AFTER_DRAIN), traces.close(AFTER_DRAIN));
-    Ok(exit)
+    Ok(startup.run(connection).await)
 }
 
 /// Waits for the schema, then takes requests.
@@ -148,24 +120,18 @@ async fn take_requests(
 ) -> Result<(), sqlx::migrate::MigrateError> {
     tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        prepared = database::prepare_schema(parts.store.pool(), &MIGRATIONS, config.migrate_on_start) => prepared?,
+        prepared = database::prepare_schema(parts.store.pool(), &MIGRATOR, config.migrate_on_start) => prepared?,
     }
     readiness.set(true);
     let settings = delivery::Settings {
         slots: config.requests.slots,
         max_batch: config.requests.max_batch,
         retry_delay: RETRY_DELAY,
-        drain: config.common.shutdown_grace.saturating_sub(AFTER_DRAIN),
+        drain: drain(&config.common),
     };
     let pool = parts.store.pool().clone();
     let handler = Arc::new(parts.pay_requests(connection.clone()));
-    let keeping = database::keep_schema(
-        pool,
-        &MIGRATIONS,
-        config.migrate_on_start,
-        readiness,
-        stop.clone(),
-    );
+    let keeping = database::keep_schema(pool, &MIGRATOR, config.migrate_on_start, readiness, stop.clone());
     let taking = async {
         Box::pin(delivery::run(connection, REQUESTS, settings, handler, stop)).await;
         Ok(())
@@ -196,22 +162,4 @@ async fn sample_open_rows(store: Store, stop: CancellationToken) {
             () = tokio::time::sleep(SAMPLE) => {}
         }
     }
-}
-
-/// A task that cannot fail.
-async fn endless(task: impl Future<Output = ()>) -> Result<(), Infallible> {
-    task.await;
-    Ok(())
-}
-
-/// `migrate`: brings the schema up to date and ends.
-pub async fn migrate(config: &Config) -> Result<ExitCode, Error> {
-    let pool = database::pool(&config.database, NAME)?;
-    database::migrate(&pool, &MIGRATIONS).await?;
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Logs what ended the process, once, with its whole chain.
-pub fn log_end(error: &Error) {
-    error!(error = chain(error.as_ref()), "payment-provider ended");
 }

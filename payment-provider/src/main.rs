@@ -4,9 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use payment_provider::{
-    app,
+    app::{self, NAME},
     commands::{dead_letters, ledger},
     config::Config,
+    store::MIGRATOR,
 };
 use service::{cli, config, log_writer, telemetry};
 
@@ -61,15 +62,12 @@ async fn main() -> ExitCode {
 }
 
 async fn run(settings: Config, command: Command) -> ExitCode {
-    let (format, filter) = (settings.common.log_format, settings.common.log_filter.clone());
+    let common = settings.common.clone();
     let ended = match command {
-        Command::Serve => {
-            telemetry::init_logs(format, &filter);
-            app::serve(settings).await.inspect_err(app::log_end)
-        }
+        Command::Serve => cli::for_machines(NAME, &common, app::serve(settings)).await,
         Command::Migrate => {
-            telemetry::init_logs(format, &filter);
-            app::migrate(&settings).await.inspect_err(app::log_end)
+            let migrating = cli::migrate(&settings.database, NAME, &MIGRATOR);
+            cli::for_machines(NAME, &common, migrating).await
         }
         Command::CheckConfig | Command::Completions(_) => Ok(ExitCode::SUCCESS),
         Command::Ledger(command) => cli::for_people(Box::pin(ledger::run(&settings, command))).await,

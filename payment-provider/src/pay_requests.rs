@@ -7,6 +7,7 @@ use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use jetstream::delivery::{DeadLetter, Decision, Decisions, Handler, Received};
 use payment_contract::{Currency, messages::PayRequestV1, subjects, trace::TraceParent};
 use service::{
+    BoxError,
     batcher::{Batcher, isolate_each},
     fail_point,
     telemetry::chain,
@@ -162,10 +163,7 @@ impl Handler for PayRequests {
         .await;
     }
 
-    async fn dead_letter(
-        &self,
-        letters: Vec<DeadLetter>,
-    ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
         let new = service::dead_letters::insert(self.store.pool(), &letters).await?;
         metrics::dead_letters(new);
         for letter in &letters {

@@ -28,7 +28,7 @@ pub use intents::{Inserted, Intent};
 pub use resolutions::{RecordedResolution, Resolution};
 pub use results::{Recorded, ResultToRecord};
 
-pub static MIGRATIONS: Migrator = sqlx::migrate!();
+pub static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// A statement failed. Cheap to clone, because a group's failure is each of its members' failure.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -1,12 +1,14 @@
-//! Reading the command line: the same exit codes for every process.
+//! The command line: the same exit codes for every process, and what commands of both services share.
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use jetstream::BoxError;
+use sqlx::migrate::Migrator;
 
 use crate::{
-    config::LogFormat,
-    log_writer, output,
+    config::{Common, Database, LogFormat},
+    database, log_writer, output,
     shutdown::EXIT_CONFIG,
     telemetry::{chain, init_logs},
 };
@@ -46,11 +48,28 @@ impl Completions {
     }
 }
 
-/// What can end a command.
-type Error = Box<dyn std::error::Error + Send + Sync>;
+/// Runs what machines start, `serve` and `migrate`. What ends it is logged once, with its whole chain.
+pub async fn for_machines(
+    name: &str,
+    common: &Common,
+    command: impl Future<Output = Result<ExitCode, BoxError>>,
+) -> Result<ExitCode, BoxError> {
+    init_logs(common.log_format, &common.log_filter);
+    let ended = command.await;
+    ended.inspect_err(|error| tracing::error!(error = chain(error.as_ref()), "{name} ended"))
+}
+
+/// `migrate`: brings the schema up to date and ends.
+pub async fn migrate(config: &Database, name: &str, migrator: &Migrator) -> Result<ExitCode, BoxError> {
+    let pool = database::pool(config, name)?;
+    database::migrate(&pool, migrator).await?;
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Runs an operator's command. They read answers, not logs: only what is worth a warning is logged beside them.
-pub async fn for_people(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+pub async fn for_people(
+    command: impl Future<Output = Result<ExitCode, BoxError>>,
+) -> Result<ExitCode, BoxError> {
     init_logs(LogFormat::Text, "warn");
     let ended = command.await;
     log_writer::flush();

@@ -13,5 +13,8 @@ pub mod log_filter;
 pub mod log_writer;
 pub mod output;
 pub mod shutdown;
+pub mod startup;
 pub mod telemetry;
 pub mod traces;
+
+pub use jetstream::BoxError;

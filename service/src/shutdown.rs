@@ -1,6 +1,7 @@
 //! The life of a process: tasks that must not end, one signal, and an ordered end within a time limit.
 
 use std::{
+    convert::Infallible,
     future::Future,
     io,
     panic::AssertUnwindSafe,
@@ -176,6 +177,11 @@ impl Group {
     #[must_use]
     pub fn stop(&self) -> CancellationToken {
         self.stop.clone()
+    }
+
+    /// [`spawn`](Self::spawn) for a task that cannot fail.
+    pub fn spawn_infallible(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, task.map(Ok::<(), Infallible>));
     }
 
     /// Spawns a task that is to run until the group's stop. Ending earlier takes the process down; so does a panic.

@@ -3,19 +3,15 @@
 use std::{process::ExitCode, sync::Arc};
 
 use jetstream::delivery::{Decision, Origin, handle_one};
-use service::{database, dead_letters::Command};
+use service::{BoxError, database, dead_letters::Command};
 
 use crate::{
-    app::{Error, NAME},
-    config::Config,
-    event_feed::Feed,
-    payment_outcomes::PaymentOutcomes,
-    store::Store,
+    app::NAME, config::Config, event_feed::Feed, payment_outcomes::PaymentOutcomes, store::Store,
     waiters::Waiters,
 };
 
 /// Runs one of the commands.
-pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
+pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError> {
     let pool = database::pool(&config.database, NAME)?;
     let outcomes = Arc::new(PaymentOutcomes::new(
         Store::new(pool.clone()),

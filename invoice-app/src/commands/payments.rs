@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use payment_contract::{Currency, Money, PaymentId, timestamp::Display};
 use serde_json::{Value, json};
 use service::{
-    database,
+    BoxError, database,
     output::{self, line, or_dash},
 };
 use time::OffsetDateTime;
 
 use crate::{
-    app::{Error, NAME},
+    app::NAME,
     config::Config,
     store::{Store, inspection::Inspected},
 };
@@ -42,7 +42,7 @@ pub enum Command {
 }
 
 /// Runs one of the commands.
-pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
+pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError> {
     let store = Store::new(database::pool(&config.database, NAME)?);
     match command {
         Command::List { open, limit, json } => {

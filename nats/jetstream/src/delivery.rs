@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{connection::Connection, publish::TRACEPARENT, streams::Consumer};
+use crate::{BoxError, connection::Connection, publish::TRACEPARENT, streams::Consumer};
 
 mod acks;
 mod arrivals;
@@ -131,10 +131,7 @@ pub trait Handler: Send + Sync + 'static {
     ) -> impl Future<Output = ()> + Send;
 
     /// Keeps dead letters, committed when this returns `Ok`. Twice the same letter is kept once.
-    fn dead_letter(
-        &self,
-        letters: Vec<DeadLetter>,
-    ) -> impl Future<Output = Result<(), Box<dyn std::error::Error + Send + Sync>>> + Send;
+    fn dead_letter(&self, letters: Vec<DeadLetter>) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
 /// How a consumer takes messages.

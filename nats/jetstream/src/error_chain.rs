@@ -1,4 +1,7 @@
-//! An error in one line.
+//! Errors of any kind, and an error in one line.
+
+/// An error of any kind.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error with its whole chain of sources, for one log line at the boundary.
 #[must_use]

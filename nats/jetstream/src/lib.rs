@@ -11,3 +11,5 @@ pub mod publish;
 pub mod steps;
 pub mod streams;
 pub mod traces;
+
+pub use error_chain::BoxError;

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    BoxError,
     connection::Connection,
     error_chain::chain,
     streams::{Consumer, Stream, consumer_config, stream_config},
@@ -56,7 +57,7 @@ pub enum Error {
         stream: &'static str,
         /// What the server or the connection said.
         #[source]
-        source: Cause,
+        source: BoxError,
     },
     /// About a consumer.
     #[error("could not {action} consumer {durable} of stream {stream}")]
@@ -69,12 +70,9 @@ pub enum Error {
         durable: Cow<'static, str>,
         /// What the server or the connection said.
         #[source]
-        source: Cause,
+        source: BoxError,
     },
 }
-
-/// What stands behind an error.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a service does each time that NATS is looked at.
 pub trait Provision: Send {
@@ -249,7 +247,7 @@ fn is_missing(answer: &jetstream::Error) -> bool {
 }
 
 impl Stream {
-    fn error(self, action: &'static str, source: impl Into<Cause>) -> Error {
+    fn error(self, action: &'static str, source: impl Into<BoxError>) -> Error {
         Error::Stream {
             action,
             stream: self.name,
@@ -259,7 +257,7 @@ impl Stream {
 }
 
 impl Consumer {
-    fn error(&self, action: &'static str, source: impl Into<Cause>) -> Error {
+    fn error(&self, action: &'static str, source: impl Into<BoxError>) -> Error {
         Error::Consumer {
             action,
             stream: self.stream,

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
+    BoxError,
     connection::{Connection, Link},
     metrics,
     traces::messaging::Publishing,
@@ -76,7 +77,7 @@ pub enum Error {
     Disconnected,
     /// The server did not confirm.
     #[error("the message was not confirmed by the stream")]
-    Unconfirmed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Unconfirmed(#[source] BoxError),
 }
 
 impl Error {

@@ -3,17 +3,13 @@
 use std::{process::ExitCode, sync::Arc};
 
 use jetstream::delivery::{Decision, Origin, handle_one};
-use service::dead_letters::Command;
+use service::{BoxError, dead_letters::Command};
 
 use super::ledger::connected;
-use crate::{
-    app::{Error, Parts},
-    config::Config,
-    pay_requests::PayRequests,
-};
+use crate::{app::Parts, config::Config, pay_requests::PayRequests};
 
 /// Runs one of the commands.
-pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
+pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError> {
     let parts = Parts::try_new(config)?;
     let pool = parts.store.pool().clone();
     let handler = match command {

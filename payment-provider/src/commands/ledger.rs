@@ -5,7 +5,7 @@ use std::{process::ExitCode, time::Duration};
 use clap::{Subcommand, ValueEnum};
 use jetstream::{connection::Connection, publish::Publisher};
 use payment_contract::{InvoiceId, Money, PaymentId, messages::OutcomeStatus};
-use service::output;
+use service::{BoxError, output};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use super::{
     shown,
 };
 use crate::{
-    app::{self, Error, Parts},
+    app::{self, Parts},
     config::Config,
     ledger::Held,
     outcomes::Outcomes,
@@ -121,7 +121,7 @@ pub enum Status {
 }
 
 /// Runs one of the commands.
-pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
+pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError> {
     let parts = Parts::try_new(config)?;
     match command {
         Command::List {
@@ -182,7 +182,7 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, Error> {
 }
 
 /// A connection that is up; an error when NATS is away.
-pub(super) async fn connected(config: &Config) -> Result<Connection, Error> {
+pub(super) async fn connected(config: &Config) -> Result<Connection, BoxError> {
     let connection = app::connect(config).await?;
     let mut link = connection.link();
     let up = timeout(CONNECT, link.wait_for(|link| link.connected)).await;
@@ -208,7 +208,7 @@ async fn publish(config: &Config, resolved: Resolved) {
             let outcomes = Outcomes::new(Publisher::new(connection.clone()));
             let published = outcomes.publish(outcome, resolved.trace.as_ref()).await;
             connection.close(CONNECT).await;
-            published.map_err(Error::from)
+            published.map_err(BoxError::from)
         }
     };
     match published {
@@ -219,7 +219,7 @@ async fn publish(config: &Config, resolved: Resolved) {
     }
 }
 
-async fn list(store: &Store, filter: Filter, limit: i64, json: bool) -> Result<(), Error> {
+async fn list(store: &Store, filter: Filter, limit: i64, json: bool) -> Result<(), BoxError> {
     let rows = store.list(filter, limit).await?;
     if json {
         output::print(&output::json(
@@ -234,7 +234,7 @@ async fn list(store: &Store, filter: Filter, limit: i64, json: bool) -> Result<(
     Ok(())
 }
 
-async fn show(store: &Store, payment_id: PaymentId, json: bool) -> Result<(), Error> {
+async fn show(store: &Store, payment_id: PaymentId, json: bool) -> Result<(), BoxError> {
     let row = store.show(payment_id).await?;
     let row = row.ok_or(format!("there is no payment {payment_id} in the ledger"))?;
     let decisions = store.resolutions(payment_id).await?;
@@ -246,7 +246,7 @@ async fn show(store: &Store, payment_id: PaymentId, json: bool) -> Result<(), Er
     Ok(())
 }
 
-async fn release(store: &Store, which: ReleaseArgs) -> Result<(), Error> {
+async fn release(store: &Store, which: ReleaseArgs) -> Result<(), BoxError> {
     let ids: Vec<Uuid> = which.payment_ids.iter().map(|id| id.as_uuid()).collect();
     let all = which.new.then_some(Held::NewPayments);
     let by = whoever(which.by);

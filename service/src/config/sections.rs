@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, path::PathBuf, str::FromStr as _, time::Duration};
 
-use jetstream::connection::{self, Connection};
+use jetstream::{
+    BoxError,
+    connection::{self, Connection},
+};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
@@ -133,10 +136,7 @@ impl Nats {
     }
 
     /// Opens the connection these settings describe; the seed file is read now, and before each further connection.
-    pub async fn connect(
-        &self,
-        name: &'static str,
-    ) -> Result<Connection, Box<dyn std::error::Error + Send + Sync>> {
+    pub async fn connect(&self, name: &'static str) -> Result<Connection, BoxError> {
         let nkey_seed = tokio::fs::read_to_string(&self.nkey_seed_file)
             .await
             .map_err(|source| NatsError::SeedFile {

@@ -20,9 +20,10 @@ use tokio_rustls::{
 };
 use uuid::Uuid;
 
-use crate::connection::{self, Settings};
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
+use crate::{
+    BoxError,
+    connection::{self, Settings},
+};
 
 /// The server's greeting is about a kilobyte.
 const LONGEST_GREETING: u64 = 64 * 1024;
@@ -73,8 +74,8 @@ impl Writer {
 
 impl Raw {
     /// Connects to the first server that can be reached.
-    pub(super) async fn init(settings: &Settings) -> Result<Self, Error> {
-        let mut failure = Error::from("no server");
+    pub(super) async fn init(settings: &Settings) -> Result<Self, BoxError> {
+        let mut failure = BoxError::from("no server");
         for address in connection::parse_urls(&settings.url)? {
             match Self::connect(settings, &address).await {
                 Ok(raw) => return Ok(raw),
@@ -84,7 +85,7 @@ impl Raw {
         Err(failure)
     }
 
-    async fn connect(settings: &Settings, address: &ServerAddr) -> Result<Self, Error> {
+    async fn connect(settings: &Settings, address: &ServerAddr) -> Result<Self, BoxError> {
         let mut tcp = TcpStream::connect((address.host(), address.port())).await?;
         tcp.set_nodelay(true)?;
         let greeting = greeting(&mut tcp).await?;
@@ -118,7 +119,7 @@ impl Raw {
     }
 
     /// The next frame. May be dropped and called again.
-    pub(super) async fn next(&mut self) -> Result<Frame, Error> {
+    pub(super) async fn next(&mut self) -> Result<Frame, BoxError> {
         loop {
             if let Some(frame) = self.arrived()? {
                 return Ok(frame);
@@ -131,7 +132,7 @@ impl Raw {
     }
 
     /// The next frame that has arrived already.
-    pub(super) fn arrived(&mut self) -> Result<Option<Frame>, Error> {
+    pub(super) fn arrived(&mut self) -> Result<Option<Frame>, BoxError> {
         while let Some(frame) = take_frame(&mut self.buffer)? {
             match frame {
                 Frame::Ping => {
@@ -158,7 +159,7 @@ async fn write(mut half: WriteHalf<TlsStream<TcpStream>>, mut commands: Unbounde
 }
 
 /// The server's first line, which comes before encryption starts.
-async fn greeting(tcp: &mut TcpStream) -> Result<serde_json::Value, Error> {
+async fn greeting(tcp: &mut TcpStream) -> Result<serde_json::Value, BoxError> {
     let mut line = Vec::new();
     // Byte by byte: what follows the line belongs to TLS.
     let mut limited = tcp.take(LONGEST_GREETING);
@@ -169,7 +170,7 @@ async fn greeting(tcp: &mut TcpStream) -> Result<serde_json::Value, Error> {
     Ok(serde_json::from_slice(json)?)
 }
 
-async fn tls(settings: &Settings) -> Result<ClientConfig, Error> {
+async fn tls(settings: &Settings) -> Result<ClientConfig, BoxError> {
     let mut roots = RootCertStore::empty();
     match &settings.ca_file {
         Some(path) => {
@@ -187,7 +188,7 @@ async fn tls(settings: &Settings) -> Result<ClientConfig, Error> {
         .with_no_client_auth())
 }
 
-fn login(settings: &Settings, greeting: &serde_json::Value) -> Result<String, Error> {
+fn login(settings: &Settings, greeting: &serde_json::Value) -> Result<String, BoxError> {
     let user = settings.user()?;
     let nonce = greeting.get("nonce").and_then(|nonce| nonce.as_str());
     let signature = user.sign(nonce.unwrap_or_default().as_bytes())?;
@@ -200,7 +201,7 @@ fn login(settings: &Settings, greeting: &serde_json::Value) -> Result<String, Er
 }
 
 /// Takes one whole frame off the buffer, if it holds one.
-fn take_frame(buffer: &mut BytesMut) -> Result<Option<Frame>, Error> {
+fn take_frame(buffer: &mut BytesMut) -> Result<Option<Frame>, BoxError> {
     let Some(end) = buffer.windows(2).position(|bytes| bytes == b"\r\n") else {
         return Ok(None);
     };

@@ -12,15 +12,13 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Error, Outgoing, while_connected};
-use crate::{connection::Connection, steps::Step};
+use crate::{BoxError, connection::Connection, steps::Step};
 
 /// Unanswered publishes at a time. Enough to hide the round trip; little enough that a server which stores slowly is not
 /// made slower by a heap of them.
 const IN_FLIGHT: usize = 256;
 /// Longest wait without any answer. Longer than storing takes, shorter than an election: whoever sends tries again later.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
-
-type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// The server's answer to a publish. `duplicate` is not looked at: a duplicate is stored.
 #[derive(Deserialize)]
@@ -57,7 +55,7 @@ fn index(subject: &str, inbox: &str, call: u64) -> Option<usize> {
 
 impl Inboxes {
     /// One for a new call, which has it for itself.
-    async fn take(&self, client: &async_nats::Client) -> Result<Inbox, Cause> {
+    async fn take(&self, client: &async_nats::Client) -> Result<Inbox, BoxError> {
         let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(inbox) = idle {
             return Ok(Inbox {
@@ -126,7 +124,7 @@ impl Flight {
         client: &async_nats::Client,
         inboxes: &Inboxes,
         messages: Vec<Outgoing>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), BoxError> {
         let mut deadline = Instant::now() + ANSWER_LIMIT;
         let mut inbox = timeout_at(deadline, inboxes.take(client)).await??;
         for (index, message) in messages.into_iter().enumerate() {
@@ -177,7 +175,7 @@ impl Flight {
     }
 }
 
-fn read(answer: &Message) -> Result<(), Cause> {
+fn read(answer: &Message) -> Result<(), BoxError> {
     if answer.status == Some(StatusCode::NO_RESPONDERS) {
         return Err("no stream takes this subject now".into());
     }

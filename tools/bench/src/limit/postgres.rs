@@ -60,7 +60,7 @@ pub async fn measure(testbed: &Testbed, invoices: u32) -> Result<Run> {
     let [invoice_url, ledger_url] = &urls;
     let (invoice_pool, ledger_pool) = (pool(invoice_url)?, pool(ledger_url)?);
     invoice_app::store::MIGRATOR.run(&invoice_pool).await?;
-    payment_provider::store::MIGRATIONS.run(&ledger_pool).await?;
+    payment_provider::store::MIGRATOR.run(&ledger_pool).await?;
     let insert = format!(
         "insert into invoices (id, number, amount_minor, currency)
          select uuidv7(), 'L' || n, 100 + n % 99900, (array['EUR', 'GBP', 'DKK'])[1 + n % 3]
