@@ -48,10 +48,10 @@ pub async fn create(
 ) -> Result<Called<Created>, sqlx::Error> {
     let called = retry_conflicts(SHORT, async || {
         let mut tx = store.begin().await?;
-        if let Some(called) = check_in_tx(&mut tx, call).await? {
+        if let Some(why) = check_in_tx(&mut tx, call).await? {
             // Not left to the drop: that would hold the key for a moment longer than the answer takes.
             tx.rollback().await?;
-            return Ok(called);
+            return Ok(Called::NotRun(why));
         }
         let created = try_create(&mut tx, new, created_by).await?;
         if let Created::Invoice(invoice) = &created {
@@ -209,9 +209,9 @@ impl Import {
         self.put_aside().await?;
         let (mut tx, call) = match self.keyed.take() {
             Some(HeldKey { key, claim, tx }) => {
-                if let Some(called) = claim.check(&fingerprint) {
+                if let Some(why) = claim.check(&fingerprint) {
                     tx.rollback().await?;
-                    return Ok(called);
+                    return Ok(Called::NotRun(why));
                 }
                 (tx, Some(KeyedCall { key, fingerprint }))
             }

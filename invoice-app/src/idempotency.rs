@@ -43,8 +43,15 @@ pub enum Claim {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Called<T> {
     Ran(T),
+    NotRun(NotRun),
+}
+
+/// Why a call was not to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotRun {
     /// It ran before.
     Repeated(SavedResponse),
+    /// It is running.
     InUse,
     /// Another call had this key.
     OtherCall,
@@ -55,22 +62,20 @@ impl<T> Called<T> {
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Called<U> {
         match self {
             Self::Ran(ran) => Called::Ran(change(ran)),
-            Self::Repeated(answer) => Called::Repeated(answer),
-            Self::InUse => Called::InUse,
-            Self::OtherCall => Called::OtherCall,
+            Self::NotRun(why) => Called::NotRun(why),
         }
     }
 }
 
 impl Claim {
-    /// Whether a call with this fingerprint may run; if not, what becomes of it.
+    /// Why a call with this fingerprint may not run; nothing if it may.
     #[must_use]
-    pub fn check<T>(self, call: &[u8]) -> Option<Called<T>> {
+    pub fn check(self, call: &[u8]) -> Option<NotRun> {
         match self {
             Self::Fresh => None,
-            Self::InUse => Some(Called::InUse),
-            Self::Known { fingerprint, answer } if fingerprint == call => Some(Called::Repeated(answer)),
-            Self::Known { .. } => Some(Called::OtherCall),
+            Self::InUse => Some(NotRun::InUse),
+            Self::Known { fingerprint, answer } if fingerprint == call => Some(NotRun::Repeated(answer)),
+            Self::Known { .. } => Some(NotRun::OtherCall),
         }
     }
 }

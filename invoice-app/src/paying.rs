@@ -2,41 +2,39 @@
 
 use std::{sync::Arc, time::Duration};
 
-use payment_contract::{InvoiceId, PaymentId, trace::TraceParent};
+use payment_contract::{InvoiceId, trace::TraceParent};
 use service::{
-    batcher::{BatchPanicked, Batcher},
-    database::{LONG, SHORT, allow_time_in_tx, retry_conflicts, unless_held},
+    batcher::BatchPanicked,
+    database::{LONG, allow_time_in_tx, retry_conflicts},
     fail_point,
 };
-use tokio::{sync::Semaphore, time::Instant};
-use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug};
+use tokio::sync::Semaphore;
+use tracing::Instrument as _;
 
 use crate::{
     batch_id::BatchId,
     idempotency::{Called, KeyedCall, SavedResponse},
     invoice::{self, IfMatch},
     metrics,
-    payment::{Batch, Payment, Request, Status},
+    payment::{Batch, Payment},
     sender::{self, Job, ROWS_HANDED_OVER},
     store::{
         Store,
         idempotency::{check_in_tx, keep_in_tx},
-        invoices::version_in_tx,
-        paying::{
-            PaymentParams, RequestedPayments, Selection, insert_batch_in_tx, pay_in_tx, requested_payment,
-            skipped_in_tx, status_in_tx,
-        },
+        paying::{PaymentParams, RequestedPayments, insert_batch_in_tx, pay_in_tx, skipped_in_tx},
         totals::totals_of_batch_in_tx,
     },
     waiters::{Waiter, Waiters},
 };
 
+mod pay_alone;
 mod requested_ids;
 mod single_pay_batcher;
+mod waiting;
 mod wanted;
 
-use single_pay_batcher::{BatchOutcome, SingleCall, SinglePayBatcher};
+use single_pay_batcher::{BatchOutcome, SingleCall, SinglePayBatcher, SinglePays};
+pub use waiting::Deadline;
 use wanted::Selected;
 pub use wanted::{PaidMany, TotalsChanged, Wanted};
 
@@ -44,8 +42,6 @@ pub use wanted::{PaidMany, TotalsChanged, Wanted};
 const LARGE: usize = 500;
 /// Large calls that run at once; the others wait without a connection.
 const LARGE_AT_ONCE: usize = 2;
-/// A batch settles in many steps: it is looked at no more often than this.
-const BATCH_LOOK: Duration = Duration::from_millis(25);
 
 /// Pays. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -55,7 +51,8 @@ pub struct Paying {
     waiters: Waiters,
     lease: Duration,
     large: Arc<Semaphore>,
-    single_pay_batcher: Batcher<SingleCall, BatchOutcome>,
+    single_pays: SinglePays,
+    single_pay_batcher: SinglePayBatcher,
 }
 
 /// What became of paying one invoice.
@@ -70,20 +67,11 @@ pub enum PaidOne {
     Unknown,
 }
 
-/// How long to wait for an outcome.
-#[derive(Clone, Debug)]
-pub struct Deadline {
-    /// Until then.
-    pub until: Instant,
-    /// Or until the process stops.
-    pub stop: CancellationToken,
-}
-
 impl Paying {
     /// Leases what it asks for to this process for `lease`.
     #[must_use]
     pub fn new(store: Store, sender: sender::Handle, waiters: Waiters, lease: Duration) -> Self {
-        let single_pays = SinglePayBatcher {
+        let single_pays = SinglePays {
             store: store.clone(),
             sender: sender.clone(),
             waiters: waiters.clone(),
@@ -95,7 +83,8 @@ impl Paying {
             waiters,
             lease,
             large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
-            single_pay_batcher: single_pay_batcher::batcher(single_pays),
+            single_pay_batcher: single_pay_batcher::batcher(single_pays.clone()),
+            single_pays,
         }
     }
 
@@ -128,82 +117,13 @@ impl Paying {
         }
     }
 
-    /// Tells why it cannot be paid. What somebody else holds is being paid.
     async fn pay_alone(
         &self,
         single: SingleCall,
         if_match: Option<IfMatch>,
     ) -> Result<Called<PaidOne>, sqlx::Error> {
-        let this = self.clone();
-        finish(async move {
-            let pay = || retry_conflicts(SHORT, || this.pay_one_in_tx(&single, if_match.as_ref()));
-            let Some(called) = unless_held(pay).await? else {
-                return Ok(Called::Ran(PaidOne::NotPayable(invoice::Status::Pending)));
-            };
-            Ok(match called {
-                Called::Ran(Ok(requested)) => Called::Ran(this.hand_over_one(requested).await),
-                Called::Ran(Err(refused)) => Called::Ran(refused),
-                Called::Repeated(answer) => Called::Repeated(answer),
-                Called::InUse => Called::InUse,
-                Called::OtherCall => Called::OtherCall,
-            })
-        })
-        .await
-    }
-
-    /// The payment asked for, or why there is none.
-    async fn pay_one_in_tx(
-        &self,
-        single: &SingleCall,
-        if_match: Option<&IfMatch>,
-    ) -> Result<Called<Result<Request, PaidOne>>, sqlx::Error> {
-        let call = single.call.as_ref();
-        let mut tx = self.store.begin().await?;
-        if let Some(called) = check_in_tx(&mut tx, call).await? {
-            // Not left to the drop: that would hold the key for a moment longer than the answer takes.
-            tx.rollback().await?;
-            return Ok(called);
-        }
-        // Locks it, so that below it is not passed over while somebody holds it.
-        let version = version_in_tx(&mut tx, single.id).await?;
-        if let (Some(if_match), Some(version)) = (if_match, version)
-            && !if_match.is_met(&version)
-        {
-            tx.rollback().await?;
-            return Ok(Called::Ran(Err(PaidOne::Changed)));
-        }
-        let params = PaymentParams {
-            batch_id: None,
-            traceparent: Some(single.trace.as_str()),
-            requested_by: single.requested_by.as_deref(),
-            lease: self.lease,
-            most: 1,
-        };
-        let requested = pay_in_tx(&mut tx, &Selection::These(vec![single.id.as_uuid()]), &params).await?;
-        let Some(request) = requested.requests.into_iter().next() else {
-            let status = status_in_tx(&mut tx, single.id).await?;
-            tx.rollback().await?;
-            return Ok(Called::Ran(Err(match status {
-                None => PaidOne::Unknown,
-                Some(invoice::Status::Unpaid) => PaidOne::NotPayable(invoice::Status::Pending),
-                Some(other) => PaidOne::NotPayable(other),
-            })));
-        };
-        keep_in_tx(&mut tx, call, &SavedResponse::Payment(request.payment_id)).await?;
-        fail_point!(PaymentCommitting);
-        tx.commit().await?;
-        fail_point!(PaymentCommitted);
-        Ok(Called::Ran(Ok(request)))
-    }
-
-    async fn hand_over_one(&self, request: Request) -> PaidOne {
-        metrics::requested(1);
-        let payment = requested_payment(&request);
-        // Before the request goes out, so that its outcome cannot be missed.
-        let waiter = self.waiters.payment(payment.id);
-        self.sender.hand_over(Job::Requests(vec![request])).await;
-        fail_point!(PaymentHandedOver);
-        PaidOne::Requested(payment, waiter)
+        let single_pays = self.single_pays.clone();
+        finish(async move { single_pays.pay_alone(&single, if_match.as_ref()).await }).await
     }
 
     /// Requests the payment of every unpaid invoice, or of those of `ids` that are unpaid. Runs to its end whatever becomes
@@ -231,9 +151,7 @@ impl Paying {
                     Called::Ran(Ok(this.hand_over_many(requested, batch).await))
                 }
                 Called::Ran(Err(changed)) => Called::Ran(Err(changed)),
-                Called::Repeated(answer) => Called::Repeated(answer),
-                Called::InUse => Called::InUse,
-                Called::OtherCall => Called::OtherCall,
+                Called::NotRun(why) => Called::NotRun(why),
             })
         })
         .await
@@ -248,18 +166,18 @@ impl Paying {
     ) -> Result<Called<Result<(RequestedPayments, Batch), TotalsChanged>>, sqlx::Error> {
         let ids = selected.ids.as_ref();
         let mut tx = self.store.begin().await?;
-        if let Some(called) = check_in_tx(&mut tx, call).await? {
+        if let Some(why) = check_in_tx(&mut tx, call).await? {
             // Not left to the drop: that would hold the key for a moment longer than the answer takes.
             tx.rollback().await?;
-            return Ok(called);
+            return Ok(Called::NotRun(why));
         }
         if is_large(ids.map_or(usize::MAX, |ids| ids.distinct.len())) {
             allow_time_in_tx(&mut tx).await?;
         }
         let id = BatchId::generate();
         let params = PaymentParams {
-            batch_id: Some(id),
-            traceparent: Some(trace),
+            batch_id: id,
+            traceparent: trace,
             requested_by,
             lease: self.lease,
             most: i64::try_from(ROWS_HANDED_OVER).unwrap_or(i64::MAX),
@@ -276,7 +194,7 @@ impl Paying {
             None => "[]".to_owned(),
             Some(ids) => ids.skipped(skipped_in_tx(&mut tx, &ids.distinct, id).await?),
         };
-        insert_batch_in_tx(&mut tx, id, &requested, &params, &skipped).await?;
+        insert_batch_in_tx(&mut tx, &requested, &params, &skipped).await?;
         keep_in_tx(&mut tx, call, &SavedResponse::Batch(id)).await?;
         fail_point!(BatchCommitting);
         tx.commit().await?;
@@ -307,79 +225,10 @@ impl Paying {
         }
         PaidMany { batch, waiter }
     }
-
-    /// A waiter for a payment made before.
-    #[must_use]
-    pub fn payment_waiter(&self, id: PaymentId) -> Waiter {
-        self.waiters.payment(id)
-    }
-
-    /// A waiter for a batch made before.
-    #[must_use]
-    pub fn batch_waiter(&self, id: BatchId) -> Waiter {
-        self.waiters.batch(id)
-    }
-
-    /// Waits until the payment is settled or the deadline has come; the payment as it is then. The request is committed: should
-    /// the database go away meanwhile, the last known state is still a true answer.
-    pub async fn wait_for_payment(
-        &self,
-        mut payment: Payment,
-        mut waiter: Waiter,
-        deadline: Deadline,
-    ) -> Payment {
-        while payment.status == Status::Requested && deadline.lasts() {
-            deadline.pause(waiter.changed()).await;
-            if let Some(outcome) = waiter.outcome() {
-                return payment.settled_with(outcome);
-            }
-            match self.store.payment(payment.id).await {
-                Ok(Some(now)) => payment = now,
-                Ok(None) => {}
-                Err(error) => {
-                    debug!(error = %service::telemetry::chain(&error), "could not look at a payment");
-                }
-            }
-        }
-        payment
-    }
-
-    /// The same for a batch.
-    pub async fn wait_for_batch(&self, batch: Batch, mut waiter: Waiter, deadline: Deadline) -> Batch {
-        let mut open = batch.pending > 0;
-        if open && !deadline.lasts() {
-            // Not to be waited for: answered as it was committed, however fast it is settled.
-            return batch;
-        }
-        while open && deadline.lasts() {
-            let changed = async { tokio::join!(waiter.changed(), tokio::time::sleep(BATCH_LOOK)) };
-            deadline.pause(changed).await;
-            open = self.store.batch_is_open(batch.id).await.unwrap_or(true);
-        }
-        match self.store.batch(batch.id).await {
-            Ok(Some(now)) => now,
-            Ok(None) | Err(_) => batch,
-        }
-    }
 }
 
 const fn is_large(invoices: usize) -> bool {
     invoices > LARGE
-}
-
-impl Deadline {
-    fn lasts(&self) -> bool {
-        !self.stop.is_cancelled() && Instant::now() < self.until
-    }
-
-    /// Until something changed, or until it is time to give up.
-    async fn pause<T>(&self, changed: impl Future<Output = T>) {
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep_until(self.until) => {}
-            _ = changed => {}
-        }
-    }
 }
 
 /// Runs to the end even if the caller goes away: what is committed is then also handed over.

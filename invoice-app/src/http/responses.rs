@@ -8,7 +8,7 @@ use axum::{
 use serde::Serialize;
 
 use super::{Error, prefer::Prefer};
-use crate::idempotency::SavedResponse;
+use crate::idempotency::{NotRun, SavedResponse};
 
 /// 202 while something is open, else 200.
 pub(super) fn settled_or_not(view: impl Serialize, open: bool, prefer: &Prefer, repeated: bool) -> Response {
@@ -27,6 +27,15 @@ pub(super) fn settled_or_not(view: impl Serialize, open: bool, prefer: &Prefer, 
     }
     mark(&mut response, repeated);
     response
+}
+
+/// What a repeat is answered; an error where the key cannot be used.
+pub(super) fn repeated(why: NotRun) -> Result<SavedResponse, Error> {
+    match why {
+        NotRun::Repeated(answer) => Ok(answer),
+        NotRun::InUse => Err(Error::KeyInUse),
+        NotRun::OtherCall => Err(Error::KeyReused),
+    }
 }
 
 /// A response as it was saved.

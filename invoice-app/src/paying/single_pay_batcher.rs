@@ -19,7 +19,7 @@ use sqlx::{Connection as _, PgConnection};
 use tracing::debug;
 
 use crate::{
-    idempotency::{Called, Key, KeyedCall},
+    idempotency::{Called, Key, KeyedCall, NotRun},
     metrics,
     payment::{Payment, Request},
     sender::{self, Job},
@@ -65,9 +65,9 @@ impl BatchOutcome {
     }
 }
 
-/// What a group needs.
+/// What paying single invoices needs.
 #[derive(Clone, Debug)]
-pub(super) struct SinglePayBatcher {
+pub(super) struct SinglePays {
     pub(super) store: Store,
     pub(super) sender: sender::Handle,
     pub(super) waiters: Waiters,
@@ -75,14 +75,16 @@ pub(super) struct SinglePayBatcher {
 }
 
 /// Does calls in groups.
-pub(super) fn batcher(single_pays: SinglePayBatcher) -> Batcher<SingleCall, BatchOutcome> {
+pub(super) type SinglePayBatcher = Batcher<SingleCall, BatchOutcome>;
+
+pub(super) fn batcher(single_pays: SinglePays) -> SinglePayBatcher {
     let queue = metrics::batcher_queue("single_pays");
     Batcher::new(queue, LARGEST_GROUP, GROUPS, single_pays, |single_pays, calls| {
         single_pays.pay(calls).boxed()
     })
 }
 
-impl SinglePayBatcher {
+impl SinglePays {
     async fn pay(&self, calls: Vec<SingleCall>) -> Vec<BatchOutcome> {
         let paid = match retry_conflicts(SHORT, || self.pay_in_tx(&calls)).await {
             Ok(paid) => paid,
@@ -106,46 +108,47 @@ impl SinglePayBatcher {
             outcomes.push(match called {
                 None => BatchOutcome::Alone,
                 Some(called) => BatchOutcome::Done(called.map(|request| {
-                    let payment = requested_payment(&request);
-                    // Before the request goes out, so that its outcome cannot be missed.
-                    let waiter = self.waiters.payment(payment.id);
+                    let requested = self.requested(&request);
                     requests.push(request);
-                    (payment, waiter)
+                    requested
                 })),
             });
         }
         if !requests.is_empty() {
-            metrics::requested(i64::try_from(requests.len()).unwrap_or(i64::MAX));
-            // What it may have to do in the database is worth no longer wait: the rows' lease ends by itself.
-            let _ = tokio::time::timeout(LIMIT, self.sender.hand_over(Job::Requests(requests))).await;
-            fail_point!(PaymentHandedOver);
+            self.hand_over(requests).await;
         }
         outcomes
+    }
+
+    pub(super) async fn hand_over(&self, requests: Vec<Request>) {
+        metrics::requested(i64::try_from(requests.len()).unwrap_or(i64::MAX));
+        // What it may have to do in the database is worth no longer wait: the rows' lease ends by itself.
+        let _ = tokio::time::timeout(LIMIT, self.sender.hand_over(Job::Requests(requests))).await;
+        fail_point!(PaymentHandedOver);
+    }
+
+    /// The payment, and who hears of its outcome. To be called before the request goes out, so that none is missed.
+    pub(super) fn requested(&self, request: &Request) -> (Payment, Waiter) {
+        let payment = requested_payment(request);
+        let waiter = self.waiters.payment(payment.id);
+        (payment, waiter)
     }
 
     /// What became of each call, in order; nothing for those to be done alone. Commits.
     async fn pay_in_tx(&self, calls: &[SingleCall]) -> Result<Vec<Option<Called<Request>>>, sqlx::Error> {
         let mut connection = self.store.warm().acquire().await?;
         if calls.iter().all(|single| single.call.is_none()) {
-            let none = calls.iter().map(|_| None).collect();
+            let checked = vec![None; calls.len()];
             fail_point!(PaymentCommitting);
-            let paid = pay_free_in_tx(&mut connection, &wanted(calls, &none), self.lease).await?;
+            // One statement: it commits by itself.
+            let called = pay_checked_in_tx(&mut connection, calls, checked, self.lease).await?;
             connection.release();
             fail_point!(PaymentCommitted);
-            return Ok(assigned(calls, none, paid));
+            return Ok(called);
         }
         let mut tx = connection.begin().await?;
         let checked = check_keys_in_tx(&mut tx, calls).await?;
-        let paid = pay_free_in_tx(&mut tx, &wanted(calls, &checked), self.lease).await?;
-        let called = assigned(calls, checked, paid);
-        let kept = calls
-            .iter()
-            .zip(&called)
-            .filter_map(|(single, called)| match called {
-                Some(Called::Ran(request)) => Some((single.call.as_ref()?, request.payment_id)),
-                _ => None,
-            });
-        keep_payments_in_tx(&mut tx, &kept.collect::<Vec<_>>()).await?;
+        let called = pay_checked_in_tx(&mut tx, calls, checked, self.lease).await?;
         fail_point!(PaymentCommitting);
         tx.commit().await?;
         connection.release();
@@ -154,11 +157,35 @@ impl SinglePayBatcher {
     }
 }
 
-/// Claims the keys of those calls that have one. What becomes of the calls that are not to run, each in its place.
-async fn check_keys_in_tx<T>(
+/// Pays the invoices of those calls that are to run, and keeps which keys made which payments. What became of each call, in order;
+/// nothing for those to be done alone. Does not commit.
+pub(super) async fn pay_checked_in_tx(
     connection: &mut PgConnection,
     calls: &[SingleCall],
-) -> Result<Vec<Option<Called<T>>>, sqlx::Error> {
+    checked: Vec<Option<NotRun>>,
+    lease: Duration,
+) -> Result<Vec<Option<Called<Request>>>, sqlx::Error> {
+    let paid = pay_free_in_tx(connection, &wanted(calls, &checked), lease).await?;
+    let called = assigned(calls, checked, paid);
+    let kept = calls
+        .iter()
+        .zip(&called)
+        .filter_map(|(single, called)| match called {
+            Some(Called::Ran(request)) => Some((single.call.as_ref()?, request.payment_id)),
+            _ => None,
+        });
+    let kept: Vec<_> = kept.collect();
+    if !kept.is_empty() {
+        keep_payments_in_tx(connection, &kept).await?;
+    }
+    Ok(called)
+}
+
+/// Claims the keys of those calls that have one. What becomes of the calls that are not to run, each in its place.
+async fn check_keys_in_tx(
+    connection: &mut PgConnection,
+    calls: &[SingleCall],
+) -> Result<Vec<Option<NotRun>>, sqlx::Error> {
     let mut keys = HashSet::new();
     let mut first = |single: &SingleCall| {
         single
@@ -180,14 +207,14 @@ async fn check_keys_in_tx<T>(
             claims.next().and_then(|claim| claim.check(&call.fingerprint))
         } else {
             // Another of this group is running with it.
-            Some(Called::InUse)
+            Some(NotRun::InUse)
         }
     });
     Ok(checked.collect())
 }
 
 /// The invoices of the calls that are to run. Of two for one invoice the first runs, and the other is told why not, alone.
-fn wanted<'a, T>(calls: &'a [SingleCall], checked: &Vec<Option<Called<T>>>) -> Vec<Single<'a>> {
+fn wanted<'a>(calls: &'a [SingleCall], checked: &[Option<NotRun>]) -> Vec<Single<'a>> {
     let mut seen = HashSet::new();
     calls
         .iter()
@@ -204,7 +231,7 @@ fn wanted<'a, T>(calls: &'a [SingleCall], checked: &Vec<Option<Called<T>>>) -> V
 /// Gives each payment made to the first call for its invoice that was to run.
 fn assigned(
     calls: &[SingleCall],
-    checked: Vec<Option<Called<Request>>>,
+    checked: Vec<Option<NotRun>>,
     paid: Vec<Request>,
 ) -> Vec<Option<Called<Request>>> {
     let mut paid: HashMap<InvoiceId, Request> = paid
@@ -214,6 +241,9 @@ fn assigned(
     calls
         .iter()
         .zip(checked)
-        .map(|(single, checked)| checked.or_else(|| paid.remove(&single.id).map(Called::Ran)))
+        .map(|(single, checked)| match checked {
+            Some(why) => Some(Called::NotRun(why)),
+            None => paid.remove(&single.id).map(Called::Ran),
+        })
         .collect()
 }

@@ -7,8 +7,10 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Store;
-use crate::batch_id::BatchId;
-use crate::idempotency::{Called, Claim, Key, KeyedCall, SavedResponse};
+use crate::{
+    batch_id::BatchId,
+    idempotency::{Claim, Key, KeyedCall, NotRun, SavedResponse},
+};
 
 /// How long a key is kept, in hours. A client that tries again later than this is a new call.
 const KEPT_HOURS: i32 = 24;
@@ -85,10 +87,10 @@ pub async fn claim_in_tx(connection: &mut PgConnection, key: &Key) -> Result<Cla
 }
 
 /// Claims the key of a call that has one. `None`: run it.
-pub async fn check_in_tx<T>(
+pub async fn check_in_tx(
     connection: &mut PgConnection,
     call: Option<&KeyedCall>,
-) -> Result<Option<Called<T>>, sqlx::Error> {
+) -> Result<Option<NotRun>, sqlx::Error> {
     let Some(call) = call else { return Ok(None) };
     Ok(claim_in_tx(connection, &call.key).await?.check(&call.fingerprint))
 }

@@ -1,4 +1,4 @@
-//! Asking for payments: one statement marks invoices pending and writes the requests, for one invoice as for all.
+//! Asking for payments: one statement marks invoices pending and writes the requests, for single invoices as for all.
 
 use std::time::Duration;
 
@@ -26,9 +26,9 @@ pub enum Selection {
 /// How payments are made.
 #[derive(Clone, Debug)]
 pub struct PaymentParams<'a> {
-    /// The call they belong to, if it pays several.
-    pub batch_id: Option<BatchId>,
-    pub traceparent: Option<&'a str>,
+    /// The call they belong to.
+    pub batch_id: BatchId,
+    pub traceparent: &'a str,
     pub requested_by: Option<&'a str>,
     /// How long the rows are leased to this process, besides one second for every thousand of them.
     pub lease: Duration,
@@ -66,7 +66,7 @@ macro_rules! pay {
             r#"with found as materialized ("# + $found + r#"
                ), lease as materialized (
                    select clock_timestamp() as now,
-                          make_interval(secs => least($3::float8 + count(*) / 1000, greatest($3, 600))) as length
+                          make_interval(secs => least($2::float8 + count(*) / 1000, greatest($2, 600))) as length
                    from found
                ), ordered as materialized (
                    select id from found order by id
@@ -78,10 +78,8 @@ macro_rules! pay {
                    returning i.last_payment_id as payment_id, i.id, i.number, i.amount_minor, i.currency,
                              i.attempts as attempt
                ), asked as (
-                   insert into payments (id, invoice_id, batch_id, attempt, traceparent, requested_by, created_at,
-                                         sends, last_sent_at, next_send_at)
-                   select m.payment_id, m.id, $1::uuid, m.attempt, case when $1::uuid is null then $2 end,
-                          case when $1::uuid is null then $5 end, l.now, 1, l.now, l.now + l.length
+                   insert into payments (id, invoice_id, batch_id, attempt, created_at, sends, last_sent_at, next_send_at)
+                   select m.payment_id, m.id, $1::uuid, m.attempt, l.now, 1, l.now, l.now + l.length
                    from moved m, lease l
                ), changed as (
                    insert into invoice_changes (kind, at, ids)
@@ -93,12 +91,10 @@ macro_rules! pay {
                select m.payment_id as "payment_id!", m.id as "id!", m.number as "number!",
                       m.amount_minor as "amount_minor!", m.currency as "currency!", m.attempt as "attempt!",
                       l.now as "requested_at!", (select count(*) from moved) as "total!"
-               from moved m, lease l order by m.payment_id limit $4"#,
-            $params.batch_id.map(BatchId::as_uuid) as Option<Uuid>,
-            $params.traceparent,
+               from moved m, lease l order by m.payment_id limit $3"#,
+            $params.batch_id.as_uuid(),
             $params.lease.as_secs_f64(),
-            $params.most,
-            $params.requested_by
+            $params.most
             $(, $which)?
         )
     };
@@ -118,7 +114,7 @@ pub async fn pay_in_tx(
         }
         Selection::AllUnpaidOf(currency) => {
             pay!(
-                "delete from unpaid_invoices u using invoices i where i.id = u.invoice_id and i.currency = $6
+                "delete from unpaid_invoices u using invoices i where i.id = u.invoice_id and i.currency = $4
                  returning u.invoice_id as id",
                 params,
                 currency.code()
@@ -130,7 +126,7 @@ pub async fn pay_in_tx(
             pay!(
                 "delete from unpaid_invoices u using (
                      select u.invoice_id from unpaid_invoices u join invoices i on i.id = u.invoice_id
-                     where u.invoice_id = any($6) order by u.invoice_id for update of u, i skip locked
+                     where u.invoice_id = any($4) order by u.invoice_id for update of u, i skip locked
                  ) free
                  where u.invoice_id = free.invoice_id returning u.invoice_id as id",
                 params,
@@ -149,7 +145,7 @@ pub async fn pay_in_tx(
         currency: row.currency,
         attempt: row.attempt,
         send: 1,
-        traceparent: params.traceparent.map(str::to_owned),
+        traceparent: Some(params.traceparent.to_owned()),
         requested_at: row.requested_at,
     };
     Ok(RequestedPayments {
@@ -255,14 +251,13 @@ pub async fn skipped_in_tx(
 /// Writes down what a call asked for. Does not commit.
 pub async fn insert_batch_in_tx(
     connection: &mut PgConnection,
-    batch: BatchId,
     requested: &RequestedPayments,
     params: &PaymentParams<'_>,
     skipped: &str,
 ) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into payment_batches (id, requested, traceparent, requested_by, skipped) values ($1, $2, $3, $4, $5)",
-        batch.as_uuid(),
+        params.batch_id.as_uuid(),
         requested.total,
         params.traceparent,
         params.requested_by,

@@ -12,7 +12,7 @@ use crate::http::{
     openapi::{parameters, schemas},
     post::Post,
     representation::InvoiceView,
-    responses::saved,
+    responses::{repeated, saved},
 };
 use crate::{
     creating::{self, Created},
@@ -46,9 +46,7 @@ pub async fn create_invoice(
     match creating::create(&api.store, &new, actor, read.call.as_ref(), answer).await? {
         Called::Ran(Created::Invoice(invoice)) => Ok(saved(answer(&invoice), false)),
         Called::Ran(Created::NumberTaken(number)) => Err(Error::NumberTaken(number)),
-        Called::Repeated(answer) => Ok(saved(answer, true)),
-        Called::InUse => Err(Error::KeyInUse),
-        Called::OtherCall => Err(Error::KeyReused),
+        Called::NotRun(why) => Ok(saved(repeated(why)?, true)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `GET /invoices/{id}`: one invoice with its payments.
 
-use std::sync::Arc;
+use std::{str::FromStr as _, sync::Arc};
 
 use axum::{
     Json,
@@ -40,9 +40,7 @@ pub async fn get_invoice(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Error> {
     let id = path_id(path)?;
-    let Ok(parsed) = id.parse::<InvoiceId>() else {
-        return Err(Error::NoInvoice(id));
-    };
+    let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
     let invoice = api.store.invoice(parsed).await?.ok_or(Error::NoInvoice(id))?;
     let tag = etag(&invoice).map(|tag| [(header::ETAG, tag)]);
     if is_known(&headers, &invoice.version())? {

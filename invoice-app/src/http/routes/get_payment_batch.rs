@@ -1,6 +1,6 @@
 //! `GET /payment-batches/{id}`: how the payments of one call stand now.
 
-use std::sync::Arc;
+use std::{str::FromStr as _, sync::Arc};
 
 use axum::{
     Json,
@@ -27,9 +27,7 @@ pub async fn get_payment_batch(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<BatchView>, Error> {
     let id = path_id(path)?;
-    let Ok(parsed) = id.parse::<BatchId>() else {
-        return Err(Error::NoBatch(id));
-    };
+    let parsed = BatchId::from_str(&id).map_err(|_| Error::NoBatch(id.clone()))?;
     let batch = api.store.batch(parsed).await?.ok_or(Error::NoBatch(id))?;
     Ok(Json(batch.into()))
 }

@@ -20,7 +20,7 @@ use crate::http::{
     ndjson::{Line, Lines},
     openapi::parameters,
     post::Post,
-    responses::saved,
+    responses::{repeated, saved},
 };
 use crate::{
     creating::{Import, Summary},
@@ -90,9 +90,7 @@ pub async fn import_invoices(
     }
     match import.finish(fingerprint.finalize().to_vec(), answer).await? {
         Called::Ran(summary) => Ok(saved(answer(&summary), false)),
-        Called::Repeated(answer) => Ok(saved(answer, true)),
-        Called::InUse => Err(Error::KeyInUse),
-        Called::OtherCall => Err(Error::KeyReused),
+        Called::NotRun(why) => Ok(saved(repeated(why)?, true)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `GET /invoices/{id}/events`: what happened to one invoice, oldest first, and who asked for it.
 
-use std::sync::Arc;
+use std::{str::FromStr as _, sync::Arc};
 
 use axum::{
     Json,
@@ -91,9 +91,7 @@ pub async fn list_invoice_events(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<HistoryView>, Error> {
     let id = path_id(path)?;
-    let Ok(parsed) = id.parse::<InvoiceId>() else {
-        return Err(Error::NoInvoice(id));
-    };
+    let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
     let history = api.store.history(parsed).await?.ok_or(Error::NoInvoice(id))?;
     Ok(Json(history.into()))
 }

@@ -1,6 +1,6 @@
 //! `POST /invoices/{id}/pay`: pays one invoice.
 
-use std::{sync::Arc, time::Instant};
+use std::{str::FromStr as _, sync::Arc, time::Instant};
 
 use axum::{
     extract::{Path, State, rejection::PathRejection},
@@ -16,7 +16,7 @@ use crate::http::{
     openapi::{parameters, schemas},
     post::{Post, ReadPost, no_fields, path_id},
     representation::PaymentView,
-    responses::settled_or_not,
+    responses::{repeated, settled_or_not},
 };
 use crate::{
     idempotency::{Called, SavedResponse},
@@ -59,11 +59,9 @@ pub async fn pay_invoice(
     } = post.read(&caller, body::PLAIN, &api).await?;
     no_fields(&body)?;
     drop(body);
-    let Ok(parsed) = id.parse::<InvoiceId>() else {
-        return Err(Error::NoInvoice(id));
-    };
+    let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
     let asked = Instant::now();
-    let (payment, waiter, repeated) = match api
+    let (payment, waiter, is_repeat) = match api
         .paying
         .pay_one(parsed, caller.actor, call, trace, condition)
         .await?
@@ -75,9 +73,7 @@ pub async fn pay_invoice(
         Called::Ran(PaidOne::NotPayable(status)) => return Err(Error::NotPayable(status)),
         Called::Ran(PaidOne::Changed) => return Err(Error::PreconditionFailed),
         Called::Ran(PaidOne::Unknown) => return Err(Error::NoInvoice(id)),
-        Called::Repeated(answer) => repeat(&api, answer).await?,
-        Called::InUse => return Err(Error::KeyInUse),
-        Called::OtherCall => return Err(Error::KeyReused),
+        Called::NotRun(why) => repeat(&api, repeated(why)?).await?,
     };
     let payment = api
         .paying
@@ -88,7 +84,7 @@ pub async fn pay_invoice(
         PaymentView::from(payment),
         open,
         &prefer,
-        repeated,
+        is_repeat,
     ))
 }
 

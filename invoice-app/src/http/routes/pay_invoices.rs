@@ -14,7 +14,7 @@ use crate::http::{
     openapi::{parameters, schemas},
     post::{Post, ReadPost},
     representation::BatchView,
-    responses::settled_or_not,
+    responses::{repeated, settled_or_not},
 };
 use crate::{
     idempotency::{Called, SavedResponse},
@@ -63,7 +63,7 @@ pub async fn pay_invoices(
     let wanted = wanted(&body)?;
     drop(body);
     let asked = Instant::now();
-    let (batch, waiter, repeated) = match api.paying.pay_many(wanted, caller.actor, call, trace).await? {
+    let (batch, waiter, is_repeat) = match api.paying.pay_many(wanted, caller.actor, call, trace).await? {
         Called::Ran(Ok(paid)) => {
             metrics::accepted_many(asked.elapsed());
             (paid.batch, paid.waiter, false)
@@ -71,16 +71,14 @@ pub async fn pay_invoices(
         Called::Ran(Err(TotalsChanged(totals))) => {
             return Err(Error::TotalsChanged(totals::summary(&totals)));
         }
-        Called::Repeated(answer) => repeat(&api, answer).await?,
-        Called::InUse => return Err(Error::KeyInUse),
-        Called::OtherCall => return Err(Error::KeyReused),
+        Called::NotRun(why) => repeat(&api, repeated(why)?).await?,
     };
     let batch = api
         .paying
         .wait_for_batch(batch, waiter, prefer.deadline(&api, &slot))
         .await;
     let open = batch.pending > 0;
-    Ok(settled_or_not(BatchView::from(batch), open, &prefer, repeated))
+    Ok(settled_or_not(BatchView::from(batch), open, &prefer, is_repeat))
 }
 
 /// The batch a repeated call made.

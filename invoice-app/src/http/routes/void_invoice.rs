@@ -1,6 +1,6 @@
 //! `POST /invoices/{id}/void`: an invoice that is not to be paid.
 
-use std::sync::Arc;
+use std::{str::FromStr as _, sync::Arc};
 
 use axum::{
     extract::{Path, State, rejection::PathRejection},
@@ -39,9 +39,7 @@ pub async fn void_invoice(
     let id = path_id(path)?;
     let condition = if_match(post.headers())?;
     no_fields(&post.read(&caller, body::PLAIN, &api).await?.body)?;
-    let Ok(parsed) = id.parse::<InvoiceId>() else {
-        return Err(Error::NoInvoice(id));
-    };
+    let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
     let actor = caller.actor.as_deref();
     let voiding = api.store.void_invoice(parsed, actor, condition.as_ref());
     match in_time(SHORT, voiding).await? {

@@ -138,17 +138,17 @@ impl Stores {
     async fn ask(&self) -> Result<BatchId> {
         let batch = BatchId::generate();
         let trace = TraceParent::generate();
-        let terms = PaymentParams {
-            batch_id: Some(batch),
-            traceparent: Some(trace.as_str()),
+        let params = PaymentParams {
+            batch_id: batch,
+            traceparent: trace.as_str(),
             requested_by: None,
             lease: LEASE,
             most: 1,
         };
         let mut tx = self.invoices.begin().await?;
         allow_time_in_tx(&mut tx).await?;
-        let asked = pay_in_tx(&mut tx, &Selection::AllUnpaid, &terms).await?;
-        insert_batch_in_tx(&mut tx, batch, &asked, &terms, "[]").await?;
+        let asked = pay_in_tx(&mut tx, &Selection::AllUnpaid, &params).await?;
+        insert_batch_in_tx(&mut tx, &asked, &params, "[]").await?;
         tx.commit().await?;
         if asked.total == 0 {
             return Err(Error::new("nothing was unpaid"));
