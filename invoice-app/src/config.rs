@@ -118,7 +118,8 @@ impl Auth {
 }
 
 impl Http {
-    fn read(reader: &mut Reader) -> Option<Self> {
+    /// Reads `http.*`.
+    pub fn read(reader: &mut Reader) -> Option<Self> {
         let listen = listen(reader, "http.listen");
         let mut count = |key, most| reader.number(key, 1..=most).and_then(|n| usize::try_from(n).ok());
         let max_connections = count("http.max_connections", 1_000_000);
@@ -158,23 +159,5 @@ impl Rate {
             per_second: some(per_second)?,
             burst: some(burst)?,
         })
-    }
-}
-
-impl Default for Limits {
-    /// As in `config.default.toml`.
-    fn default() -> Self {
-        Self {
-            max_connections: 4096,
-            max_in_flight: 256,
-            max_waiting: 2048,
-            max_imports: 4,
-            max_listeners: 1000,
-            rate: None,
-            import_bytes: 256 * 1024 * 1024,
-            request: Duration::from_secs(30),
-            import: Duration::from_mins(5),
-            body_stall: Duration::from_secs(10),
-        }
     }
 }

@@ -256,16 +256,8 @@ impl Handler for PaymentOutcomes {
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
-        let new = service::dead_letters::insert(self.settling.store.pool(), &letters).await?;
+        let new = service::dead_letters::keep(self.settling.store.pool(), &letters).await?;
         metrics::dead_letters(new);
-        for letter in &letters {
-            error!(
-                subject = letter.origin.subject,
-                stream.sequence = letter.origin.stream_sequence,
-                reason = letter.kind(),
-                "an outcome could not be applied and is now a dead letter; see `invoice-app dead-letters show`"
-            );
-        }
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use service::{
     fail_point,
     telemetry::chain,
 };
-use tracing::{error, warn};
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
@@ -164,16 +164,8 @@ impl Handler for PayRequests {
     }
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
-        let new = service::dead_letters::insert(self.store.pool(), &letters).await?;
+        let new = service::dead_letters::keep(self.store.pool(), &letters).await?;
         metrics::dead_letters(new);
-        for letter in &letters {
-            error!(
-                subject = letter.origin.subject,
-                stream.sequence = letter.origin.stream_sequence,
-                reason = letter.kind(),
-                "a message was put among the dead letters"
-            );
-        }
         Ok(())
     }
 }

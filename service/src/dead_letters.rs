@@ -16,7 +16,7 @@ use crate::output;
 mod keeping;
 mod shown;
 
-pub use keeping::{insert, insert_in_tx, latest_with};
+pub use keeping::{insert, insert_in_tx, keep, latest_with};
 
 /// `dead-letters list|show|replay|discard`, for clap.
 #[derive(Clone, Debug, clap::Subcommand)]

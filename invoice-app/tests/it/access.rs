@@ -14,7 +14,7 @@ use invoice_app::{
 use reqwest::Method;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{App, Options, eventually};
+use crate::harness::{App, Options, eventually, limits};
 
 #[tokio::test]
 async fn every_endpoint_asks_for_its_scope_and_no_other_will_do() {
@@ -152,7 +152,7 @@ async fn caller_that_calls_too_often_is_told_when_to_go_on_and_others_are_not_he
         access: Access::Tokens(Arc::new(RwLock::new(Arc::new(tokens)))),
         limits: Limits {
             rate: Some(rate),
-            ..Limits::default()
+            ..limits()
         },
         ..Options::default()
     })

@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{App, Options, answer, new};
+use crate::harness::{App, Options, answer, limits, new};
 
 #[tokio::test]
 async fn a_compressed_body_is_refused_rather_than_misread() {
@@ -84,7 +84,7 @@ async fn a_client_that_sends_a_body_nobody_reads_gets_its_answer() {
 async fn a_burst_waits_for_its_turn_instead_of_being_refused() {
     let limits = Limits {
         max_in_flight: 2,
-        ..Limits::default()
+        ..limits()
     };
     let app = App::with(Options {
         limits,

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     event_reader::{EventReader, Sent},
-    harness::{App, Options, answer, declined, id, succeeded},
+    harness::{App, Options, answer, declined, id, limits, succeeded},
 };
 
 fn types(sent: &[Sent]) -> Vec<&str> {
@@ -227,7 +227,7 @@ async fn hundreds_may_listen_without_places_or_connections_and_stopping_ends_the
     let limits = Limits {
         max_in_flight: 2,
         max_listeners: 500,
-        ..Limits::default()
+        ..limits()
     };
     let app = App::with(Options {
         limits,

@@ -8,7 +8,7 @@ use std::{
 
 use invoice_app::{
     app::Parts,
-    config::Limits,
+    config::{Http, Limits},
     event_feed::Feed,
     http::{self, Api, access::Access},
     payment::OutcomeEffect,
@@ -23,6 +23,7 @@ use payment_contract::{
 };
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+use service::config::Reader;
 use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -71,13 +72,20 @@ impl Default for Options {
         open.cancel();
         Self {
             open,
-            limits: Limits::default(),
+            limits: limits(),
             access: Access::Open,
             nats: None,
             database: None,
             background: true,
         }
     }
+}
+
+/// Those of `config.default.toml`.
+pub(crate) fn limits() -> Limits {
+    let defaults = include_str!("../../config.default.toml");
+    let mut reader = Reader::with_environment(defaults, None, "", std::iter::empty());
+    Http::read(&mut reader).unwrap().limits
 }
 
 /// A pool on a new database.

@@ -15,7 +15,7 @@ use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{App, Options, eventually, new};
+use crate::harness::{App, Options, eventually, limits, new};
 
 /// Sends, checks that the answer is the problem `slug` with `status`, and notes it.
 async fn expect(seen: &mut BTreeSet<String>, request: RequestBuilder, status: u16, slug: &str) {
@@ -251,7 +251,7 @@ async fn limited(seen: &mut BTreeSet<String>) {
         max_in_flight: 2,
         request: Duration::from_millis(3500),
         body_stall: Duration::from_millis(100),
-        ..Limits::default()
+        ..limits()
     };
     let app = App::with(Options {
         limits,

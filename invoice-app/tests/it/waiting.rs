@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use invoice_app::config::Limits;
 use reqwest::{Method, RequestBuilder, StatusCode};
 
-use crate::harness::{App, Options, eventually, read, succeeded};
+use crate::harness::{App, Options, eventually, limits, read, succeeded};
 
 async fn timed(request: RequestBuilder) -> (StatusCode, Duration, Option<String>) {
     let start = Instant::now();
@@ -102,7 +102,7 @@ async fn waiting_calls_hold_neither_a_place_among_those_in_flight_nor_a_connecti
     let limits = Limits {
         max_in_flight: 2,
         max_waiting: 30,
-        ..Limits::default()
+        ..limits()
     };
     let app = App::with(Options {
         limits,

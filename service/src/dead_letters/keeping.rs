@@ -72,6 +72,20 @@ pub async fn insert(pool: &PgPool, letters: &[DeadLetter]) -> Result<usize, sqlx
     .await
 }
 
+/// [`insert`], with a line in the log for each letter: what to an operator is one.
+pub async fn keep(pool: &PgPool, letters: &[DeadLetter]) -> Result<usize, sqlx::Error> {
+    let new = insert(pool, letters).await?;
+    for letter in letters {
+        tracing::error!(
+            subject = letter.origin.subject,
+            stream.sequence = letter.origin.stream_sequence,
+            reason = letter.kind(),
+            "a message could not be handled and is now a dead letter; see `dead-letters show`"
+        );
+    }
+    Ok(new)
+}
+
 /// What makes a message the same when it comes again: subject, body, and the message id its sender gave it, which has another
 /// send number each time. One without an id is the same only in its place of the stream. Parts go in with their lengths, so
 /// that no two letters can be cut differently into the same bytes.

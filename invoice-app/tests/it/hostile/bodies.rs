@@ -9,7 +9,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::harness::{App, Options, answer, new};
+use crate::harness::{App, Options, answer, limits, new};
 
 /// Each call that takes a body, and what it takes.
 const TAKERS: [(&str, &str); 5] = [
@@ -226,7 +226,7 @@ async fn body_that_comes_byte_by_byte_is_the_clients_slowness_not_ours() {
     let limits = Limits {
         request: Duration::from_secs(10),
         import: Duration::from_secs(10),
-        ..Limits::default()
+        ..limits()
     };
     let app = App::with(Options {
         limits,
