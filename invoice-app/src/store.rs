@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use payment_contract::{Currency, Money};
 use service::database::WarmPool;
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -69,6 +70,12 @@ impl Store {
     pub async fn begin(&self) -> Result<Transaction<'static, Postgres>, sqlx::Error> {
         self.pool().begin().await
     }
+}
+
+fn money(minor_units: i64, currency: &str) -> Result<Money, sqlx::Error> {
+    Currency::try_new(currency)
+        .and_then(|currency| Money::try_from_minor_units(minor_units, currency))
+        .map_err(|error| corrupt("amount", error))
 }
 
 /// A row that cannot be what the schema promises.

@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use payment_contract::{Currency, Money};
 use service::database::WarmPool;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Store, corrupt};
+use super::{Store, corrupt, money, payments::BatchRow};
 use crate::{
     batch_id::BatchId,
     event::{Event, Kind, Position},
@@ -49,9 +48,7 @@ struct Row {
 impl Row {
     /// The event, with the invoice as this change left it, whatever happened since.
     fn event(self, era: i64) -> Result<Event, sqlx::Error> {
-        let amount = Currency::try_new(&self.currency)
-            .and_then(|currency| Money::try_from_minor_units(self.amount_minor, currency))
-            .map_err(|error| corrupt("amount", error))?;
+        let amount = money(self.amount_minor, &self.currency)?;
         let (status, payment, updated_at) = match self.kind {
             Kind::Created => (Status::Unpaid, None, self.created_at),
             Kind::Pending => (
@@ -223,21 +220,14 @@ impl Store {
     /// How these batches stand.
     pub async fn batches(&self, ids: impl IntoIterator<Item = BatchId>) -> Result<Vec<Batch>, sqlx::Error> {
         let ids: Vec<Uuid> = ids.into_iter().map(BatchId::as_uuid).collect();
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            BatchRow,
             "select id, requested, paid, declined, skipped from payment_batches where id = any($1) order by id",
             &ids
         )
         .fetch_all(&self.database)
         .await?;
-        let batch = rows.into_iter().map(|row| Batch {
-            id: row.id.into(),
-            requested: row.requested,
-            paid: row.paid,
-            declined: row.declined,
-            pending: row.requested - row.paid - row.declined,
-            skipped: row.skipped,
-        });
-        Ok(batch.collect())
+        Ok(rows.into_iter().map(Batch::from).collect())
     }
 
     /// Forgets up to a thousand groups that are older than this many days, from the first on, and notes up to where; how

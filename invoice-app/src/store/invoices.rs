@@ -6,7 +6,7 @@ use sqlx::{Executor, PgConnection, Postgres};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Store, corrupt};
+use super::{Store, money};
 use crate::{
     invoice::{IfMatch, Invoice, LastPayment, Status},
     payment,
@@ -75,9 +75,7 @@ impl TryFrom<Row> for Invoice {
     type Error = sqlx::Error;
 
     fn try_from(row: Row) -> Result<Self, sqlx::Error> {
-        let amount = Currency::try_new(&row.currency)
-            .and_then(|currency| Money::try_from_minor_units(row.amount_minor, currency))
-            .map_err(|error| corrupt("amount", error))?;
+        let amount = money(row.amount_minor, &row.currency)?;
         let last_payment = row
             .payment_id
             .zip(row.payment_status)
@@ -99,6 +97,21 @@ impl TryFrom<Row> for Invoice {
     }
 }
 
+/// Invoices with their last payments, by what follows `where`.
+macro_rules! select_invoices {
+    ([$($condition:tt)+] $(, $value:expr)+) => {
+        sqlx::query_as!(
+            Row,
+            r#"select i.id, i.number, i.amount_minor, i.currency, i.status as "status: _",
+                      i.created_at, i.updated_at, i.paid_at,
+                      p.id as "payment_id?", p.status as "payment_status?: _", p.reason as payment_reason
+               from invoices i left join payments p on p.id = i.last_payment_id
+               where "# $(+ $condition)+
+            $(, $value)+
+        )
+    };
+}
+
 /// One page of a list. A macro, since each status is found in another way, and each order goes through an index in another
 /// direction: both must stand in the text for the planner to see what serves.
 macro_rules! page {
@@ -113,19 +126,16 @@ macro_rules! page {
         }
     };
     (@ $store:expr, $filter:expr, $after:expr, $limit:expr, $condition:tt, $order:tt $(, $more:expr)*) => {
-        sqlx::query_as!(
-            Row,
-            r#"select i.id, i.number, i.amount_minor, i.currency, i.status as "status: _",
-                      i.created_at, i.updated_at, i.paid_at,
-                      p.id as "payment_id?", p.status as "payment_status?: _", p.reason as payment_reason
-               from invoices i left join payments p on p.id = i.last_payment_id
-               where ($3::text is null or i.currency = $3)
+        select_invoices!(
+            [
+                "($3::text is null or i.currency = $3)
                  and ($4::text is null or starts_with(i.number, $4))
                  and ($5::timestamptz is null or i.created_at > $5)
                  and ($6::timestamptz is null or i.created_at < $6)
-                 and ($7::bool is null or (p.status is not distinct from 'declined') = $7) and "#
-                + $condition
-                + $order,
+                 and ($7::bool is null or (p.status is not distinct from 'declined') = $7) and "
+                $condition
+                $order
+            ],
             $after,
             $limit,
             $filter.currency.map(Currency::code),
@@ -266,19 +276,11 @@ async fn invoice_in(
     executor: impl Executor<'_, Database = Postgres>,
     id: InvoiceId,
 ) -> Result<Option<Invoice>, sqlx::Error> {
-    sqlx::query_as!(
-        Row,
-        r#"select i.id, i.number, i.amount_minor, i.currency, i.status as "status: _",
-                  i.created_at, i.updated_at, i.paid_at,
-                  p.id as "payment_id?", p.status as "payment_status?: _", p.reason as payment_reason
-           from invoices i left join payments p on p.id = i.last_payment_id
-           where i.id = $1"#,
-        id.as_uuid()
-    )
-    .fetch_optional(executor)
-    .await?
-    .map(Invoice::try_from)
-    .transpose()
+    select_invoices!(["i.id = $1"], id.as_uuid())
+        .fetch_optional(executor)
+        .await?
+        .map(Invoice::try_from)
+        .transpose()
 }
 
 /// Creates an invoice under this number. `None` when the number is taken. Does not commit.

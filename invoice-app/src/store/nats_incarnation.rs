@@ -3,7 +3,7 @@
 use service::fail_point;
 use time::OffsetDateTime;
 
-use super::Store;
+use super::{Store, outbox::make_due};
 
 /// What comparing creation times came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +53,9 @@ impl Store {
         let incarnation = if first + changed == 0 {
             Incarnation::Same
         } else {
-            let due = sqlx::query!(
-                "with locked as (
-                     select id from payments where status = 'requested' order by id for no key update
-                 )
-                 update payments p set next_send_at = clock_timestamp(), last_sent_at = null
-                 from locked l where p.id = l.id"
+            let due = make_due!(
+                "select id from payments where status = 'requested' order by id",
+                ""
             )
             .execute(&mut *tx)
             .await?;

@@ -55,12 +55,27 @@ impl From<Row> for Request {
     }
 }
 
+/// Makes rows due at once: they were not sent, or may not have been. Which, and in which order they are locked, has to stand in
+/// the text.
+macro_rules! make_due {
+    ($locked:tt, $returning:tt $(, $value:expr)*) => {
+        sqlx::query!(
+            "with locked as (" + $locked + " for no key update)
+             update payments p set next_send_at = clock_timestamp(), last_sent_at = null
+             from locked l where p.id = l.id" + $returning
+            $(, $value)*
+        )
+    };
+}
+pub(super) use make_due;
+
 impl Store {
     /// Takes up to `limit` due rows for sending. How long since the last send is long enough is judged here and now: twice
     /// as long after each send, from `resend_after` on, or twice what outcomes take at the moment. A row that has not waited
     /// that long is put off without being sent.
     pub async fn claim_due(&self, limit: i64, resend_after: Duration) -> Result<Claimed, sqlx::Error> {
-        let rows = sqlx::query!(
+        let rows = sqlx::query_as!(
+            Row,
             r#"with tick as materialized (
                    select clock_timestamp() as now,
                           coalesce((select 2 * median_ms / 1000 from sender_patience
@@ -84,10 +99,11 @@ impl Store {
                    next_send_at = case when j.not_before > j.now then j.not_before else j.now + j.then_wait end
                from judged j, invoices i
                where p.id = j.id and i.id = p.invoice_id
-               returning p.id as payment_id, p.invoice_id, i.number, i.amount_minor, i.currency, p.attempt, p.sends,
+               returning p.id as payment_id, p.invoice_id, i.number, i.amount_minor, i.currency, p.attempt,
+                         case when p.last_sent_at = j.now then p.sends else 0 end as "sends!",
                          coalesce(p.traceparent, (select b.traceparent from payment_batches b where b.id = p.batch_id))
                              as traceparent,
-                         p.created_at, p.last_sent_at = j.now as "send!""#,
+                         p.created_at"#,
             limit,
             resend_after.as_secs_f64(),
             LONGEST_WAIT_S
@@ -95,21 +111,9 @@ impl Store {
         .fetch_all(&self.database)
         .await?;
         let due = rows.len();
-        let mut requests: Vec<Request> = rows
-            .into_iter()
-            .filter(|row| row.send)
-            .map(|row| Request {
-                payment_id: row.payment_id.into(),
-                invoice_id: row.invoice_id.into(),
-                invoice_number: row.number,
-                amount_minor: row.amount_minor,
-                currency: row.currency,
-                attempt: row.attempt,
-                send: row.sends,
-                traceparent: row.traceparent,
-                requested_at: row.created_at,
-            })
-            .collect();
+        // Those with no send are put off.
+        let now = rows.into_iter().filter(|row| row.sends > 0);
+        let mut requests: Vec<Request> = now.map(Request::from).collect();
         requests.sort_unstable_by_key(|request| request.payment_id);
         Ok(Claimed { due, requests })
     }
@@ -143,12 +147,9 @@ impl Store {
     pub async fn release(&self, payments: &[PaymentId]) -> Result<u64, sqlx::Error> {
         let ids: Vec<Uuid> = payments.iter().map(|id| id.as_uuid()).collect();
         fail_point!(RequestsReleasing);
-        let done = sqlx::query!(
-            "with locked as (
-                 select id from payments where id = any($1) and settled_at is null order by id for no key update
-             )
-             update payments p set next_send_at = clock_timestamp(), last_sent_at = null
-             from locked l where p.id = l.id",
+        let done = make_due!(
+            "select id from payments where id = any($1) and settled_at is null order by id",
+            "",
             &ids
         )
         .execute(&self.database)
@@ -162,25 +163,19 @@ impl Store {
         let mut after = after.map_or(Uuid::nil(), PaymentId::as_uuid);
         let mut released = 0;
         loop {
-            let page = sqlx::query_scalar!(
-                "with locked as (
-                     select id from payments
-                     where batch_id = $1 and settled_at is null and id > $2
-                     order by id limit $3 for no key update
-                 )
-                 update payments p set next_send_at = clock_timestamp(), last_sent_at = null
-                 from locked l where p.id = l.id
-                 returning p.id",
+            let page = make_due!(
+                "select id from payments where batch_id = $1 and settled_at is null and id > $2 order by id limit $3",
+                " returning p.id",
                 batch.as_uuid(),
                 after,
                 RELEASED_TOGETHER
             )
             .fetch_all(&self.database)
             .await?;
-            let Some(last) = page.iter().max() else {
+            let Some(last) = page.iter().map(|row| row.id).max() else {
                 return Ok(released);
             };
-            after = *last;
+            after = last;
             released += page.len() as u64;
         }
     }
@@ -192,14 +187,11 @@ impl Store {
             .await?;
         let mut released = 0;
         loop {
-            let page = sqlx::query!(
-                "with locked as (
-                     select id from payments
-                     where status = 'requested' and last_sent_at between $1::timestamptz - make_interval(secs => $2) and $1
-                     order by id limit $3 for no key update
-                 )
-                 update payments p set next_send_at = clock_timestamp(), last_sent_at = null
-                 from locked l where p.id = l.id",
+            let page = make_due!(
+                "select id from payments
+                 where status = 'requested' and last_sent_at between $1::timestamptz - make_interval(secs => $2) and $1
+                 order by id limit $3",
+                "",
                 until,
                 within.as_secs_f64(),
                 RELEASED_TOGETHER

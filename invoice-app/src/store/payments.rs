@@ -34,6 +34,27 @@ impl From<Row> for Payment {
     }
 }
 
+pub(super) struct BatchRow {
+    pub(super) id: Uuid,
+    pub(super) requested: i64,
+    pub(super) paid: i64,
+    pub(super) declined: i64,
+    pub(super) skipped: String,
+}
+
+impl From<BatchRow> for Batch {
+    fn from(row: BatchRow) -> Self {
+        Self {
+            id: row.id.into(),
+            requested: row.requested,
+            paid: row.paid,
+            declined: row.declined,
+            pending: row.requested - row.paid - row.declined,
+            skipped: row.skipped,
+        }
+    }
+}
+
 /// What is open, for the gauges.
 #[derive(Clone, Copy, Debug)]
 pub struct Open {
@@ -77,20 +98,14 @@ impl Store {
 
     /// How a batch stands.
     pub async fn batch(&self, id: BatchId) -> Result<Option<Batch>, sqlx::Error> {
-        let row = sqlx::query!(
-            "select requested, paid, declined, skipped from payment_batches where id = $1",
+        sqlx::query_as!(
+            BatchRow,
+            "select id, requested, paid, declined, skipped from payment_batches where id = $1",
             id.as_uuid()
         )
         .fetch_optional(&self.database)
-        .await?;
-        Ok(row.map(|row| Batch {
-            id,
-            requested: row.requested,
-            paid: row.paid,
-            declined: row.declined,
-            pending: row.requested - row.paid - row.declined,
-            skipped: row.skipped,
-        }))
+        .await
+        .map(|row| row.map(Batch::from))
     }
 
     /// Whether some payment of the batch has no outcome yet.
