@@ -166,27 +166,15 @@ struct Document<'a> {
 
 impl Error {
     fn kind(&self) -> Kind {
-        let kind = |status, slug, title| Kind {
-            status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
-            slug,
-            title,
-            header: None,
-        };
-        let challenge = |status, title, challenge| {
-            let slug = if status == 401 {
-                "unauthorized"
-            } else {
-                "forbidden"
-            };
-            kind(status, slug, title).with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
-        };
-        let conflict = |slug, title| kind(409, slug, title);
-        let not_found = |slug, title| kind(404, slug, title);
         match self {
             Self::Malformed(_) => kind(400, "malformed-request", "The request cannot be read"),
-            Self::Unauthorized => challenge(401, "A token is needed", NO_TOKEN),
-            Self::UnknownToken => challenge(401, "The token is not known", UNKNOWN_TOKEN),
-            Self::Forbidden(scope) => challenge(403, "The token does not allow this", lacks(*scope)),
+            Self::Unauthorized => kind(401, "unauthorized", "A token is needed").challenge(NO_TOKEN),
+            Self::UnknownToken => {
+                kind(401, "unauthorized", "The token is not known").challenge(UNKNOWN_TOKEN)
+            }
+            Self::Forbidden(scope) => {
+                kind(403, "forbidden", "The token does not allow this").challenge(lacks(*scope))
+            }
             Self::NoRoute => not_found("not-found", "Not found"),
             Self::NoInvoice(_) => not_found("invoice-not-found", "No such invoice"),
             Self::NoBatch(_) => not_found("payment-batch-not-found", "No such payment batch"),
@@ -286,7 +274,32 @@ const fn lacks(scope: Scope) -> &'static str {
     }
 }
 
+fn kind(status: u16, slug: &'static str, title: &'static str) -> Kind {
+    Kind {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        slug,
+        title,
+        header: None,
+    }
+}
+
+fn not_found(slug: &'static str, title: &'static str) -> Kind {
+    kind(404, slug, title)
+}
+
+fn conflict(slug: &'static str, title: &'static str) -> Kind {
+    kind(409, slug, title)
+}
+
+fn internal() -> Kind {
+    kind(500, "internal", "Something went wrong on our side")
+}
+
 impl Kind {
+    fn challenge(self, challenge: &'static str) -> Self {
+        self.with(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    }
+
     fn with(self, name: HeaderName, value: HeaderValue) -> Self {
         Self {
             header: Some((name, value)),
@@ -301,15 +314,6 @@ impl Kind {
     /// The rest of the body is not read: the connection cannot be used again.
     fn closing(self) -> Self {
         self.with(header::CONNECTION, HeaderValue::from_static("close"))
-    }
-}
-
-fn internal() -> Kind {
-    Kind {
-        status: StatusCode::INTERNAL_SERVER_ERROR,
-        slug: "internal",
-        title: "Something went wrong on our side",
-        header: None,
     }
 }
 

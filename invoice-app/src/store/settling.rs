@@ -146,7 +146,8 @@ async fn settle_requested(
     let references: Vec<Option<String>> = outcomes.iter().map(|o| o.provider_reference.clone()).collect();
     let settled: Vec<_> = outcomes.iter().map(|o| o.settled_at).collect();
     let efforts: Vec<Option<Json<ProviderEffort>>> = outcomes.iter().map(|o| o.provider.map(Json)).collect();
-    let query = sqlx::query!(
+    let query = sqlx::query_as!(
+        SettledRow,
         // `(select $1)` hides from the planner how many there are: it would else make a plan for just these, each time.
         // The guard is `status = 'requested'`, written as the column that is null just then (a check says so): the
         // planner would else go through the index of all requested rows, instead of to the few named here.
@@ -192,17 +193,32 @@ async fn settle_requested(
         &efforts as &[Option<Json<ProviderEffort>>]
     );
     let rows = query.fetch_all(executor).await?;
-    let found = rows.into_iter().map(|row| Found {
-        id: row.id.into(),
-        former: Former {
-            invoice_id: row.invoice_id.into(),
-            status: Status::Requested,
-        },
-        batch_id: row.batch_id.map(BatchId::from),
-        since_send_ms: row.since_send_ms,
-        settle_s: row.settle_s,
-        sends: row.sends,
-        held: false,
-    });
-    Ok(found.collect())
+    Ok(rows.into_iter().map(Found::from).collect())
+}
+
+/// A payment that was settled just now.
+struct SettledRow {
+    id: Uuid,
+    invoice_id: Uuid,
+    batch_id: Option<Uuid>,
+    sends: i32,
+    settle_s: Option<f64>,
+    since_send_ms: Option<f64>,
+}
+
+impl From<SettledRow> for Found {
+    fn from(row: SettledRow) -> Self {
+        Self {
+            id: row.id.into(),
+            former: Former {
+                invoice_id: row.invoice_id.into(),
+                status: Status::Requested,
+            },
+            batch_id: row.batch_id.map(BatchId::from),
+            since_send_ms: row.since_send_ms,
+            settle_s: row.settle_s,
+            sends: row.sends,
+            held: false,
+        }
+    }
 }

@@ -118,48 +118,25 @@ async fn end(
     entry: Entry,
     token: Uuid,
 ) -> Result<Resolved, Refusal> {
+    let found = ask_bank(parts, decision.payment_id).await;
+    let mut bank_said = in_words(&found);
+    if !proves(parts, &decision, &entry, &found)? {
+        bank_said.push_str(" (forced)");
+    }
     let OperatorDecision {
         payment_id,
         status,
         reason,
         resolved_by,
-        force,
+        ..
     } = decision;
-    let found = ask_bank(parts, payment_id).await;
-    let mut bank_said = in_words(&found);
-    let late_call_over = entry.age >= parts.policy.key_retention + LATEST_CALL;
-    match &found {
-        Ok(Some(Answer::Succeeded { .. })) if status == OutcomeStatus::Succeeded => {}
-        Ok(Some(Answer::Declined { .. })) if status == OutcomeStatus::Declined => {}
-        // Nobody has called the bank for it, and what it does not know it has never heard of.
-        Ok(None) if status == OutcomeStatus::Declined && matches!(entry.state, State::Held(_)) => {}
-        Ok(Some(Answer::Succeeded { .. } | Answer::Declined { .. })) => {
-            return Err(Refusal::Contradicted { bank_said });
-        }
-        Ok(None | Some(Answer::Pending)) | Err(_) => {
-            if status == OutcomeStatus::Declined && !late_call_over {
-                return Err(Refusal::TooYoung {
-                    payment_id,
-                    bank_said,
-                });
-            }
-            if !force {
-                return Err(Refusal::Unproven {
-                    payment_id,
-                    bank_said,
-                });
-            }
-            bank_said.push_str(" (forced)");
-        }
-    }
     let reference = match found {
         Ok(Some(Answer::Succeeded { reference } | Answer::Declined { reference, .. })) => reference,
         _ => None,
     };
-    let declined = (status == OutcomeStatus::Declined).then(|| reason.clone());
     let settlement = Settlement {
         status,
-        reason: declined,
+        reason: (status == OutcomeStatus::Declined).then(|| reason.clone()),
         reference,
     };
     let resolution = Resolution {
@@ -169,20 +146,44 @@ async fn end(
         resolved_by,
         bank_said: bank_said.clone(),
     };
-    match parts.store.resolve(&resolution, token).await? {
-        None => Err(Refusal::Leased(payment_id)),
-        Some(settled_at) => {
-            let outcome = Ending {
-                settlement,
-                settled_at,
-            }
-            .outcome(payment_id, entry.invoice_id);
-            Ok(Resolved {
-                outcome,
-                trace: entry.trace,
-                bank_said,
-            })
+    let settled_at = parts.store.resolve(&resolution, token).await?;
+    let ending = Ending {
+        settlement,
+        settled_at: settled_at.ok_or(Refusal::Leased(payment_id))?,
+    };
+    Ok(Resolved {
+        outcome: ending.outcome(payment_id, entry.invoice_id),
+        trace: entry.trace,
+        bank_said,
+    })
+}
+
+/// Whether what the bank said proves the decision. If it proves nothing, the operator may know better, and say so.
+fn proves(
+    parts: &Parts,
+    decision: &OperatorDecision,
+    entry: &Entry,
+    found: &Result<Option<Answer>, CallError>,
+) -> Result<bool, Refusal> {
+    let (payment_id, bank_said) = (decision.payment_id, in_words(found));
+    let late_call_over = entry.age >= parts.policy.key_retention + LATEST_CALL;
+    match (decision.status, found) {
+        (OutcomeStatus::Succeeded, Ok(Some(Answer::Succeeded { .. })))
+        | (OutcomeStatus::Declined, Ok(Some(Answer::Declined { .. }))) => Ok(true),
+        // Nobody has called the bank for it, and what it does not know it has never heard of.
+        (OutcomeStatus::Declined, Ok(None)) if matches!(entry.state, State::Held(_)) => Ok(true),
+        (_, Ok(Some(Answer::Succeeded { .. } | Answer::Declined { .. }))) => {
+            Err(Refusal::Contradicted { bank_said })
         }
+        (OutcomeStatus::Declined, _) if !late_call_over => Err(Refusal::TooYoung {
+            payment_id,
+            bank_said,
+        }),
+        _ if decision.force => Ok(false),
+        _ => Err(Refusal::Unproven {
+            payment_id,
+            bank_said,
+        }),
     }
 }
 

@@ -56,12 +56,11 @@ impl Store {
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(settled_at) = settled_at else {
-            return Ok(None);
-        };
-        record(&mut tx, resolution).await?;
-        tx.commit().await?;
-        Ok(Some(settled_at))
+        if settled_at.is_some() {
+            record_in_tx(&mut tx, resolution).await?;
+            tx.commit().await?;
+        }
+        Ok(settled_at)
     }
 
     /// Writes the finished row of a payment that the ledger never had, and who decided so. `None`, and nothing changed, when it
@@ -92,12 +91,11 @@ impl Store {
         )
         .fetch_optional(&mut *tx)
         .await?;
-        let Some(settled_at) = settled_at else {
-            return Ok(None);
-        };
-        record(&mut tx, resolution).await?;
-        tx.commit().await?;
-        Ok(Some(settled_at))
+        if settled_at.is_some() {
+            record_in_tx(&mut tx, resolution).await?;
+            tx.commit().await?;
+        }
+        Ok(settled_at)
     }
 
     /// What operators decided about a payment.
@@ -114,7 +112,7 @@ impl Store {
     }
 }
 
-async fn record(connection: &mut PgConnection, resolution: &Resolution) -> Result<(), sqlx::Error> {
+async fn record_in_tx(connection: &mut PgConnection, resolution: &Resolution) -> Result<(), sqlx::Error> {
     sqlx::query!(
         "insert into ledger_resolutions (payment_id, status, reason, resolved_by, bank_said)
          values ($1, $2, $3, coalesce($4, session_user::text), $5)",
