@@ -1,7 +1,7 @@
 //! Tells other replicas what was settled, over core NATS: they wake their own waiting calls. A lost event costs a poll.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use jetstream::connection::Connection;
 use payment_contract::PaymentId;
 use serde::{Deserialize, Serialize};
+use service::lock;
 use tokio_util::sync::CancellationToken;
 
 use crate::{batch_id::BatchId, event_feed::Feed, waiters::Waiters};
@@ -89,7 +90,7 @@ impl ChangeEvents {
     }
 
     fn delayed(&self) -> MutexGuard<'_, Delayed> {
-        self.delayed.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.delayed)
     }
 }
 

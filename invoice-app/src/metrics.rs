@@ -2,13 +2,13 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::Duration,
 };
 
 use metrics::{Gauge, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use payment_contract::messages::{OutcomeStatus, PaymentOutcomeV1};
-use service::database::Connections;
+use service::{database::Connections, lock};
 
 use crate::{
     payment::OutcomeEffect,
@@ -203,7 +203,7 @@ pub(crate) fn applied(settled: &[(&PaymentOutcomeV1, &Found)]) {
 /// The reason as a label.
 fn bounded(reason: &str) -> String {
     static KNOWN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    label(&mut KNOWN.lock().unwrap_or_else(PoisonError::into_inner), reason)
+    label(&mut lock(&KNOWN), reason)
 }
 
 fn label(known: &mut BTreeSet<String>, reason: &str) -> String {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -21,7 +21,7 @@ use service::{
     BoxError,
     batcher::{Batcher, isolate_each},
     database::{ErrorKind, LONG, SHORT, error_kind, is_lock_timeout, retry_conflicts},
-    fail_point,
+    fail_point, lock,
 };
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
@@ -182,7 +182,7 @@ impl Settling {
             match retry_conflicts(LONG, || self.store.settle(outcomes)).await {
                 Err(error) if is_lock_timeout(&error) => {
                     warn!("rows of payments are held by somebody else; settling the others");
-                    *self.hindered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                    *lock(&self.hindered) = Some(Instant::now());
                 }
                 settled => return settled,
             }
@@ -191,14 +191,14 @@ impl Settling {
     }
 
     fn is_hindered(&self) -> bool {
-        let since = *self.hindered.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = *lock(&self.hindered);
         since.is_some_and(|since| since.elapsed() < HINDERED_FOR)
     }
 
     /// Remembers how long outcomes take, and writes the median down now and then.
     fn note_waits(&self, waits_ms: Vec<f64>) {
         let median = {
-            let mut latency = self.latency.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut latency = lock(&self.latency);
             latency.note(waits_ms.into_iter(), Instant::now())
         };
         let Some(median_ms) = median else { return };

@@ -3,12 +3,15 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use payment_contract::{PaymentId, messages::PaymentOutcomeV1};
-use service::database::{SHORT, in_time};
+use service::{
+    database::{SHORT, in_time},
+    lock,
+};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -113,7 +116,7 @@ impl Waiters {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 }
 

@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
 };
 
 use futures_util::{FutureExt as _, future::BoxFuture};
@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::{
     database::{ErrorKind, error_kind},
+    lock,
     telemetry::chain,
 };
 
@@ -85,7 +86,7 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
 
 impl<I: Send + 'static, O: Send + 'static> Inner<I, O> {
     fn waiting(&self) -> MutexGuard<'_, VecDeque<(I, oneshot::Sender<O>)>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.waiting)
     }
 
     /// Starts a turn if one is free; if none is, those who have it look again before they end.

@@ -17,4 +17,4 @@ pub mod startup;
 pub mod telemetry;
 pub mod traces;
 
-pub use jetstream::BoxError;
+pub use jetstream::{BoxError, locks::lock};

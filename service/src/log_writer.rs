@@ -3,11 +3,13 @@
 
 use std::{
     io::{self, BufWriter, Write},
-    sync::{Mutex, OnceLock, PoisonError, mpsc},
+    sync::{Mutex, OnceLock, mpsc},
     time::Duration,
 };
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+
+use crate::lock;
 
 /// Lines that may wait: some seconds of a busy service, and a few MiB.
 const WAITING_LINES: usize = 16_384;
@@ -45,14 +47,14 @@ pub(crate) fn start() -> NonBlocking {
         .finish(Gathering(BufWriter::new(io::stderr())));
     // A second start is not installed either, and ends here.
     if COUNTER.set(writer.error_counter()).is_ok() {
-        *WRITING.lock().unwrap_or_else(PoisonError::into_inner) = Some(guard);
+        *lock(&WRITING) = Some(guard);
     }
     writer
 }
 
 /// Writes what still waits, within [`FLUSH_LIMIT`], and ends logging. To be called before the process ends by itself.
 pub fn flush() {
-    let Some(guard) = WRITING.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+    let Some(guard) = lock(&WRITING).take() else {
         return;
     };
     // The guard's own limits do not hold where standard output leads to the same pipe.

@@ -4,9 +4,10 @@
 use std::{
     collections::BTreeMap,
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
+use service::lock;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -106,8 +107,4 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.0.become_idle();
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

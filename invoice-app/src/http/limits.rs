@@ -1,7 +1,7 @@
 //! How much is handled at once, and for how long.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -10,6 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use service::lock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Api, Error};
@@ -29,7 +30,7 @@ impl Slot {
         let Ok(permit) = Arc::clone(waiting).try_acquire_owned() else {
             return false;
         };
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(permit);
+        *lock(&self.0) = Some(permit);
         true
     }
 }

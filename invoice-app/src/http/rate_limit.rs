@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -12,6 +12,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use service::lock;
 use tokio::time::Instant;
 
 use super::{Api, Error};
@@ -47,7 +48,7 @@ impl RateLimit {
     fn judge(&self, caller: &Arc<str>, now: Instant) -> Verdict {
         let every = Duration::from_secs(1) / self.rate.per_second.get();
         let whole = every * self.rate.burst.get();
-        let mut idle_at = self.idle_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle_at = lock(&self.idle_at);
         let idle = idle_at.entry(Arc::clone(caller)).or_insert(now);
         let used = idle.saturating_duration_since(now);
         let wait = (used + every).checked_sub(whole).filter(|wait| !wait.is_zero());

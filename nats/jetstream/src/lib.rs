@@ -5,6 +5,7 @@
 pub mod connection;
 pub mod delivery;
 pub mod error_chain;
+pub mod locks;
 pub mod metrics;
 pub mod provisioning;
 pub mod publish;

@@ -2,10 +2,11 @@
 //! whether it is back, and all others wait without a call, however many they are.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard},
     time::Duration,
 };
 
+use service::lock;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -138,7 +139,7 @@ impl Breaker {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

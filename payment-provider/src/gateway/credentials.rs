@@ -3,13 +3,13 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use reqwest::{Certificate, ClientBuilder, Identity};
 use secrecy::SecretString;
-use service::telemetry::chain;
+use service::{lock, telemetry::chain};
 use tracing::warn;
 
 /// How often the token's file is looked at.
@@ -85,7 +85,7 @@ impl Token {
 
     /// As it was in the file within the last second; the last one that could be read.
     pub(super) fn current(&self) -> SecretString {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = lock(&self.current);
         if current.1.elapsed() >= RE_READ {
             current.1 = Instant::now();
             match token(&self.path) {

@@ -4,7 +4,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -24,6 +24,7 @@ use super::{
     limits::{SHORT, in_time},
     session::TRUSTED_IDLE,
 };
+use crate::lock;
 
 /// The most that are kept: more than there are groups at work at a time.
 const MOST: usize = 8;
@@ -138,7 +139,7 @@ impl WarmPool {
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.idle)
     }
 }
 

@@ -4,8 +4,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process,
-    sync::{LazyLock, Mutex, PoisonError},
+    sync::{LazyLock, Mutex},
 };
+
+use crate::lock;
 
 /// Names the directory. A point of a service is armed as long as there is a file `<service>.<point>` in it; the number in
 /// the file, if any, is how many times more it is passed unharmed.
@@ -36,7 +38,7 @@ fn is_over(file: &Path) -> bool {
     if !file.exists() {
         return false;
     }
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = lock(&TURN);
     let Ok(text) = fs::read_to_string(file) else {
         return false;
     };

@@ -2,7 +2,7 @@
 
 use std::{
     panic::AssertUnwindSafe,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ use super::{
     Decisions, Handler, Received, Settings, Token, Verdict,
     in_flight::{InFlight, Over, Route},
 };
-use crate::{connection::Connection, metrics, steps::Step, streams::Consumer};
+use crate::{connection::Connection, locks::lock, metrics, steps::Step, streams::Consumer};
 
 /// Longest an ack may wait for room in the connection's queue. It is never worth more: the message just comes again.
 const ACK_LIMIT: Duration = Duration::from_secs(1);
@@ -85,36 +85,36 @@ impl<H: Handler> ConsumerLoop<H> {
 
     /// When the durable was made, as last seen.
     pub(super) fn made(&self) -> OffsetDateTime {
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.made)
     }
 
     pub(super) fn note_made(&self, made: OffsetDateTime) {
-        *self.made.lock().unwrap_or_else(PoisonError::into_inner) = made;
+        *lock(&self.made) = made;
     }
 
     /// Until when messages are to be pulled over a raw connection; `None` when the client may.
     pub(super) fn raw_until(&self) -> Option<Instant> {
-        let until = *self.raw_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = *lock(&self.raw_until);
         until.filter(|until| *until > Instant::now())
     }
 
     pub(super) fn pull_raw_until(&self, until: Instant) {
-        *self.raw_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+        *lock(&self.raw_until) = Some(until);
     }
 
     pub(super) fn end_raw_pulling(&self) {
-        *self.raw_until.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *lock(&self.raw_until) = None;
     }
 
     /// The server said how many messages wait.
     pub(super) fn note_pending(&self, messages: u64) {
         metrics::pending(self.consumer.stream, Some(messages));
-        *self.pending_said.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        *lock(&self.pending_said) = Instant::now();
     }
 
     /// Tells no number that is old: with everything in flight, nobody asks.
     fn forget_old_pending(&self) {
-        let said = *self.pending_said.lock().unwrap_or_else(PoisonError::into_inner);
+        let said = *lock(&self.pending_said);
         if said.elapsed() > PENDING_KNOWN_FOR {
             metrics::pending(self.consumer.stream, None);
         }
@@ -250,7 +250,7 @@ impl<H: Handler> ConsumerLoop<H> {
 
     /// One line when taking messages stops working, or stops working for another reason.
     pub(super) fn in_trouble(&self, why: &str) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = lock(&self.trouble);
         if trouble.as_deref() != Some(why) {
             metrics::consuming(self.consumer.stream, false);
             tracing::warn!(
@@ -265,7 +265,7 @@ impl<H: Handler> ConsumerLoop<H> {
 
     /// One line when it works (again).
     pub(super) fn well(&self) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = lock(&self.trouble);
         if trouble.take().is_some() {
             metrics::consuming(self.consumer.stream, true);
             tracing::info!(

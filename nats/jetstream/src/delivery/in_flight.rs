@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 
 use super::{Origin, Token, raw::Writer};
-use crate::{metrics, traces::Span};
+use crate::{locks::lock, metrics, traces::Span};
 
 /// Where a message came from, and its ack goes back. An ack names a sequence; over a later connection, or once the durable
 /// was made again, the stream may be another one, in which that sequence is a message nobody has looked at.
@@ -128,6 +128,6 @@ impl InFlight {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Token, InFlightMessage>> {
         // Nothing panics while it holds the lock, so the map is whole.
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.messages)
     }
 }

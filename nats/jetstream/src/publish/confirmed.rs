@@ -2,7 +2,7 @@
 //! leaves nothing behind, as it would in the client's shared table of requests.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Error, Outgoing, while_connected};
-use crate::{BoxError, connection::Connection, steps::Step};
+use crate::{BoxError, connection::Connection, locks::lock, steps::Step};
 
 /// Unanswered publishes at a time. Enough to hide the round trip; little enough that a server which stores slowly is not
 /// made slower by a heap of them.
@@ -56,7 +56,7 @@ fn index(subject: &str, inbox: &str, call: u64) -> Option<usize> {
 impl Inboxes {
     /// One for a new call, which has it for itself.
     async fn take(&self, client: &async_nats::Client) -> Result<Inbox, BoxError> {
-        let idle = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = lock(&self.0).pop();
         if let Some(inbox) = idle {
             return Ok(Inbox {
                 call: inbox.call + 1,
@@ -73,7 +73,7 @@ impl Inboxes {
 
     /// For the next call. One that was not given back, because its call did not end well, is unsubscribed from.
     fn give_back(&self, inbox: Inbox) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(inbox);
+        lock(&self.0).push(inbox);
     }
 }
 
