@@ -37,7 +37,7 @@ fn check(filter: &Filter, id: &[u8; 16]) -> impl Iterator<Item = u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{invoice::Status, store::invoices::Order};
+    use crate::{invoice::Status, store::invoices::SortOrder};
 
     #[test]
     fn a_cursor_is_read_as_it_was_written_and_in_its_own_list_only() {
