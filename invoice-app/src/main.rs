@@ -69,7 +69,7 @@ async fn main() -> ExitCode {
 async fn run(settings: Config, command: Command) -> ExitCode {
     let common = settings.common.clone();
     let ended = match command {
-        Command::Serve => cli::for_machines(NAME, &common, app::serve(settings)).await,
+        Command::Serve => cli::for_machines(NAME, &common, Box::pin(app::serve(settings))).await,
         Command::Migrate => {
             let migrating = cli::migrate(&settings.database, NAME, &MIGRATOR);
             cli::for_machines(NAME, &common, migrating).await

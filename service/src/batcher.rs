@@ -202,7 +202,10 @@ fn counted(items: usize) -> f64 {
 mod tests {
     //! Without a database.
 
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::{
+        future::{Ready, ready},
+        sync::atomic::{AtomicUsize, Ordering},
+    };
 
     use futures_util::future::join_all;
 
@@ -219,12 +222,12 @@ mod tests {
     /// Fails together with whatever it is done with.
     const BAD: usize = 700;
 
-    async fn add_up(calls: &AtomicUsize, items: &[usize]) -> Result<Vec<usize>, Arc<sqlx::Error>> {
+    fn add_up(calls: &AtomicUsize, items: &[usize]) -> Ready<Result<Vec<usize>, Arc<sqlx::Error>>> {
         calls.fetch_add(1, Ordering::SeqCst);
         if items.contains(&BAD) {
-            return Err(Arc::new(sqlx::Error::Encode("bad".into())));
+            return ready(Err(Arc::new(sqlx::Error::Encode("bad".into()))));
         }
-        Ok(items.iter().map(|item| item + 1).collect())
+        ready(Ok(items.iter().map(|item| item + 1).collect()))
     }
 
     #[tokio::test]
@@ -241,11 +244,11 @@ mod tests {
     #[tokio::test]
     async fn what_is_nobodys_fault_is_not_tried_again() {
         let calls = AtomicUsize::new(0);
-        let away = async |_: &[usize]| {
+        let away = |_| {
             calls.fetch_add(1, Ordering::SeqCst);
-            Err::<Vec<usize>, _>(Arc::new(sqlx::Error::PoolTimedOut))
+            ready(Err::<Vec<usize>, _>(Arc::new(sqlx::Error::PoolTimedOut)))
         };
-        let each = isolate_each(&[1, 2, 3], |part| away(part)).await;
+        let each = isolate_each(&[1, 2, 3], away).await;
         assert_eq!(each.iter().filter(|result| result.is_err()).count(), 3);
         assert_eq!(calls.into_inner(), 1);
     }
