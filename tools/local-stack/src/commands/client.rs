@@ -5,6 +5,8 @@ use std::{process::ExitCode, time::Duration};
 use local_stack::{Error, Result, StackOptions, http_client, read_env};
 use serde_json::Value;
 
+use super::progress;
+
 /// Shows at most this many invoices; a table of more is of no use to anybody.
 const SHOWN: usize = 50;
 
@@ -106,8 +108,13 @@ pub(crate) async fn invoices() -> Result<ExitCode> {
 }
 
 pub(crate) async fn pay() -> Result<ExitCode> {
-    let answer = Client::of_running_stack()?.pay().await?;
-    let count = |name: &str| answer.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let client = Client::of_running_stack()?;
+    let answer = if progress::is_watched() {
+        progress::pay(&client).await?
+    } else {
+        client.pay().await?
+    };
+    let count = |name| progress::count(&answer, name);
     println!(
         "requested {}, paid {}, declined {}, pending {}",
         count("requested"),
