@@ -89,10 +89,25 @@ fuzz TARGET *ARGS: _tools (_cargo-tool "cargo-fuzz" cargo_fuzz)
     # The sanitizers need a nightly compiler, and look for what safe Rust does not do.
     CARGO_TARGET_DIR=fuzz/target exec cargo fuzz run --sanitizer none "$1" "fuzz/corpus/$1" "fuzz/seeds/$1" -- "${@:2}"
 
-# Measure the system, the original and the limits of its parts: a table, and target/bench.json (`--help` for more)
+# Measure the system, the original and the limits of its parts: a table, target/bench.json and .svg (`--peers`: also what others would pick; `--draw`: only the picture; `--help` for more)
 bench *ARGS: _tools
-    cargo build --release --package invoice-app --package payment-provider --package local-stack --package bench --package bank-simulator
-    @target/release/bench "$@"
+    #!/usr/bin/env bash
+    set -euo pipefail
+    case " $* " in
+      *' --draw '*) cargo build --release --package bench ;;
+      *) cargo build --release --package invoice-app --package payment-provider --package local-stack --package bench --package bank-simulator ;;
+    esac
+    peers=tools/bench/peers
+    case " $* " in
+      *peers*)
+        if ! command -v npm >/dev/null; then
+          echo "There is no npm here: graphile-worker is left out." >&2
+        elif ! [ "$peers/node_modules/.package-lock.json" -nt "$peers/package-lock.json" ]; then
+          npm ci --prefix "$peers" --ignore-scripts --no-audit --no-fund >&2
+        fi
+        ;;
+    esac
+    exec target/release/bench "$@"
 
 # Crash each service at each of its steps under a small load (`--pairs`: both, at every two steps, which takes long)
 crash-matrix *ARGS: _tools

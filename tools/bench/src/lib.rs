@@ -1,6 +1,6 @@
 //! The benchmark: measures the system, the original it grew from, and what its parts alone allow, in one run on one machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use acceptance::{Error, Result};
 use reconcile::BankBooks;
@@ -9,9 +9,12 @@ pub mod backlog;
 pub mod limit;
 pub mod lists;
 pub mod machine;
+pub mod mixed;
 pub mod original;
 pub mod pay_all;
 pub mod pay_each;
+pub mod peers;
+pub mod picture;
 pub mod proc;
 pub mod report;
 pub mod seed;
@@ -27,6 +30,11 @@ use report::Report;
 use table::mebibytes;
 use testbed::Testbed;
 
+/// A call beside which single payments are made pays as many as so many calls otherwise.
+const LARGE_CALL: u32 = 3;
+/// One that the bank is slow for pays this part of a usual call: at 256 a second it takes half a minute nevertheless.
+const SLOW_CALL: u32 = 20;
+
 /// A part of the benchmark that can be asked for alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
@@ -35,6 +43,8 @@ pub enum Part {
     Original,
     /// What Postgres and NATS alone allow.
     Limit,
+    /// What a team would pick instead: jobs in a table of Postgres, of Node's graphile-worker among others.
+    Peers,
     /// One call that pays everything.
     PayAll,
     /// The same with two replicas of each service.
@@ -45,6 +55,8 @@ pub enum Part {
     PayEach,
     /// The same through a bank that is slow, times out and declines.
     PayEachBank,
+    /// Single payments at a low rate, alone, beside one large call, and beside a call that the bank is slow for.
+    Mixed,
     /// Memory at rest, and the time to start.
     Size,
     /// A very large call, worked off at an even rate. Takes minutes.
@@ -66,6 +78,8 @@ pub struct Options {
     pub seconds: u32,
     /// Where the figures go, for programs.
     pub json: PathBuf,
+    /// Where the picture goes.
+    pub svg: PathBuf,
 }
 
 impl Options {
@@ -104,6 +118,9 @@ pub async fn run(options: &Options) -> Result<Report> {
     if options.has(Part::PayEachBank) {
         pay_each_bank(options, &mut report).await?;
     }
+    if options.has(Part::Mixed) {
+        mixed(options, &mut report).await?;
+    }
     if options.has(Part::Backlog) {
         say("backlog");
         let testbed = open(&mut report).await?;
@@ -118,9 +135,21 @@ pub async fn run(options: &Options) -> Result<Report> {
             report.note(figure, "MiB", mebibytes(*peak));
         }
     }
+    peers::compare(&mut report);
     report.targets = targets::judge(&report);
     report.write(&options.json)?;
+    draw(&options.json, &options.svg)?;
     Ok(report)
+}
+
+/// Draws the figures of this run or an earlier one.
+pub fn draw(json: &Path, svg: &Path) -> Result<()> {
+    let told = std::fs::read(json)
+        .map_err(|error| Error::new(format!("{} cannot be read: {error}", json.display())))?;
+    Ok(std::fs::write(
+        svg,
+        picture::draw(&serde_json::from_slice(&told)?),
+    )?)
 }
 
 async fn open(report: &mut Report) -> Result<Testbed> {
@@ -138,24 +167,21 @@ async fn compared(options: &Options, report: &mut Report) -> Result<()> {
         report.note("original", "invoices/s", run.rate);
         report.note_usage("original", invoices, run.usage);
     }
-    if ![Part::Limit, Part::PayAll, Part::Size]
+    if ![Part::Limit, Part::Peers, Part::PayAll, Part::Size]
         .iter()
         .any(|part| options.has(*part))
     {
         return Ok(());
     }
     let testbed = open(report).await?;
-    if options.has(Part::Limit) {
+    if options.has(Part::Limit) || options.has(Part::Peers) {
         testbed.stop_services().await;
-        say("limit.postgres");
-        let postgres = limit::postgres::measure(&testbed, options.invoices).await?;
-        say("limit.nats");
-        let nats = limit::nats::measure(&testbed, options.invoices).await?;
-        report.note("limit.postgres", "invoices/s", postgres.rate);
-        report.note("limit.nats", "invoices/s", nats.rate);
-        report.note("limit", "invoices/s", limit::combined(postgres.rate, nats.rate));
-        report.note_usage("limit.postgres", invoices, postgres.usage);
-        report.note_usage("limit.nats", invoices, nats.usage);
+        if options.has(Part::Limit) {
+            limit(&testbed, options.invoices, report).await?;
+        }
+        if options.has(Part::Peers) {
+            peers::measure(&testbed, options.invoices, report).await?;
+        }
         testbed.start_services().await?;
     }
     if options.has(Part::Size) {
@@ -166,6 +192,19 @@ async fn compared(options: &Options, report: &mut Report) -> Result<()> {
         pay_all(&testbed, "pay_all", ("B", options.invoices, 0), report).await?;
     }
     testbed.close().await;
+    Ok(())
+}
+
+async fn limit(testbed: &Testbed, invoices: u32, report: &mut Report) -> Result<()> {
+    say("limit.postgres");
+    let postgres = limit::postgres::measure(testbed, invoices).await?;
+    say("limit.nats");
+    let nats = limit::nats::measure(testbed, invoices).await?;
+    report.note("limit.postgres", "invoices/s", postgres.rate);
+    report.note("limit.nats", "invoices/s", nats.rate);
+    report.note("limit", "invoices/s", limit::combined(postgres.rate, nats.rate));
+    report.note_usage("limit.postgres", u64::from(invoices), postgres.usage);
+    report.note_usage("limit.nats", u64::from(invoices), nats.usage);
     Ok(())
 }
 
@@ -259,6 +298,21 @@ async fn pay_each_bank(options: &Options, report: &mut Report) -> Result<()> {
         return Err(Error::new(format!("the bank complained: {complaint}")));
     }
     expect_all(testbed.check_against(kept.record()?).await?, succeeded)?;
+    testbed.close().await;
+    Ok(())
+}
+
+async fn mixed(options: &Options, report: &mut Report) -> Result<()> {
+    say("mixed");
+    let testbed = open(report).await?;
+    let invoices = options.invoices;
+    let sizes = (
+        options.seconds,
+        invoices * LARGE_CALL,
+        invoices.div_ceil(SLOW_CALL),
+    );
+    let succeeded = mixed::measure(&testbed, sizes, report).await?;
+    expect_all(testbed.check_against(BankBooks::Simulated).await?, succeeded)?;
     testbed.close().await;
     Ok(())
 }

@@ -17,6 +17,7 @@ const KEPT_UP_SECONDS: u32 = 30;
 /// Measures the system on this machine: one table on standard output, everything in a JSON file.
 #[derive(Parser)]
 #[command(name = "bench", args_conflicts_with_subcommands = true)]
+#[expect(clippy::struct_excessive_bools, reason = "flags, each for itself")]
 struct Cli {
     #[command(subcommand)]
     role: Option<Role>,
@@ -35,9 +36,18 @@ struct Cli {
     /// Also the part that takes minutes: `backlog`.
     #[arg(long)]
     long: bool,
+    /// Also what a team would pick instead; graphile-worker among it where there is npm.
+    #[arg(long)]
+    peers: bool,
     /// Where the figures go.
     #[arg(long, default_value = "target/bench.json")]
     json: PathBuf,
+    /// Where their picture goes.
+    #[arg(long, default_value = "target/bench.svg")]
+    svg: PathBuf,
+    /// Measure nothing: only draw the figures that are there.
+    #[arg(long)]
+    draw: bool,
 }
 
 #[derive(Subcommand)]
@@ -75,6 +85,7 @@ fn main() -> ExitCode {
             .build()
             .map_err(Into::into)
             .and_then(|runtime| runtime.block_on(play(role))),
+        None if cli.draw => bench::draw(&cli.json, &cli.svg),
         None => tokio::runtime::Runtime::new()
             .map_err(Into::into)
             .and_then(|runtime| runtime.block_on(measure(cli))),
@@ -102,12 +113,12 @@ async fn play(role: Role) -> Result<()> {
 
 async fn measure(cli: Cli) -> Result<()> {
     let all = Part::value_variants().iter().copied();
-    let usual = all.filter(|part| cli.long || *part != Part::Backlog);
-    let parts = if cli.only.is_empty() {
-        usual.collect()
-    } else {
-        cli.only
-    };
+    let mut parts = cli.only;
+    if parts.is_empty() {
+        parts.extend(all.filter(|part| !matches!(part, Part::Backlog | Part::Peers)));
+    }
+    parts.extend(cli.long.then_some(Part::Backlog));
+    parts.extend(cli.peers.then_some(Part::Peers));
     let (repetitions, part) = if cli.quick {
         (1, QUICK)
     } else {
@@ -120,6 +131,7 @@ async fn measure(cli: Cli) -> Result<()> {
         tables: (SMALL_TABLE, LARGE_TABLE / part),
         seconds: KEPT_UP_SECONDS / part.min(3),
         json: cli.json,
+        svg: cli.svg,
     };
     let report = Box::pin(bench::run(&options)).await?;
     print!("{report}");

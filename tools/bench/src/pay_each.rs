@@ -7,16 +7,11 @@ pub mod ladder;
 pub mod open_loop;
 pub mod wire;
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{Ipv4Addr, SocketAddr},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Instant};
 
 use serde::Serialize;
 use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
 
 use self::{
     ladder::{Ladder, Trial},
@@ -92,10 +87,9 @@ struct Loader<'a> {
 /// Searches the highest rate, then measures at a tenth of it. Tells also how many payments succeeded by the answers, for the
 /// check, which is the caller's: it knows the bank.
 pub async fn measure(testbed: &Testbed, seconds: u32) -> Result<(Search, u64)> {
-    let port = testbed.stack().invoice_app().options().http_port;
     let mut loader = Loader {
         testbed,
-        wires: Arc::new(Wires::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))),
+        wires: testbed.wires(),
         whole: seconds,
         runs: 0,
         succeeded: 0,
@@ -138,7 +132,7 @@ impl Loader<'_> {
         let ids = self.import(trial.rate * f64::from(seconds)).await?;
         let invoices = u64::try_from(ids.len())?;
         let meter = self.testbed.meter().await?;
-        let load = open_loop::run(&self.wires, ids, trial.rate).await;
+        let load = open_loop::run(&self.wires, ids, trial.rate, &CancellationToken::new()).await;
         let elapsed = meter.elapsed();
         let usage = meter.stop(elapsed).await?;
         let load = load?;
@@ -162,14 +156,7 @@ impl Loader<'_> {
         let invoices = invoices.ceil() as u32;
         self.testbed.import(&prefix, invoices).await?;
         self.testbed.settle_databases().await?;
-        let mut database = PgConnection::connect(&self.testbed.stack().invoice_database_url()).await?;
-        let ids = sqlx::query_scalar(
-            "select id::text from invoices where number ^@ $1 and status = 'unpaid' order by id",
-        )
-        .bind(prefix)
-        .fetch_all(&mut database)
-        .await?;
-        Ok(ids)
+        self.testbed.unpaid(&prefix).await
     }
 }
 

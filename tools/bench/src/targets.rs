@@ -65,6 +65,13 @@ const ROWS: &[Row] = &[
         8.0,
     ),
     (
+        "a single beside a large call: p95, ms",
+        "mixed.call.p95",
+        None,
+        Side::AtMost,
+        250.0,
+    ),
+    (
         "growth: 1,000,000 rows / 10,000",
         "growth.large",
         Some("growth.small"),
@@ -155,6 +162,15 @@ pub fn judge(report: &Report) -> Vec<Target> {
         Some(Target::new(what, value, *side, *bound))
     });
     judged.collect()
+}
+
+/// What a figure ought to be that is judged by itself.
+#[must_use]
+pub fn bound(figure: &str) -> Option<f64> {
+    let row = ROWS
+        .iter()
+        .find(|(_, known, base, ..)| *known == figure && base.is_none());
+    row.map(|(.., bound)| *bound)
 }
 
 impl Target {

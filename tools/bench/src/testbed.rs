@@ -1,13 +1,20 @@
 //! What a measurement stands on: the stack that `bin/just up` runs, in release, with its durable settings, thrown away
 //! afterwards. Each repetition has one of its own, so that none is slowed down by what an earlier one left.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use local_stack::{Ports, Service, ServiceKind, Stack, StackOptions};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
-use super::usage::{Meter, Watched};
+use super::{
+    pay_each::wire::Wires,
+    usage::{Meter, Watched},
+};
 use acceptance::{Client, Error, Report, Result, system::count, wait};
 use reconcile::BankBooks;
 
@@ -60,6 +67,13 @@ impl Testbed {
     /// A caller of its API.
     pub fn client(&self) -> Result<Client> {
         Client::try_new(&self.stack.invoice_app().url())
+    }
+
+    /// Connections to it that cost the cores little.
+    #[must_use]
+    pub fn wires(&self) -> Arc<Wires> {
+        let port = self.stack.invoice_app().options().http_port;
+        Arc::new(Wires::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
     }
 
     /// Starts a second replica of each service.
@@ -125,14 +139,31 @@ impl Testbed {
         Meter::start(self.watched(), &self.stack.invoice_database_url()).await
     }
 
-    /// Imports `invoices` unpaid ones, numbered `<prefix>1` and so on; answers with how long that took.
+    /// Imports `invoices` unpaid ones, numbered `<prefix>1` and so on; answers with how long that took. Amounts differ, in
+    /// three currencies, so that messages go to several subjects.
     pub async fn import(&self, prefix: &str, invoices: u32) -> Result<Duration> {
+        let currency = |n| match n % 3 {
+            0 => "EUR",
+            1 => "GBP",
+            _ => "DKK",
+        };
+        self.import_of(prefix, invoices, |n| (amount(n), currency(n)))
+            .await
+    }
+
+    /// The same, of other amounts and currencies.
+    pub async fn import_of(
+        &self,
+        prefix: &str,
+        invoices: u32,
+        money: impl Fn(u32) -> (String, &'static str),
+    ) -> Result<Duration> {
         let client = self.client()?;
         let mut took = Duration::ZERO;
         let mut first = 1;
         while first <= invoices {
             let last = invoices.min(first + IMPORTED_AT_ONCE - 1);
-            let lines = lines(prefix, first, last);
+            let lines = lines(prefix, first..=last, &money);
             let began = Instant::now();
             let imported = client.import(lines).await?;
             took += began.elapsed();
@@ -142,6 +173,18 @@ impl Testbed {
             first = last + 1;
         }
         Ok(took)
+    }
+
+    /// The ids of the unpaid ones whose numbers begin so.
+    pub async fn unpaid(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut database = PgConnection::connect(&self.stack.invoice_database_url()).await?;
+        let ids = sqlx::query_scalar(
+            "select id::text from invoices where number ^@ $1 and status = 'unpaid' order by id",
+        )
+        .bind(prefix)
+        .fetch_all(&mut database)
+        .await?;
+        Ok(ids)
     }
 
     /// Brings the databases to rest, so that a measurement pays for its own writes and nobody else's: statistics and
@@ -208,21 +251,26 @@ pub async fn execute(url: &str, statements: &str) -> Result<()> {
     Ok(database.close().await?)
 }
 
-/// Import lines. Amounts differ, in three currencies, so that messages go to several subjects.
-fn lines(prefix: &str, first: u32, last: u32) -> String {
+/// Different ones, none of which brings trouble at the simulated bank.
+#[must_use]
+pub fn amount(n: u32) -> String {
+    format!("{}.{:02}", 1 + n % 997, n % 100)
+}
+
+/// Import lines.
+fn lines(
+    prefix: &str,
+    numbers: std::ops::RangeInclusive<u32>,
+    money: impl Fn(u32) -> (String, &'static str),
+) -> String {
     use std::fmt::Write as _;
     let mut lines = String::new();
-    for n in first..=last {
-        let currency = match n % 3 {
-            0 => "EUR",
-            1 => "GBP",
-            _ => "DKK",
-        };
-        let (value, cents) = (1 + n % 997, n % 100);
+    for n in numbers {
+        let (value, currency) = money(n);
         // Writing into a string cannot fail.
         let _ = writeln!(
             lines,
-            r#"{{"number":"{prefix}{n}","amount":{{"value":"{value}.{cents:02}","currency":"{currency}"}}}}"#
+            r#"{{"number":"{prefix}{n}","amount":{{"value":"{value}","currency":"{currency}"}}}}"#
         );
     }
     lines

@@ -9,19 +9,35 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 /// In pairs that can be compared with each other.
-const RATES: [&str; 5] = ["original", "limit.postgres", "limit.nats", "limit", "pay_all"];
+const RATES: [&str; 9] = [
+    "original",
+    "limit.postgres",
+    "limit.nats",
+    "limit",
+    "peer.skip_locked",
+    "peer.skip_locked.100",
+    "peer.pgmq",
+    "pay_all",
+    "pay_all / pgmq",
+];
+/// Of single payments, alone and beside calls.
+const WAITS: [&str; 3] = ["mixed.alone.p50", "mixed.call.p95", "mixed.slow_bank.p99"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bench_measures_and_compares_what_it_is_asked_for() -> Result<()> {
     let directory = TempDir::new()?;
-    let json = directory.path().join("bench.json");
+    let (json, svg) = (
+        directory.path().join("bench.json"),
+        directory.path().join("bench.svg"),
+    );
     let output = Command::new(built_binary("bench")?)
         .args([
-            "--only=original,limit,pay_all",
-            "--repetitions=1",
-            "--invoices=1500",
+            "--only=original,limit,peers,pay_all,mixed",
+            "--quick",
+            "--invoices=7500",
         ])
         .arg(format!("--json={}", json.display()))
+        .arg(format!("--svg={}", svg.display()))
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output()
@@ -30,14 +46,14 @@ async fn bench_measures_and_compares_what_it_is_asked_for() -> Result<()> {
     let trouble = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{table}\n{trouble}");
 
+    let picture = std::fs::read_to_string(&svg)?;
+    assert!(picture.contains("one call pays all"), "{picture}");
     let told: Value = serde_json::from_slice(&std::fs::read(&json)?)?;
-    for rate in RATES {
-        let median = told
-            .pointer(&format!("/figures/{rate}/median"))
-            .and_then(Value::as_f64);
-        assert!(median.is_some_and(|median| median > 0.0), "{rate}: {told}");
+    for figure in RATES.into_iter().chain(WAITS) {
+        let median = told["figures"][figure]["median"].as_f64();
+        assert!(median.is_some_and(|median| median > 0.0), "{figure}: {told}");
         assert!(
-            table.lines().any(|line| line.starts_with(&format!("{rate} "))),
+            table.lines().any(|line| line.starts_with(&format!("{figure} "))),
             "{table}"
         );
     }
@@ -64,7 +80,9 @@ async fn bench_measures_and_compares_what_it_is_asked_for() -> Result<()> {
         .flatten()
         .filter_map(|target| target["what"].as_str())
         .collect();
-    assert!(judged.contains(&"pay_all / limit"), "{judged:?}");
+    for what in ["pay_all / limit", "a single beside a large call: p95, ms"] {
+        assert!(judged.contains(&what), "{judged:?}");
+    }
     assert!(
         !judged.iter().any(|what| what.starts_with("pay_each")),
         "{judged:?}"

@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::Value;
 use tokio::{runtime::Handle, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 use super::wire::Wires;
 use acceptance::{Result, client::text};
@@ -54,13 +55,18 @@ struct Shared {
     ends: Mutex<Vec<End>>,
 }
 
-/// Pays each of `ids`, `rate` a second, and waits until all are answered.
-pub async fn run(wires: &Arc<Wires>, ids: Vec<String>, rate: f64) -> Result<Load> {
+/// Pays each of `ids`, `rate` a second, until `enough` is cancelled, and waits until all are answered.
+pub async fn run(
+    wires: &Arc<Wires>,
+    ids: Vec<String>,
+    rate: f64,
+    enough: &CancellationToken,
+) -> Result<Load> {
     let shared = Arc::new(Shared::default());
     let (runtime, wires, common) = (Handle::current(), Arc::clone(wires), Arc::clone(&shared));
-    let wanted = ids.len();
+    let (wanted, told) = (ids.len(), enough.clone());
     // On a thread of its own: the runtime's timers are a millisecond wide, and so are the latencies to be measured.
-    let sent = tokio::task::spawn_blocking(move || send(&runtime, &wires, &common, ids, rate));
+    let sent = tokio::task::spawn_blocking(move || send(&runtime, &wires, &common, ids, rate, &told));
     let (mut calls, backlog, late, unsent) = sent.await?;
     let sent = wanted - unsent;
     let drained = tokio::time::timeout(DRAIN_LIMIT, async { while calls.join_next().await.is_some() {} });
@@ -68,6 +74,7 @@ pub async fn run(wires: &Arc<Wires>, ids: Vec<String>, rate: f64) -> Result<Load
     calls.shutdown().await;
     let ends = std::mem::take(&mut *shared.ends.lock().unwrap_or_else(PoisonError::into_inner));
     let unanswered = sent - ends.len();
+    let too_many = if enough.is_cancelled() { 0 } else { unsent };
     let mut load = Load {
         backlog,
         late,
@@ -75,7 +82,7 @@ pub async fn run(wires: &Arc<Wires>, ids: Vec<String>, rate: f64) -> Result<Load
     };
     for (why, calls) in [
         ("not answered", unanswered),
-        ("not sent, so many were open", unsent),
+        ("not sent, so many were open", too_many),
     ] {
         if calls > 0 {
             load.failed.insert(why.to_owned(), calls.try_into()?);
@@ -90,13 +97,15 @@ fn send(
     shared: &Arc<Shared>,
     ids: Vec<String>,
     rate: f64,
+    enough: &CancellationToken,
 ) -> (JoinSet<()>, Vec<usize>, Duration, usize) {
     let (mut calls, mut backlog, mut late) = (JoinSet::new(), Vec::new(), Duration::ZERO);
     let interval = Duration::from_secs_f64(1.0 / rate);
     let began = Instant::now();
     let (mut due, mut sample) = (began, began + SAMPLE_EVERY);
     let mut ids = ids.into_iter();
-    while shared.open.load(Ordering::Relaxed) < HOPELESS
+    while !enough.is_cancelled()
+        && shared.open.load(Ordering::Relaxed) < HOPELESS
         && let Some(id) = ids.next()
     {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));

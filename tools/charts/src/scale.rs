@@ -1,0 +1,105 @@
+//! Where values stand.
+
+/// Maps a range of values to a range of places.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    least: f64,
+    most: f64,
+    begin: f64,
+    end: f64,
+    logarithmic: bool,
+}
+
+/// Ranges of more decades than this have room for powers of ten alone.
+const FEW_DECADES: f64 = 1.7;
+
+impl Scale {
+    /// From zero to `most`: twice the value, twice as far.
+    #[must_use]
+    pub const fn linear(most: f64, (begin, end): (f64, f64)) -> Self {
+        Self {
+            least: 0.0,
+            most,
+            begin,
+            end,
+            logarithmic: false,
+        }
+    }
+
+    /// Between two values above zero: twice the value, always the same step.
+    #[must_use]
+    pub const fn logarithmic((least, most): (f64, f64), (begin, end): (f64, f64)) -> Self {
+        Self {
+            least,
+            most,
+            begin,
+            end,
+            logarithmic: true,
+        }
+    }
+
+    /// Where a value stands. What is out of range stands at its edge.
+    #[must_use]
+    pub fn place(&self, value: f64) -> f64 {
+        let share = if self.logarithmic {
+            (value / self.least).ln() / (self.most / self.least).ln()
+        } else {
+            value / self.most
+        };
+        self.begin + share.clamp(0.0, 1.0) * (self.end - self.begin)
+    }
+
+    /// Round values to be written along a logarithmic scale.
+    #[must_use]
+    pub fn ticks(&self) -> Vec<f64> {
+        let few = (self.most / self.least).log10() < FEW_DECADES;
+        let steps: &[f64] = if few { &[1.0, 2.0, 5.0] } else { &[1.0] };
+        let mut ticks = Vec::new();
+        let mut decade = 10_f64.powf(self.least.log10().floor());
+        while decade <= self.most {
+            ticks.extend(steps.iter().map(|step| step * decade));
+            decade *= 10.0;
+        }
+        ticks.retain(|tick| (self.least..=self.most).contains(tick));
+        ticks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(scale: Scale, values: &[f64]) -> Vec<f64> {
+        values.iter().map(|value| scale.place(*value).round()).collect()
+    }
+
+    #[test]
+    fn a_linear_scale_begins_at_zero() {
+        let scale = Scale::linear(200.0, (10.0, 110.0));
+        assert_eq!(
+            places(scale, &[0.0, 100.0, 200.0, 999.0]),
+            [10.0, 60.0, 110.0, 110.0]
+        );
+    }
+
+    #[test]
+    fn equal_factors_are_equal_steps_upwards_too() {
+        let scale = Scale::logarithmic((1.0, 10_000.0), (100.0, 0.0));
+        assert_eq!(
+            places(scale, &[1.0, 10.0, 1000.0, 0.001]),
+            [100.0, 75.0, 25.0, 100.0]
+        );
+    }
+
+    #[test]
+    fn ticks_are_round_and_few() {
+        assert_eq!(
+            Scale::logarithmic((1.0, 3000.0), (0.0, 1.0)).ticks(),
+            [1.0, 10.0, 100.0, 1000.0]
+        );
+        assert_eq!(
+            Scale::logarithmic((200.0, 4000.0), (0.0, 1.0)).ticks(),
+            [200.0, 500.0, 1000.0, 2000.0]
+        );
+    }
+}
