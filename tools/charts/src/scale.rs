@@ -11,7 +11,7 @@ pub struct Scale {
 }
 
 /// Ranges of more decades than this have room for powers of ten alone.
-const FEW_DECADES: f64 = 1.7;
+const FEW_DECADES: f64 = 2.2;
 
 impl Scale {
     /// From zero to `most`: twice the value, twice as far.

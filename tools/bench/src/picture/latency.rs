@@ -7,9 +7,8 @@ use serde_json::Value;
 use super::panel::{MARGIN, heading, tick};
 use crate::table::rounded;
 
-/// Of the plot. Words stand to its right.
-const LEFT: f64 = 60.0;
-const RIGHT: f64 = 400.0;
+/// Of the plot; its ticks stand to its left.
+const LEFT: f64 = 56.0;
 const HEIGHT: f64 = 160.0;
 
 /// What is drawn of a step of the search.
@@ -39,7 +38,10 @@ pub(super) fn draw(picture: &mut Picture, told: &Value, top: f64) -> Option<f64>
     let (least, most) = bounds(rates)?;
     let (soonest, latest) = bounds(times)?;
     let too_much = too_much(told, most);
-    let across = Scale::logarithmic((least / 1.1, too_much.unwrap_or(most) * 1.05), (LEFT, RIGHT));
+    let across = Scale::logarithmic(
+        (least / 1.1, too_much.unwrap_or(most) * 1.05),
+        (LEFT, picture.width() - MARGIN),
+    );
     let (upper, lower) = (top + 34.0, top + 34.0 + HEIGHT);
     let upwards = Scale::logarithmic((soonest / 1.5, latest * 1.3), (lower, upper));
     heading(
@@ -60,15 +62,16 @@ pub(super) fn draw(picture: &mut Picture, told: &Value, top: f64) -> Option<f64>
             .iter()
             .map(|step| (across.place(step.rate), upwards.place(of(step))))
             .collect();
-        let Some((x, y)) = points.last().copied() else {
+        let Some((x, y)) = points.first().copied() else {
             continue;
         };
         picture.curve(&points, role);
         for point in points {
             picture.dot(point, 3.0, role);
         }
+        // Above where it begins: where they end, they are close to each other.
         let role = role.split(' ').next().unwrap_or_default();
-        picture.text((x + 8.0, y + 4.0), role, words);
+        picture.text((x - 4.0, y - 9.0), role, words);
     }
     Some(lower + 20.0)
 }

@@ -7,7 +7,7 @@ use super::panel::{MARGIN, heading, value};
 use crate::table::rounded;
 
 /// Where bars begin, and where the longest ends: its number stands behind it.
-const BARS: (f64, f64) = (192.0, 364.0);
+const BARS: (f64, f64) = (192.0, 350.0);
 const BAR: f64 = 12.0;
 const ROW: f64 = 22.0;
 
@@ -89,7 +89,7 @@ pub(super) fn draw(picture: &mut Picture, told: &Value, top: f64) -> Option<f64>
             row(picture, told, (y, &scale), (figure, label, role, median));
             let compared = ours.filter(|_| *role != "ours");
             if let Some(ours) = compared {
-                let times = format!("{}×", rounded(ours / median));
+                let times = format!("{:.2}×", ours / median);
                 picture.text((picture.width() - MARGIN, y), "muted number end", &times);
             }
         }
