@@ -17,7 +17,7 @@ const QUEUE: &str = "create table jobs (
 const ENQUEUE: &str = "insert into jobs (invoice_id) select id from invoices order by id";
 const TAKE: &str = "select id, invoice_id from jobs order by id limit $1 for update skip locked";
 const DELETE: &str = "delete from jobs where id = any($1)";
-/// As many as graphile-worker's documentation takes; of 4, 8, 16, 24 and 32, none is clearly better for single jobs.
+/// As many as graphile-worker's documentation takes: nothing documents a loop of one's own.
 const CONNECTIONS: u32 = 24;
 /// Enough to keep two cores busy when each transaction holds many jobs, and fewer rows to step over.
 const CONNECTIONS_FOR_MANY: u32 = 4;
