@@ -31,7 +31,7 @@ const READS: usize = 3;
 
 /// What came after one place, up to another.
 #[derive(Debug)]
-pub struct Page {
+pub struct FeedPage {
     /// After this place.
     pub from: Position,
     /// Up to this one.
@@ -45,7 +45,7 @@ pub struct Page {
 /// Where listeners hear of changes. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Feed {
-    pages: broadcast::Sender<Arc<Page>>,
+    pages: broadcast::Sender<Arc<FeedPage>>,
     wake: Arc<Notify>,
     reads: Arc<Semaphore>,
 }
@@ -63,7 +63,7 @@ impl Default for Feed {
 impl Feed {
     /// Starts to listen. What comes before the first page has to be read; no page follows on what is read before this call.
     #[must_use]
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Page>> {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<FeedPage>> {
         let pages = self.pages.subscribe();
         self.wake.notify_one();
         pages
@@ -139,7 +139,7 @@ impl Feed {
 
     fn tell(&self, from: Position, upto: Position, events: Vec<Event>, batches: Vec<Batch>) {
         // An error: the last listener has just gone.
-        let _ = self.pages.send(Arc::new(Page {
+        let _ = self.pages.send(Arc::new(FeedPage {
             from,
             upto,
             events,

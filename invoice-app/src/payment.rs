@@ -113,7 +113,7 @@ impl Skipped {
 
 /// A payment to be asked for: one row of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct OutboxRequest {
     pub payment_id: PaymentId,
     pub invoice_id: InvoiceId,
     pub invoice_number: String,
@@ -127,7 +127,7 @@ pub struct Request {
     pub requested_at: OffsetDateTime,
 }
 
-impl Request {
+impl OutboxRequest {
     /// The message that asks for it.
     pub fn outgoing(self) -> Result<Outgoing, money::Error> {
         let amount = Money::try_from_minor_units(self.amount_minor, Currency::try_new(&self.currency)?)?;

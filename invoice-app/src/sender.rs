@@ -16,7 +16,7 @@ use tracing::{debug, error, warn};
 use crate::{
     batch_id::BatchId,
     metrics,
-    payment::Request,
+    payment::OutboxRequest,
     store::Store,
     window::{LOOK_AGAIN, Window},
 };
@@ -35,7 +35,7 @@ pub const ROWS_HANDED_OVER: usize = 200;
 /// What is to be sent.
 #[derive(Debug)]
 pub enum Job {
-    Requests(Vec<Request>),
+    Requests(Vec<OutboxRequest>),
     /// Every open payment of a batch, read back in pages.
     Batch(BatchId),
 }
@@ -159,7 +159,7 @@ impl Sender {
         self.send_page().await;
     }
 
-    async fn send_group(&mut self, group: Vec<Request>) {
+    async fn send_group(&mut self, group: Vec<OutboxRequest>) {
         let ids: Vec<PaymentId> = group.iter().map(|request| request.payment_id).collect();
         if !send(&self.publisher, group).await {
             self.released(self.store.release(&ids).await);
@@ -236,7 +236,7 @@ impl Sender {
 }
 
 /// Publishes requests; false when they may not have been sent.
-pub(crate) async fn send(publisher: &Publisher, requests: Vec<Request>) -> bool {
+pub(crate) async fn send(publisher: &Publisher, requests: Vec<OutboxRequest>) -> bool {
     let count = requests.len();
     let mut messages = Vec::with_capacity(count);
     for request in requests {

@@ -55,7 +55,7 @@ pub struct Policy {
 
 /// A request that is being handled, however it came.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct DeliveredRequest {
     /// What is asked.
     pub message: PayRequestV1,
     /// The work on it; while traces are off, its sender's.
@@ -104,7 +104,11 @@ impl PayRequests {
     }
 
     /// Handles requests and reports the decision about each, by its position, as soon as it is known.
-    pub async fn process(&self, requests: Vec<Request>, decide: impl Fn(usize, Decision) + Send + Sync) {
+    pub async fn process(
+        &self,
+        requests: Vec<DeliveredRequest>,
+        decide: impl Fn(usize, Decision) + Send + Sync,
+    ) {
         let mut work: FuturesUnordered<_> = self
             .admit(requests)
             .await
@@ -149,7 +153,7 @@ impl Handler for PayRequests {
         let mut requests = Vec::with_capacity(batch.len());
         for received in batch {
             tokens.push(received.token);
-            requests.push(Request {
+            requests.push(DeliveredRequest {
                 message: received.message,
                 trace: received.traceparent.as_deref().and_then(TraceParent::parse),
                 deliveries: u32::try_from(received.delivered).unwrap_or(u32::MAX),

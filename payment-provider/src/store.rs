@@ -23,7 +23,7 @@ mod leases;
 mod resolutions;
 mod results;
 
-pub use inspection::{Filter, Listed, OpenRows, Shown};
+pub use inspection::{LedgerFilter, Listed, OpenRows, Shown};
 pub use intents::{Inserted, Intent};
 pub use resolutions::{RecordedResolution, Resolution};
 pub use results::{Recorded, ResultToRecord};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use invoice_app::{
     invoice,
-    payment::{self, Former, OutcomeEffect, Request, settle},
+    payment::{self, Former, OutboxRequest, OutcomeEffect, settle},
 };
 use payment_contract::{InvoiceId, PaymentId, messages::PaymentOutcomeV1};
 use time::OffsetDateTime;
@@ -39,7 +39,7 @@ pub(crate) struct InvoiceApp {
     pub(crate) invoices: Vec<Invoice>,
     pub(crate) payments: Vec<Payment>,
     /// Asked for and committed, with the sender, not sent: lost when the process dies.
-    with_sender: Vec<Request>,
+    with_sender: Vec<OutboxRequest>,
     /// Outcomes that could not be applied.
     pub(crate) dead_letters: Vec<String>,
 }
@@ -172,12 +172,12 @@ impl InvoiceApp {
         }
     }
 
-    fn request(&self, payment: &Payment) -> Request {
+    fn request(&self, payment: &Payment) -> OutboxRequest {
         let invoice = self
             .invoices
             .iter()
             .find(|invoice| invoice.id == payment.invoice_id);
-        Request {
+        OutboxRequest {
             payment_id: payment.id,
             invoice_id: payment.invoice_id,
             invoice_number: invoice.unwrap().number.clone(),
@@ -191,6 +191,6 @@ impl InvoiceApp {
     }
 }
 
-fn encoded(request: Request) -> Bytes {
+fn encoded(request: OutboxRequest) -> Bytes {
     request.outgoing().unwrap().body
 }

@@ -2,7 +2,7 @@
 //! them, in any order.
 //!
 //! The rules are the services' own functions (`ledger::next_step`, `looked_up`, `paid`, `contradicts`, `outlasts`, `may_call`,
-//! `payment::settle`, `Request::outgoing`, and the messages' own encoding), not copies. What the services leave to Postgres
+//! `payment::settle`, `OutboxRequest::outgoing`, and the messages' own encoding), not copies. What the services leave to Postgres
 //! is written out here once more, and marked `SQL:` with the statement it stands for; NATS and the bank are modelled by what
 //! they may do. After every step the books are compared by the same check that all other tests end in.
 

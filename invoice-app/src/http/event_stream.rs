@@ -18,7 +18,7 @@ use super::representation::{BatchView, InvoiceView};
 use crate::{
     batch_id::BatchId,
     event::{Event, Kind, Position},
-    event_feed::{Feed, Page},
+    event_feed::{Feed, FeedPage},
     metrics,
     payment::Batch,
     store::{Store, changes::PAGE},
@@ -146,9 +146,9 @@ enum State {
     /// Reads what it has missed, and stops at the present.
     Finite,
     /// Reads what it has missed, and then hears what is new.
-    Behind(broadcast::Receiver<Arc<Page>>),
+    Behind(broadcast::Receiver<Arc<FeedPage>>),
     /// Hears what is new.
-    Live(broadcast::Receiver<Arc<Page>>),
+    Live(broadcast::Receiver<Arc<FeedPage>>),
     Ended,
 }
 
@@ -270,7 +270,7 @@ impl Listener {
     }
 
     /// Hears one page, or waits until it is time for a comment.
-    async fn hear(&mut self, mut pages: broadcast::Receiver<Arc<Page>>) -> State {
+    async fn hear(&mut self, mut pages: broadcast::Receiver<Arc<FeedPage>>) -> State {
         let Ok(heard) = tokio::time::timeout_at(self.comment_at, pages.recv()).await else {
             return State::Live(pages);
         };
@@ -296,7 +296,7 @@ impl Listener {
         State::Live(pages)
     }
 
-    async fn fall_behind(&mut self, pages: broadcast::Receiver<Arc<Page>>) -> State {
+    async fn fall_behind(&mut self, pages: broadcast::Receiver<Arc<FeedPage>>) -> State {
         while let Err(error) = self.touch_batches_before().await {
             debug!(error = %service::telemetry::chain(&error), "a listener waits for the database");
             tokio::time::sleep(PAUSE).await;

@@ -17,7 +17,7 @@ mod texts;
 
 /// What one page says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct ProblemPage {
     /// With what the problem is answered.
     pub status: u16,
     /// In a few words.
@@ -40,7 +40,7 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 
 /// The page of this problem.
 #[must_use]
-pub fn page(slug: &str) -> Option<Page> {
+pub fn page(slug: &str) -> Option<ProblemPage> {
     let mut pages = texts::PAGES.iter();
     pages.find(|(of, _)| *of == slug).map(|(_, page)| *page)
 }
@@ -48,7 +48,7 @@ pub fn page(slug: &str) -> Option<Page> {
 async fn list_problems(headers: HeaderMap) -> Response {
     let mut text = String::new();
     let html = is_html(&headers);
-    for (slug, Page { status, title, .. }) in texts::PAGES {
+    for (slug, ProblemPage { status, title, .. }) in texts::PAGES {
         // Writing to a string cannot fail.
         let _ = if html {
             writeln!(
@@ -69,7 +69,7 @@ async fn list_problems(headers: HeaderMap) -> Response {
 
 async fn get_problem(Path(slug): Path<String>, headers: HeaderMap) -> Result<Response, Error> {
     let page = page(&slug).ok_or(Error::NoRoute)?;
-    let Page {
+    let ProblemPage {
         status,
         title,
         what,

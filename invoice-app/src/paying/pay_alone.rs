@@ -12,7 +12,7 @@ use super::{
 use crate::{
     idempotency::Called,
     invoice::{IfMatch, Status},
-    payment::Request,
+    payment::OutboxRequest,
     store::{idempotency::check_in_tx, invoices::version_in_tx, paying::status_in_tx},
 };
 
@@ -43,7 +43,7 @@ impl SinglePays {
         &self,
         single: &SingleCall,
         if_match: Option<&IfMatch>,
-    ) -> Result<Called<Result<Request, PaidOne>>, sqlx::Error> {
+    ) -> Result<Called<Result<OutboxRequest, PaidOne>>, sqlx::Error> {
         let mut tx = self.store.begin().await?;
         if let Some(why) = check_in_tx(&mut tx, single.call.as_ref()).await? {
             // Not left to the drop: that would hold the key for a moment longer than the answer takes.

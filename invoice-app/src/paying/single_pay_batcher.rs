@@ -21,7 +21,7 @@ use tracing::debug;
 use crate::{
     idempotency::{Called, Key, KeyedCall, NotRun},
     metrics,
-    payment::{Payment, Request},
+    payment::{OutboxRequest, Payment},
     sender::{self, Job},
     store::{
         Store,
@@ -120,7 +120,7 @@ impl SinglePays {
         outcomes
     }
 
-    pub(super) async fn hand_over(&self, requests: Vec<Request>) {
+    pub(super) async fn hand_over(&self, requests: Vec<OutboxRequest>) {
         metrics::requested(i64::try_from(requests.len()).unwrap_or(i64::MAX));
         // What it may have to do in the database is worth no longer wait: the rows' lease ends by itself.
         let _ = tokio::time::timeout(LIMIT, self.sender.hand_over(Job::Requests(requests))).await;
@@ -128,14 +128,17 @@ impl SinglePays {
     }
 
     /// The payment, and who hears of its outcome. To be called before the request goes out, so that none is missed.
-    pub(super) fn requested(&self, request: &Request) -> (Payment, Waiter) {
+    pub(super) fn requested(&self, request: &OutboxRequest) -> (Payment, Waiter) {
         let payment = requested_payment(request);
         let waiter = self.waiters.payment(payment.id);
         (payment, waiter)
     }
 
     /// What became of each call, in order; nothing for those to be done alone. Commits.
-    async fn pay_in_tx(&self, calls: &[SingleCall]) -> Result<Vec<Option<Called<Request>>>, sqlx::Error> {
+    async fn pay_in_tx(
+        &self,
+        calls: &[SingleCall],
+    ) -> Result<Vec<Option<Called<OutboxRequest>>>, sqlx::Error> {
         let mut connection = self.store.warm().acquire().await?;
         if calls.iter().all(|single| single.call.is_none()) {
             let checked = vec![None; calls.len()];
@@ -164,7 +167,7 @@ pub(super) async fn pay_checked_in_tx(
     calls: &[SingleCall],
     checked: Vec<Option<NotRun>>,
     lease: Duration,
-) -> Result<Vec<Option<Called<Request>>>, sqlx::Error> {
+) -> Result<Vec<Option<Called<OutboxRequest>>>, sqlx::Error> {
     let paid = pay_free_in_tx(connection, &wanted(calls, &checked), lease).await?;
     let called = assigned(calls, checked, paid);
     let kept = calls
@@ -232,9 +235,9 @@ fn wanted<'a>(calls: &'a [SingleCall], checked: &[Option<NotRun>]) -> Vec<Single
 fn assigned(
     calls: &[SingleCall],
     checked: Vec<Option<NotRun>>,
-    paid: Vec<Request>,
-) -> Vec<Option<Called<Request>>> {
-    let mut paid: HashMap<InvoiceId, Request> = paid
+    paid: Vec<OutboxRequest>,
+) -> Vec<Option<Called<OutboxRequest>>> {
+    let mut paid: HashMap<InvoiceId, OutboxRequest> = paid
         .into_iter()
         .map(|request| (request.invoice_id, request))
         .collect();

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::Store;
 use crate::batch_id::BatchId;
-use crate::payment::Request;
+use crate::payment::OutboxRequest;
 
 /// No request waits longer than this to be sent again, in seconds, but for the jitter of up to a fifth on top.
 pub const LONGEST_WAIT_S: f64 = 600.0;
@@ -23,7 +23,7 @@ pub struct Claimed {
     /// Rows that were due, whatever was done with them.
     pub due: usize,
     /// Those to be sent now.
-    pub requests: Vec<Request>,
+    pub requests: Vec<OutboxRequest>,
 }
 
 /// A payment to be sent, with what its message says of the invoice.
@@ -39,7 +39,7 @@ pub(super) struct Row {
     pub(super) created_at: OffsetDateTime,
 }
 
-impl From<Row> for Request {
+impl From<Row> for OutboxRequest {
     fn from(row: Row) -> Self {
         Self {
             payment_id: row.payment_id.into(),
@@ -113,7 +113,7 @@ impl Store {
         let due = rows.len();
         // Those with no send are put off.
         let now = rows.into_iter().filter(|row| row.sends > 0);
-        let mut requests: Vec<Request> = now.map(Request::from).collect();
+        let mut requests: Vec<OutboxRequest> = now.map(OutboxRequest::from).collect();
         requests.sort_unstable_by_key(|request| request.payment_id);
         Ok(Claimed { due, requests })
     }
@@ -125,7 +125,7 @@ impl Store {
         batch: BatchId,
         after: Option<PaymentId>,
         limit: i64,
-    ) -> Result<Vec<Request>, sqlx::Error> {
+    ) -> Result<Vec<OutboxRequest>, sqlx::Error> {
         sqlx::query_as!(
             Row,
             "select p.id as payment_id, p.invoice_id, i.number, i.amount_minor, i.currency, p.attempt, p.sends,
@@ -140,7 +140,7 @@ impl Store {
         )
         .fetch_all(&self.database)
         .await
-        .map(|rows| rows.into_iter().map(Request::from).collect())
+        .map(|rows| rows.into_iter().map(OutboxRequest::from).collect())
     }
 
     /// Makes these due at once: they were not sent, or may not have been.

@@ -11,7 +11,7 @@ use super::outbox;
 use crate::{
     batch_id::BatchId,
     invoice,
-    payment::{Request, Skipped},
+    payment::{OutboxRequest, Skipped},
 };
 
 /// Which invoices a call pays.
@@ -41,7 +41,7 @@ pub struct PaymentParams<'a> {
 pub struct RequestedPayments {
     pub total: i64,
     /// The first of them.
-    pub requests: Vec<Request>,
+    pub requests: Vec<OutboxRequest>,
 }
 
 struct Row {
@@ -137,7 +137,7 @@ pub async fn pay_in_tx(
         }
     };
     let total = rows.first().map_or(0, |row| row.total);
-    let request = |row: Row| Request {
+    let request = |row: Row| OutboxRequest {
         payment_id: row.payment_id.into(),
         invoice_id: row.id.into(),
         invoice_number: row.number,
@@ -168,7 +168,7 @@ pub async fn pay_free_in_tx(
     connection: &mut PgConnection,
     invoices: &[Single<'_>],
     lease: Duration,
-) -> Result<Vec<Request>, sqlx::Error> {
+) -> Result<Vec<OutboxRequest>, sqlx::Error> {
     let ids: Vec<Uuid> = invoices.iter().map(|single| single.id.as_uuid()).collect();
     let traces: Vec<String> = invoices
         .iter()
@@ -219,7 +219,7 @@ pub async fn pay_free_in_tx(
     )
     .fetch_all(connection)
     .await
-    .map(|rows| rows.into_iter().map(Request::from).collect())
+    .map(|rows| rows.into_iter().map(OutboxRequest::from).collect())
 }
 
 /// Those of `ids` that `batch` did not pay, and why. Does not commit.
@@ -283,7 +283,7 @@ pub async fn status_in_tx(
 
 /// The payment as it was made, without asking for it again.
 #[must_use]
-pub fn requested_payment(request: &Request) -> crate::payment::Payment {
+pub fn requested_payment(request: &OutboxRequest) -> crate::payment::Payment {
     crate::payment::Payment {
         id: PaymentId::from(request.payment_id.as_uuid()),
         invoice_id: request.invoice_id,

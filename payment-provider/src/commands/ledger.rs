@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     ledger::Held,
     outcomes::Outcomes,
-    store::{Filter, Store},
+    store::{LedgerFilter, Store},
 };
 
 /// How long a command waits for NATS.
@@ -131,9 +131,9 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError
             limit,
         } => {
             let filter = match (open, held) {
-                (_, true) => Filter::Held,
-                (true, false) => Filter::Open,
-                (false, false) => Filter::Latest,
+                (_, true) => LedgerFilter::Held,
+                (true, false) => LedgerFilter::Open,
+                (false, false) => LedgerFilter::Latest,
             };
             list(&parts.store, filter, limit, json).await?;
         }
@@ -219,7 +219,7 @@ async fn publish(config: &Config, resolved: Resolved) {
     }
 }
 
-async fn list(store: &Store, filter: Filter, limit: i64, json: bool) -> Result<(), BoxError> {
+async fn list(store: &Store, filter: LedgerFilter, limit: i64, json: bool) -> Result<(), BoxError> {
     let rows = store.list(filter, limit).await?;
     if json {
         output::print(&output::json(

@@ -17,7 +17,7 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use super::{
-    PayRequests, Request,
+    DeliveredRequest, PayRequests,
     bank_call::BankCall,
     intents::Written,
     lease::{Lease, jitter, spread, until_it_is_back},
@@ -55,8 +55,8 @@ pub(super) type Admissions = Vec<(usize, Admitted)>;
 
 impl PayRequests {
     /// Admits a batch; the numbers are positions in it.
-    pub(super) async fn admit(&self, requests: Vec<Request>) -> Admissions {
-        let requests: Vec<(usize, Request)> = requests.into_iter().enumerate().collect();
+    pub(super) async fn admit(&self, requests: Vec<DeliveredRequest>) -> Admissions {
+        let requests: Vec<(usize, DeliveredRequest)> = requests.into_iter().enumerate().collect();
         let asked = Instant::now();
         let Ok(Written { token, mut rows }) = self.intents.submit(self.intents_of(&requests)).await else {
             error!(
@@ -105,13 +105,13 @@ impl PayRequests {
         admissions
     }
 
-    pub(super) fn intents_of(&self, requests: &[(usize, Request)]) -> Vec<Intent> {
+    pub(super) fn intents_of(&self, requests: &[(usize, DeliveredRequest)]) -> Vec<Intent> {
         let mut seen = HashSet::with_capacity(requests.len());
         let first_ones = requests
             .iter()
             .filter(|(_, request)| seen.insert(request.message.payment_id));
         first_ones
-            .map(|(_, Request { message, trace, .. })| Intent {
+            .map(|(_, DeliveredRequest { message, trace, .. })| Intent {
                 payment_id: message.payment_id,
                 invoice_id: message.invoice_id,
                 request_hash: RequestHash::of(message),
@@ -128,7 +128,7 @@ impl PayRequests {
     }
 
     /// Requests whose payments have rows already.
-    async fn admit_known(&self, met: &[(usize, &Request)]) -> Result<Admissions, store::Error> {
+    async fn admit_known(&self, met: &[(usize, &DeliveredRequest)]) -> Result<Admissions, store::Error> {
         let ids: Vec<Uuid> = met
             .iter()
             .map(|(_, request)| request.message.payment_id.as_uuid())
@@ -184,7 +184,7 @@ impl PayRequests {
     /// Takes the leases of rows that nobody held when they were read. Only those it got are looked up.
     pub(super) async fn take_over(
         &self,
-        open: HashMap<PaymentId, (usize, &Entry, &Request)>,
+        open: HashMap<PaymentId, (usize, &Entry, &DeliveredRequest)>,
         read: Instant,
     ) -> Result<Admissions, store::Error> {
         let token = Uuid::new_v4();
@@ -228,8 +228,14 @@ impl PayRequests {
 }
 
 /// A request whose row was written just now.
-fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instant, held: bool) -> Admitted {
-    let Request {
+fn first_admission(
+    request: &DeliveredRequest,
+    row: Inserted,
+    lease: Lease,
+    began: Instant,
+    held: bool,
+) -> Admitted {
+    let DeliveredRequest {
         message,
         trace,
         deliveries,
@@ -276,7 +282,7 @@ fn first_admission(request: &Request, row: Inserted, lease: Lease, began: Instan
 }
 
 /// The work on this request, or, while traces are off, the trace that its payment began in.
-fn trace_of(request: &Request, entry: &Entry) -> Option<TraceParent> {
+fn trace_of(request: &DeliveredRequest, entry: &Entry) -> Option<TraceParent> {
     let trace = if traces::are_on() {
         &request.trace
     } else {

@@ -6,7 +6,7 @@ use payment_contract::InvoiceId;
 use tokio::time::Instant;
 
 use super::{
-    PayRequests, Request,
+    DeliveredRequest, PayRequests,
     admission::{Admissions, Admitted, DATABASE_AWAY, retry},
     lease::{jitter, until_it_is_back},
 };
@@ -21,7 +21,7 @@ impl PayRequests {
     /// other request is held from its next delivery on, or has its way by then.
     pub(super) async fn admit_behind_others(
         &self,
-        requests: &[(usize, Request)],
+        requests: &[(usize, DeliveredRequest)],
     ) -> Result<Admissions, store::Error> {
         let mut intents = self.intents_of(requests);
         let read = Instant::now();

@@ -10,7 +10,7 @@ use super::{Error, Store};
 
 /// Which rows `ledger list` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
+pub enum LedgerFilter {
     /// Those of the latest invoices, newest first.
     Latest,
     /// Those that are not finished, oldest first.
@@ -69,10 +69,10 @@ pub struct OpenRows {
 
 impl Store {
     /// At most `limit` rows.
-    pub async fn list(&self, filter: Filter, limit: i64) -> Result<Vec<Listed>, Error> {
+    pub async fn list(&self, filter: LedgerFilter, limit: i64) -> Result<Vec<Listed>, Error> {
         let rows = match filter {
             // By payment id, which is ordered by its invoice's time and has an index.
-            Filter::Latest => {
+            LedgerFilter::Latest => {
                 sqlx::query_as!(
                     Listed,
                     "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at,
@@ -83,7 +83,7 @@ impl Store {
                 .fetch_all(&self.database)
                 .await?
             }
-            Filter::Open | Filter::Held => {
+            LedgerFilter::Open | LedgerFilter::Held => {
                 sqlx::query_as!(
                     Listed,
                     "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at,
@@ -91,7 +91,7 @@ impl Store {
                      from ledger
                      where status = 'started' and (not $1 or (held_reason is not null and released_at is null))
                      order by created_at limit $2",
-                    filter == Filter::Held,
+                    filter == LedgerFilter::Held,
                     limit,
                 )
                 .fetch_all(&self.database)

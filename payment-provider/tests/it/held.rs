@@ -10,7 +10,7 @@ use payment_contract::{
 use payment_provider::{
     commands::resolve::{OperatorDecision, Refusal, resolve},
     ledger::{HELD_DELAY, Held},
-    store::Filter,
+    store::LedgerFilter,
 };
 use uuid::Uuid;
 
@@ -48,7 +48,7 @@ fn is_held(decision: &Delivered) -> bool {
 }
 
 async fn held(world: &World) -> Vec<(Uuid, Option<String>)> {
-    let rows = world.store.list(Filter::Held, 100).await.unwrap();
+    let rows = world.store.list(LedgerFilter::Held, 100).await.unwrap();
     rows.into_iter().map(|row| (row.payment_id, row.held)).collect()
 }
 

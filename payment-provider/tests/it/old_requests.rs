@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jetstream::delivery::Decision;
 use payment_contract::messages::PayRequestV1;
-use payment_provider::{ledger::OPERATOR_DELAY, store::Filter};
+use payment_provider::{ledger::OPERATOR_DELAY, store::LedgerFilter};
 use time::OffsetDateTime;
 
 use crate::support::{World, decide, request};
@@ -56,7 +56,7 @@ async fn request_older_than_the_bank_remembers_is_an_operators() {
     // And again from its row, which is young.
     assert_eq!(decide(&provider, &old).await, Decision::Retry(OPERATOR_DELAY));
     assert_eq!(asked(&world, &old), (2, 0));
-    let open = world.store.list(Filter::Open, 10).await.unwrap();
+    let open = world.store.list(LedgerFilter::Open, 10).await.unwrap();
     assert_eq!(
         open.iter().map(|row| row.payment_id).collect::<Vec<_>>(),
         [old.payment_id.as_uuid()]

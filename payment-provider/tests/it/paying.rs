@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use jetstream::delivery::Decision;
 use payment_contract::{Currency, messages::OutcomeStatus, trace::TraceParent};
-use payment_provider::pay_requests::Request;
+use payment_provider::pay_requests::DeliveredRequest;
 
 use crate::support::{World, decide, decide_all, decide_until_done, request, until};
 
@@ -31,7 +31,7 @@ async fn outcome_continues_the_trace_of_the_first_request() {
     let message = request("12.15", "EUR");
     let (first, again) = (TraceParent::generate(), TraceParent::generate());
     for trace in [first.clone(), again] {
-        let request = Request {
+        let request = DeliveredRequest {
             message: message.clone(),
             trace: Some(trace),
             deliveries: 1,

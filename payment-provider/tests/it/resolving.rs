@@ -4,7 +4,7 @@ use jetstream::delivery::Decision as Delivered;
 use payment_contract::messages::{OutcomeStatus, PayRequestV1};
 use payment_provider::{
     commands::resolve::{OperatorDecision, Refusal, Resolved, resolve},
-    store::Filter,
+    store::LedgerFilter,
 };
 use uuid::Uuid;
 
@@ -56,7 +56,7 @@ async fn open_payment(world: &World) -> PayRequestV1 {
 async fn open_payment_is_listed_and_ended_with_a_record_of_who_decided() {
     let world = World::start().await;
     let request = open_payment(&world).await;
-    let open = world.store.list(Filter::Open, 10).await.unwrap();
+    let open = world.store.list(LedgerFilter::Open, 10).await.unwrap();
     assert_eq!(
         open.iter().map(|row| row.payment_id).collect::<Vec<_>>(),
         [request.payment_id.as_uuid()]
@@ -69,9 +69,9 @@ async fn open_payment_is_listed_and_ended_with_a_record_of_who_decided() {
         resolved.outcome.reason.as_deref(),
         Some("the bank's desk said so")
     );
-    assert!(world.store.list(Filter::Open, 10).await.unwrap().is_empty());
+    assert!(world.store.list(LedgerFilter::Open, 10).await.unwrap().is_empty());
     assert_eq!(
-        world.store.list(Filter::Latest, 10).await.unwrap()[0].status,
+        world.store.list(LedgerFilter::Latest, 10).await.unwrap()[0].status,
         "declined"
     );
 

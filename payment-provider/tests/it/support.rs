@@ -23,7 +23,7 @@ use payment_provider::{
     gateway::Bank,
     ledger::RequestHash,
     outcomes::Outcomes,
-    pay_requests::{PayRequests, Policy, Request},
+    pay_requests::{DeliveredRequest, PayRequests, Policy},
     store::{Intent, Store},
 };
 use sqlx::{PgPool, postgres::PgPoolOptions};
@@ -248,7 +248,7 @@ pub(crate) fn request(value: &str, currency: &str) -> PayRequestV1 {
 pub(crate) async fn decide_all(provider: &PayRequests, messages: &[PayRequestV1]) -> Vec<Decision> {
     let requests = messages
         .iter()
-        .map(|message| Request {
+        .map(|message| DeliveredRequest {
             message: message.clone(),
             trace: None,
             deliveries: 1,

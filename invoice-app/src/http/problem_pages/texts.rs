@@ -1,12 +1,12 @@
 //! What the problem pages say.
 
-use super::Page;
+use super::ProblemPage;
 
 /// Every problem's page, by its slug.
-pub(super) static PAGES: &[(&str, Page)] = &[
+pub(super) static PAGES: &[(&str, ProblemPage)] = &[
     (
         "body-too-large",
-        Page {
+        ProblemPage {
             status: 413,
             title: "The body is too large",
             what: "The body is larger than this call takes, and was not read to its end.",
@@ -17,7 +17,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "database-unavailable",
-        Page {
+        ProblemPage {
             status: 503,
             title: "The database is not available",
             what: "The service runs, but its database did not answer.",
@@ -28,7 +28,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "events-forgotten",
-        Page {
+        ProblemPage {
             status: 410,
             title: "The events are no longer kept",
             what: "The Last-Event-ID is older than what is kept.",
@@ -39,7 +39,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "forbidden",
-        Page {
+        ProblemPage {
             status: 403,
             title: "The token does not allow this",
             what: "The token is known, but lacks a scope.",
@@ -50,7 +50,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "idempotency-key-in-use",
-        Page {
+        ProblemPage {
             status: 409,
             title: "The call is still running",
             what: "A call with this Idempotency-Key has not ended.",
@@ -61,7 +61,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "idempotency-key-reused",
-        Page {
+        ProblemPage {
             status: 422,
             title: "The Idempotency-Key belongs to another call",
             what: "A call with this key was made before, with another path or body.",
@@ -72,7 +72,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "internal",
-        Page {
+        ProblemPage {
             status: 500,
             title: "Something went wrong on our side",
             what: "The call failed in a way that is not the caller's fault.",
@@ -83,7 +83,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "invalid-request",
-        Page {
+        ProblemPage {
             status: 422,
             title: "The request is not valid",
             what: "The request can be read, but something in it is not valid.",
@@ -94,7 +94,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "invoice-not-found",
-        Page {
+        ProblemPage {
             status: 404,
             title: "No such invoice",
             what: "No invoice has this id.",
@@ -105,7 +105,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "invoice-not-payable",
-        Page {
+        ProblemPage {
             status: 409,
             title: "The invoice cannot be paid",
             what: "The invoice is pending, paid or void.",
@@ -116,7 +116,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "invoice-not-voidable",
-        Page {
+        ProblemPage {
             status: 409,
             title: "The invoice cannot be voided",
             what: "The invoice is pending or paid.",
@@ -127,7 +127,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "malformed-request",
-        Page {
+        ProblemPage {
             status: 400,
             title: "The request cannot be read",
             what: "The request is not well-formed.",
@@ -138,7 +138,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "method-not-allowed",
-        Page {
+        ProblemPage {
             status: 405,
             title: "Method not allowed",
             what: "There is something at this path, but not for this method.",
@@ -149,7 +149,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "not-found",
-        Page {
+        ProblemPage {
             status: 404,
             title: "Not found",
             what: "There is nothing at this path.",
@@ -160,7 +160,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "number-taken",
-        Page {
+        ProblemPage {
             status: 409,
             title: "The number is taken",
             what: "Another invoice has this number.",
@@ -171,7 +171,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "payment-batch-not-found",
-        Page {
+        ProblemPage {
             status: 404,
             title: "No such payment batch",
             what: "No payment batch has this id.",
@@ -182,7 +182,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "precondition-failed",
-        Page {
+        ProblemPage {
             status: 412,
             title: "The invoice has changed",
             what: "The invoice is not as If-Match says, and nothing was done.",
@@ -193,7 +193,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "request-timeout",
-        Page {
+        ProblemPage {
             status: 408,
             title: "The body came too slowly",
             what: "The body paused, or took in all, longer than is waited for, and the connection was closed.",
@@ -204,7 +204,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "schema-missing",
-        Page {
+        ProblemPage {
             status: 503,
             title: "The database has no schema",
             what: "The database was there before, but its tables are gone or older than the service needs.",
@@ -215,7 +215,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "starting",
-        Page {
+        ProblemPage {
             status: 503,
             title: "The service is starting",
             what: "The service waits for its database's schema.",
@@ -226,7 +226,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "stopping",
-        Page {
+        ProblemPage {
             status: 503,
             title: "The service is stopping",
             what: "The process ended while the body was still on its way.",
@@ -237,7 +237,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "timed-out",
-        Page {
+        ProblemPage {
             status: 503,
             title: "The call took too long",
             what: "The call was given up.",
@@ -248,7 +248,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "too-many-requests",
-        Page {
+        ProblemPage {
             status: 429,
             title: "Too many requests",
             what: "Too many calls are being handled at once, or this token sends more than it may (then the RateLimit headers say how many).",
@@ -259,7 +259,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "totals-changed",
-        Page {
+        ProblemPage {
             status: 409,
             title: "The invoices to be paid have changed",
             what: "The invoices are no longer what `expect` says, and nothing was paid.",
@@ -270,7 +270,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "unauthorized",
-        Page {
+        ProblemPage {
             status: 401,
             title: "A token is needed",
             what: "No token was sent, or none that is known.",
@@ -281,7 +281,7 @@ pub(super) static PAGES: &[(&str, Page)] = &[
     ),
     (
         "unsupported-media-type",
-        Page {
+        ProblemPage {
             status: 415,
             title: "The body has another type",
             what: "The Content-Type or Content-Encoding is not one this call takes.",

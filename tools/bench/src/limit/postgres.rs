@@ -215,7 +215,7 @@ impl Stores {
     }
 }
 
-fn message(request: &invoice_app::payment::Request) -> Result<PayRequestV1> {
+fn message(request: &invoice_app::payment::OutboxRequest) -> Result<PayRequestV1> {
     let currency = Currency::try_new(&request.currency)?;
     Ok(PayRequestV1 {
         payment_id: PaymentId::from(request.payment_id.as_uuid()),
