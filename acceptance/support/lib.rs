@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod collector;
 pub mod cut_proxy;
+pub mod documents;
 pub mod event_reader;
 pub mod load;
 pub mod memory;

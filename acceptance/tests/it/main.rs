@@ -18,6 +18,7 @@ mod concurrency;
 mod control_room;
 mod crashes;
 mod dead_letters;
+mod documents;
 mod events;
 #[cfg(debug_assertions)]
 mod fail_points;
