@@ -1,6 +1,9 @@
-//! Admission policies: that they are there, and bound to deny. What their expressions say is tried in `tests/admission.rs`.
+//! Who may change what: admission policies are there, and bound to deny (what their expressions say is tried in `tests/admission`), and
+//! no Role goes around them.
 
-use k8s_openapi::api::{admissionregistration::v1::ValidatingAdmissionPolicyBinding, core::v1::Namespace};
+use k8s_openapi::api::{
+    admissionregistration::v1::ValidatingAdmissionPolicyBinding, core::v1::Namespace, rbac::v1::Role,
+};
 use serde_json::Value;
 
 use crate::{Findings, Rendered, Result};
@@ -63,6 +66,30 @@ pub(crate) fn teams_run_what_is_theirs(rendered: &Rendered) -> Result<Findings> 
         let namespace = namespace.metadata.name.unwrap_or_default();
         if !covered.iter().any(|it| *it == namespace) {
             findings.push(format!("the policy {name} says nothing about {namespace}"));
+        }
+    }
+    Ok(findings)
+}
+
+/// NATS takes who may log in, and what each may do, from `ConfigMap`s of its namespace.
+pub(crate) fn teams_write_no_grants(rendered: &Rendered) -> Result<Findings> {
+    const READING: [&str; 3] = ["get", "list", "watch"];
+    let mut findings = Findings::new();
+    for role in rendered.all::<Role>()? {
+        let name = role.metadata.name.unwrap_or_default();
+        let is_of_nats = role.metadata.namespace.as_deref() == Some("messaging");
+        for rule in role.rules.into_iter().flatten().filter(|_| is_of_nats) {
+            let resources = rule.resources.unwrap_or_default();
+            let covers = resources
+                .iter()
+                .any(|resource| ["configmaps", "*"].contains(&resource.as_str()));
+            let writes = rule.verbs.iter().any(|verb| !READING.contains(&verb.as_str()));
+            if covers && writes {
+                findings.push(format!(
+                    "role {name} may {} ConfigMaps of messaging, and with them every grant of NATS",
+                    rule.verbs.join(", ")
+                ));
+            }
         }
     }
     Ok(findings)

@@ -28,7 +28,7 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 27] = [
+pub const CHECKS: [Check; 28] = [
     Check {
         name: "nothing-selects-payment-provider",
         find: reachability::nothing_selects_payment_provider,
@@ -48,6 +48,10 @@ pub const CHECKS: [Check; 27] = [
     Check {
         name: "teams-run-what-is-theirs",
         find: admission::teams_run_what_is_theirs,
+    },
+    Check {
+        name: "teams-write-no-grants",
+        find: admission::teams_write_no_grants,
     },
     Check {
         name: "selectors-match",

@@ -53,6 +53,29 @@ fn no_fixture_is_without_its_rule() {
     }
 }
 
+/// Of the local Postgres, with TLS and without.
+#[test]
+fn each_role_enters_its_own_database() {
+    for (file, kind) in [
+        ("k8s/base/postgres/pg_hba.conf", "hostssl"),
+        ("k8s/components/postgres-without-tls/pg_hba.conf", "host"),
+    ] {
+        let rules = std::fs::read_to_string(manifest_checks::workspace_root().join(file)).unwrap();
+        let rules: Vec<Vec<&str>> = rules
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+            .map(|line| line.split_whitespace().collect())
+            .collect();
+        let expected = [
+            vec!["local", "all", "postgres", "peer"],
+            vec![kind, "invoices", "invoice_app", "all", "scram-sha-256"],
+            vec![kind, "payments", "payment_provider", "all", "scram-sha-256"],
+            vec![kind, "invoices,payments", "reconcile", "all", "scram-sha-256"],
+        ];
+        assert_eq!(rules, expected, "{file}");
+    }
+}
+
 #[test]
 fn versions_that_are_written_twice_agree() {
     let read = |path: &str| std::fs::read_to_string(manifest_checks::workspace_root().join(path)).unwrap();

@@ -24,13 +24,23 @@ fn teams_do_their_work_in_their_own_namespace() {
             ("list", "networkpolicies.networking.k8s.io"),
             ("patch", workload),
             ("delete", "pods"),
-            ("create", "configmaps"),
             ("create", "pods/portforward"),
         ] {
             assert!(
                 may(&cluster, team, namespace, verb, what),
                 "{team} may not {verb} {what}"
             );
+        }
+    }
+}
+
+#[test]
+fn teams_configure_their_services_and_nobody_writes_what_nats_grants() {
+    let cluster = crate::cluster!();
+    for (team, namespace, _) in TEAMS {
+        for verb in ["create", "update", "patch", "delete"] {
+            let may = may(&cluster, team, namespace, verb, "configmaps");
+            assert_eq!(may, namespace != "messaging", "{team}: {verb} configmaps");
         }
     }
 }
