@@ -10,7 +10,7 @@ use jetstream::{
 use service::{
     BoxError,
     admin::{self, Readiness},
-    database,
+    database, dead_letters,
     shutdown::Group,
     startup::{Startup, drain},
     telemetry::chain,
@@ -118,6 +118,9 @@ pub async fn serve(config: Config) -> Result<ExitCode, BoxError> {
 
     let schema = CancellationToken::new();
     spawn_background(parts, &background, &schema, drain(&config.common));
+    let (pool, kept_days) = (store.pool().clone(), config.common.keep_resolved_days);
+    let pruning = dead_letters::keep_pruned(pool, kept_days, background.stop());
+    spawn_after(&schema, &background, "dead_letters", pruning);
     let start = Start {
         schema,
         readiness: startup.readiness.clone(),

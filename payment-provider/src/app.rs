@@ -7,6 +7,7 @@ use service::{
     BoxError,
     admin::Readiness,
     database::{self, WarmPool},
+    dead_letters,
     startup::{Startup, drain},
     telemetry::chain,
 };
@@ -131,12 +132,28 @@ async fn take_requests(
     };
     let pool = parts.store.pool().clone();
     let handler = Arc::new(parts.pay_requests(connection.clone()));
-    let keeping = database::keep_schema(pool, &MIGRATOR, config.migrate_on_start, readiness, stop.clone());
-    let taking = async {
-        Box::pin(delivery::run(connection, REQUESTS, settings, handler, stop)).await;
+    let keeping = database::keep_schema(
+        pool.clone(),
+        &MIGRATOR,
+        config.migrate_on_start,
+        readiness,
+        stop.clone(),
+    );
+    let kept_days = config.common.keep_resolved_days;
+    let working = async {
+        tokio::join!(
+            Box::pin(delivery::run(
+                connection,
+                REQUESTS,
+                settings,
+                handler,
+                stop.clone()
+            )),
+            dead_letters::keep_pruned(pool, kept_days, stop),
+        );
         Ok(())
     };
-    tokio::try_join!(keeping, taking)?;
+    tokio::try_join!(keeping, working)?;
     Ok(())
 }
 

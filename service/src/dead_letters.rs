@@ -14,9 +14,11 @@ use sqlx::PgPool;
 use crate::output;
 
 mod keeping;
+mod pruning;
 mod shown;
 
 pub use keeping::{insert, insert_in_tx, keep, latest_with};
+pub use pruning::{keep_pruned, prune};
 
 /// `dead-letters list|show|replay|discard`, for clap.
 #[derive(Clone, Debug, clap::Subcommand)]

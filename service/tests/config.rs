@@ -21,6 +21,8 @@ nkey_seed_file = ""
 ca_file = ""
 replicas = 1
 more_readers = []
+[dead_letters]
+keep_resolved_days = 90
 [log]
 format = "text"
 filter = "info"

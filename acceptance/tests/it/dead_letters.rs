@@ -5,6 +5,7 @@ mod poison;
 use acceptance::{RawNats, System, cli, client::WAIT, eventually, nats_admin::existing_stream};
 use local_stack::{ServiceKind, ServiceOptions, User};
 use serde_json::{Value, json};
+use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;
 
 use self::poison::{NO_HEADERS, no_json, outcome, publish, request, spoilt, unreadable_headers};
@@ -333,4 +334,27 @@ async fn an_operator_lists_shows_replays_and_discards_dead_letters() {
     handles_dead_letters(stack.invoice_app().options(), &letters).await;
     let letters = ids(&stack.payment_database_url()).await;
     handles_dead_letters(stack.payment_provider().options(), &letters).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_that_were_ended_long_ago_are_removed_by_both_services() {
+    let system = System::start().await.unwrap();
+    let stack = system.stack();
+    let letters = "insert into dead_letters (subject, reason, stream_sequence, headers, body, digest, last_received_at,
+                                             resolved_at, resolution)
+                   select 'pay.v1', 'bad', n, '', '', n::text::bytea, now() - interval '91 days',
+                          case when n > 1 then now() - interval '91 days' end, case when n > 1 then 'discarded' end
+                   from generate_series(1, 500) n";
+    for url in [stack.invoice_database_url(), stack.payment_database_url()] {
+        let mut database = PgConnection::connect(&url).await.unwrap();
+        database.execute(letters).await.unwrap();
+    }
+    let _services = system.instead(|_| {}).await.unwrap();
+    for (database, stream) in [
+        (ServiceKind::InvoiceApp, "PAY_OUTCOMES"),
+        (ServiceKind::PaymentProvider, "PAY_REQUESTS"),
+    ] {
+        // The one that nobody has ended.
+        dead_lettered(&system, database, stream, 1).await;
+    }
 }

@@ -40,11 +40,13 @@ pub struct Nats {
     pub more_readers: Vec<String>,
 }
 
-/// `admin.*`, `log.*` and `shutdown.*`
+/// `admin.*`, `dead_letters.*`, `log.*` and `shutdown.*`
 #[derive(Clone, Debug)]
 pub struct Common {
     /// `admin.listen`: health and metrics.
     pub admin_listen: SocketAddr,
+    /// `dead_letters.keep_resolved_days`: for so long one that was ended is kept; 0 keeps them all.
+    pub keep_resolved_days: u16,
     /// `log.format`: `text` or `json`.
     pub log_format: LogFormat,
     /// `log.filter`: as tracing's `EnvFilter`.
@@ -161,9 +163,10 @@ fn is_consumer_name(name: &str) -> bool {
 }
 
 impl Common {
-    /// Reads `admin.listen`, `log.format`, `log.filter`, `shutdown.grace_s`.
+    /// Reads `admin.listen`, `dead_letters.keep_resolved_days`, `log.format`, `log.filter`, `shutdown.grace_s`.
     pub fn read(reader: &mut Reader) -> Option<Self> {
         let admin_listen = listen(reader, "admin.listen");
+        let keep_resolved_days = reader.number("dead_letters.keep_resolved_days", 0..=36_500);
         let log_format = reader.get("log.format");
         let log_filter = reader.required_text("log.filter");
         let shutdown_grace = reader.duration("shutdown.grace_s");
@@ -172,6 +175,7 @@ impl Common {
         }
         Some(Self {
             admin_listen: admin_listen?,
+            keep_resolved_days: u16::try_from(keep_resolved_days?).ok()?,
             log_format: log_format?,
             log_filter: log_filter?,
             shutdown_grace: shutdown_grace?,

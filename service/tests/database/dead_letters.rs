@@ -132,6 +132,35 @@ async fn many_letters_are_ended_at_once_and_those_that_fail_are_told() {
 }
 
 #[tokio::test]
+async fn letters_that_were_ended_and_come_no_more_are_removed_in_time_and_open_ones_never() {
+    const LONG_AGO: &str = "clock_timestamp() - interval '91 days'";
+    let pool = new_database().await;
+    let letters: Vec<_> = (1..=5).map(|sequence| letter(sequence, b"x")).collect();
+    dead_letters::insert(&pool, &letters).await.unwrap();
+    dead_letters::run(&pool, Command::Discard(ids(&[1, 2, 3])), refuse)
+        .await
+        .unwrap();
+    dead_letters::run(&pool, Command::Replay(ids(&[4])), async |_: Origin| Ok(()))
+        .await
+        .unwrap();
+    for change in [
+        format!("last_received_at = {LONG_AGO}, received_at = {LONG_AGO}"),
+        // 2 was discarded just now, 3 came again just now.
+        format!("resolved_at = {LONG_AGO} where id in (1, 3, 4)"),
+        "last_received_at = clock_timestamp() where id = 3".to_owned(),
+    ] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("update dead_letters set {change}")))
+            .execute(&pool)
+            .await
+            .unwrap();
+    }
+    assert_eq!(dead_letters::prune(&pool, 92).await.unwrap(), 0);
+    assert_eq!(dead_letters::prune(&pool, 90).await.unwrap(), 2);
+    assert_eq!(count(&pool, "id in (2, 3, 5)").await, 3);
+    assert_eq!(count(&pool, "true").await, 3);
+}
+
+#[tokio::test]
 async fn inserting_in_a_transaction_does_not_commit() {
     let pool = new_database().await;
     let mut tx = pool.begin().await.unwrap();
