@@ -6,12 +6,14 @@ use acceptance::BankProcess;
 use acceptance::{
     System,
     client::{WAIT, text},
-    eventually,
+    documents, eventually,
 };
 use bank_simulator::Options;
 use local_stack::built_binary;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection, Executor, PgConnection, postgres::PgConnectOptions,
+};
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -131,4 +133,73 @@ async fn a_bank_killed_at_work_remembers_what_it_charged_and_charges_what_it_had
         .unwrap();
     }
     assert_eq!(bank.charges().unwrap().len(), 20);
+}
+
+/// As docs/kubernetes.md makes it: it reads both databases, and no setting of its own lets it write.
+#[tokio::test(flavor = "multi_thread")]
+async fn role_for_the_check_of_the_books_reads_both_databases_and_writes_nothing() {
+    let system = System::start().await.unwrap();
+    let client = system.client().unwrap();
+    let id = client.create("12.15", "EUR").await.unwrap();
+    client.pay(&id, WAIT).await.unwrap().expect(200).unwrap();
+    let blocks = documents::page("docs/kubernetes.md").unwrap().blocks();
+    let sql = blocks.iter().find(|block| block.info == "sql").unwrap();
+    let stack = system.stack();
+    let urls = [stack.invoice_database_url(), stack.payment_database_url()];
+    let mut owner = PgConnection::connect(&urls[0]).await.unwrap();
+    owner.execute(AssertSqlSafe(sql.lines.join("\n"))).await.unwrap();
+    let grant = "grant connect on database payments to reconcile";
+    owner.execute(grant).await.unwrap();
+
+    let as_reconcile = urls.map(|url| {
+        let options: PgConnectOptions = url.parse().unwrap();
+        options.username("reconcile").password("…")
+    });
+    let output = Command::new(built_binary("reconcile").unwrap())
+        .args(["--invoices", as_reconcile[0].to_url_lossy().as_str()])
+        .args(["--payments", as_reconcile[1].to_url_lossy().as_str()])
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    for (options, write) in as_reconcile
+        .iter()
+        .zip(["update invoices set status = 'paid'", "delete from ledger"])
+    {
+        let mut database = options.connect().await.unwrap();
+        let refused = database.execute(write).await.unwrap_err().to_string();
+        assert!(refused.contains("read-only transaction"), "{refused}");
+        database
+            .execute("set default_transaction_read_only = off")
+            .await
+            .unwrap();
+        for statement in [write, "create table mine (x int)", "create role other"] {
+            let refused = database.execute(statement).await.unwrap_err().to_string();
+            assert!(refused.contains("permission denied"), "{statement}: {refused}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statement_of_a_bank_is_compared_in_the_form_that_the_runbook_gives() {
+    let system = System::start().await.unwrap();
+    let client = system.client().unwrap();
+    let id = client.create("12.15", "EUR").await.unwrap();
+    let payment = client.pay(&id, WAIT).await.unwrap().expect(200).unwrap();
+    let blocks = documents::page("docs/operations.md").unwrap().blocks();
+    let line = blocks.iter().find(|block| block.info == "json").unwrap();
+    let line = line.lines.concat();
+    let of_this = line
+        .replace("0f0e…", text(&payment, "/id"))
+        .replace("R-17", text(&payment, "/provider_reference"));
+    let statement = tempfile::NamedTempFile::new().unwrap();
+    for (line, code) in [
+        (of_this.replace("12.15", "12.16"), 1),
+        (String::new(), 1),
+        (of_this, 0),
+    ] {
+        std::fs::write(statement.path(), format!("{line}\n")).unwrap();
+        let output = reconcile(&system, &["--bank-record", statement.path().to_str().unwrap()]).await;
+        assert_eq!(output.status.code(), Some(code), "{line}: {}", printed(&output));
+    }
 }

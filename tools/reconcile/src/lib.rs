@@ -29,6 +29,7 @@ use self::{
     books::{Databases, Rows},
     cursor::Cursor,
     judge::{Verdict, judge, judge_invoice},
+    sums::SumsByCurrency,
 };
 
 /// How to look.
@@ -134,7 +135,7 @@ impl<'a> Check<'a> {
         Self {
             older_than: options.older_than,
             bank_is_known,
-            report: Report::default(),
+            report: Report::new(SumsByCurrency::new(bank_is_known)),
             tell,
             charged_otherwise: HashMap::new(),
         }
@@ -236,7 +237,7 @@ impl<'a> Check<'a> {
     }
 
     fn finish(mut self) -> Report {
-        for why in self.report.sums.differences(self.bank_is_known) {
+        for why in self.report.sums.differences() {
             self.find(Finding {
                 kind: Kind::Mismatch,
                 payment: None,

@@ -88,6 +88,13 @@ pub struct Report {
 }
 
 impl Report {
+    pub(super) fn new(sums: SumsByCurrency) -> Self {
+        Self {
+            sums,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn keep(&mut self, finding: Finding) {
         let found = self.findings.entry(finding.kind).or_default();
         found.count += 1;

@@ -19,47 +19,64 @@ pub struct Sums {
 
 /// All currencies.
 #[derive(Clone, Debug, Default)]
-pub struct SumsByCurrency(BTreeMap<&'static str, (u8, Sums)>);
+pub struct SumsByCurrency {
+    by_code: BTreeMap<&'static str, (u8, Sums)>,
+    /// Nobody has the bank's books.
+    bank_is_unknown: bool,
+}
 
 impl SumsByCurrency {
+    pub(super) fn new(bank_is_known: bool) -> Self {
+        Self {
+            bank_is_unknown: !bank_is_known,
+            ..Self::default()
+        }
+    }
+
     /// One currency's, to be added to.
     pub(super) fn of(&mut self, currency: Currency) -> &mut Sums {
         let (_, sums) = self
-            .0
+            .by_code
             .entry(currency.code())
             .or_insert((currency.exponent(), Sums::default()));
         sums
     }
 
     /// The currencies in which the books disagree.
-    pub(super) fn differences(&self, bank_is_known: bool) -> Vec<String> {
+    pub(super) fn differences(&self) -> Vec<String> {
         let differs = |sums: &Sums| {
             sums.invoices != sums.payments
                 || sums.payments != sums.ledger
-                || (bank_is_known && sums.ledger != sums.bank)
+                || (!self.bank_is_unknown && sums.ledger != sums.bank)
         };
-        self.0
+        self.by_code
             .iter()
             .filter(|(_, (_, sums))| differs(sums))
-            .map(|(code, (exponent, sums))| format!("the sums differ: {}", line(code, *exponent, sums)))
+            .map(|(code, (exponent, sums))| format!("the sums differ: {}", self.line(code, *exponent, sums)))
             .collect()
+    }
+
+    fn line(&self, code: &str, exponent: u8, sums: &Sums) -> String {
+        let [invoices, payments, ledger, bank] =
+            [sums.invoices, sums.payments, sums.ledger, sums.bank].map(|minor| decimal(minor, exponent));
+        // Nothing is zero that nobody has looked at.
+        let bank = if self.bank_is_unknown {
+            "not asked".to_owned()
+        } else {
+            bank
+        };
+        format!("{code} invoices {invoices}, payments {payments}, ledger {ledger}, bank {bank}")
     }
 }
 
 /// One line for each currency.
 impl fmt::Display for SumsByCurrency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (code, (exponent, sums)) in &self.0 {
-            writeln!(f, "{}", line(code, *exponent, sums))?;
+        for (code, (exponent, sums)) in &self.by_code {
+            writeln!(f, "{}", self.line(code, *exponent, sums))?;
         }
         Ok(())
     }
-}
-
-fn line(code: &str, exponent: u8, sums: &Sums) -> String {
-    let [invoices, payments, ledger, bank] =
-        [sums.invoices, sums.payments, sums.ledger, sums.bank].map(|minor| decimal(minor, exponent));
-    format!("{code} invoices {invoices}, payments {payments}, ledger {ledger}, bank {bank}")
 }
 
 /// Never a float: a sum may have more digits than one holds.

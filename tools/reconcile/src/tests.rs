@@ -303,7 +303,14 @@ fn without_the_banks_books_the_ledger_is_believed_and_everything_else_is_compare
     let mut books = good();
     books.charges.clear();
     books.bank_is_known = false;
-    compare(&books, Duration::ZERO).unwrap().expect_clean().unwrap();
+    let report = compare(&books, Duration::ZERO).unwrap().expect_clean().unwrap();
+    assert!(
+        report
+            .sums
+            .to_string()
+            .ends_with("ledger 13.00, bank not asked\n"),
+        "{report}"
+    );
     books.ledger[0].amount = money("1.00");
     let report = compare(&books, Duration::ZERO).unwrap();
     assert!(report.count(Kind::Mismatch) > 0, "{report}");
