@@ -42,5 +42,6 @@ mod reconcile;
 mod restored_databases;
 mod rolling;
 mod rotations;
+mod stolen_keys;
 mod traces;
 mod upgrades;

@@ -328,6 +328,29 @@ async fn debug_hears_both_kinds_of_message_and_publishes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn system_account_reaches_no_stream_and_hears_no_message() {
+    let server = Server::start().await;
+    let mut system = server.connect(User::Sys);
+    let before = server.states().await;
+    for side in SIDES {
+        // Nothing is refused, and nothing of it leaves the account.
+        system.publish(side.subject, "", b"{}").unwrap();
+        for subject in forbidden_to(side) {
+            system.publish(&subject, "", b"{}").unwrap();
+        }
+    }
+    assert_eq!(server.states().await, before);
+    assert_granted("listening in", &system.subscribe("pay.>").unwrap());
+    for side in SIDES {
+        server
+            .connect(side.user)
+            .publish(side.subject, "", b"{}")
+            .unwrap();
+    }
+    assert_eq!(system.messages_so_far().unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_connects_without_a_known_key_or_without_encryption() {
     use std::io::{Read, Write};
     let server = Server::start().await;

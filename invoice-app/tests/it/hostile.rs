@@ -257,3 +257,26 @@ async fn heads_that_a_proxy_may_read_otherwise_are_refused() {
     }
     assert_eq!(app.count("select count(*) from invoices").await, 1);
 }
+
+#[tokio::test]
+async fn heads_that_are_too_large_are_refused() {
+    let app = App::start().await;
+    let head = |bytes| {
+        let long = "x".repeat(bytes);
+        format!("GET /invoices HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-long: {long}\r\n\r\n")
+    };
+    let answered = raw(&app, &head(32 * 1024)).await;
+    assert!(answered.starts_with("HTTP/1.1 200 "), "{answered}");
+
+    let address = app.base.strip_prefix("http://").unwrap();
+    let mut connection = TcpStream::connect(address).await.unwrap();
+    // The connection is closed while more is on its way, which may take the answer away with it.
+    let _ = connection.write_all(head(1024 * 1024).as_bytes()).await;
+    let mut answer = Vec::new();
+    let _ = connection.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        answer.is_empty() || answer.starts_with("HTTP/1.1 431 "),
+        "{answer}"
+    );
+}

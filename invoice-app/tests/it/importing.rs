@@ -2,12 +2,12 @@
 
 use std::{io, time::Instant};
 
-use invoice_app::{creating::Import, idempotency::SavedResponse, invoice::New};
+use invoice_app::{config::Limits, creating::Import, idempotency::SavedResponse, invoice::New};
 use payment_contract::Money;
 use reqwest::{Body, Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{App, answer, eventually, new};
+use crate::harness::{App, Options, answer, eventually, limits, new};
 
 /// A key keeps the transaction open for as long as the body takes, and its beginning is not when an invoice was created.
 #[tokio::test(flavor = "multi_thread")]
@@ -36,6 +36,39 @@ async fn invoices_of_a_long_import_were_created_at_its_end() {
     };
     assert_eq!((&b["number"], &a["number"]), (&json!("B"), &json!("A")));
     assert!(a["created_at"].as_str() > b["created_at"].as_str(), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imports_beyond_their_number_are_refused_until_another_has_ended() {
+    let limits = Limits {
+        max_imports: 1,
+        ..limits()
+    };
+    let options = Options {
+        limits,
+        ..Options::default()
+    };
+    let app = App::with(options).await;
+    let import = || app.request(Method::POST, "/invoices/import");
+    let (lines, body) = tokio::sync::mpsc::channel::<io::Result<String>>(1);
+    let body = futures_util::stream::unfold(body, async |mut body| Some((body.recv().await?, body)));
+    let first = import()
+        .header("idempotency-key", "k")
+        .body(Body::wrap_stream(body));
+    let first = tokio::spawn(answer(first));
+    let running = "select count(*) from pg_locks where locktype = 'advisory'
+                   and database = (select oid from pg_database where datname = current_database())";
+    eventually("it is running", async || {
+        (app.count(running).await > 0).then_some(())
+    })
+    .await;
+    let second = || answer(import().body(new("B", "1.00").to_string()));
+    let (status, problem) = second().await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{problem}");
+    app.invoice("A", "1.00").await;
+    drop(lines);
+    assert_eq!(first.await.unwrap().0, StatusCode::OK);
+    assert_eq!(second().await.0, StatusCode::OK);
 }
 
 #[tokio::test(flavor = "multi_thread")]
