@@ -192,6 +192,22 @@ lint: (_tools "kubernetes" "lint") (_cargo-tool "cargo-deny" cargo_deny) && lint
 advisories: _tools (_cargo-tool "cargo-deny" cargo_deny)
     cargo deny --all-features --log-level error check advisories
 
+# Write down anew what the tools' wheels have to be, after changing a pin in bin/requirements/
+lock-tools:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # Not the pin of this very moment: that has to be locked first.
+    [ -x .tools/bin/uv ] || bin/install-tools locking
+    for set in bin/requirements/*.txt; do
+      # Of these only their programs are used, not what their Python modules depend on.
+      case $set in */lint.txt | */http.txt) dependencies=() ;; *) dependencies=(--no-deps) ;; esac
+      for pin in $(grep == "$set"); do
+        echo "$pin" | .tools/bin/uv pip compile --quiet --universal --python-version 3.11.0 --only-binary :all: \
+          --generate-hashes --no-annotate --custom-compile-command 'bin/just lock-tools' \
+          ${dependencies[@]+"${dependencies[@]}"} --output-file "bin/requirements/locked/${pin%%==*}.txt" -
+      done
+    done
+
 # Format the code
 fmt: _tools
     cargo fmt --all
