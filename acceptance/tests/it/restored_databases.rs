@@ -1,15 +1,17 @@
 //! Databases that go back in time while everything else goes on, with a bank that writes down what it charges as the witness:
 //! nobody is charged twice, no invoice shows paid that was not charged, and paying again heals what both sides know.
 
+mod servers;
+
 use std::{collections::HashMap, time::Duration};
 
 use acceptance::{
     BankProcess, Client, Report, System,
-    client::{NO_WAIT, import_lines, text},
+    client::{NO_WAIT, import_lines},
     eventually, eventually_within,
 };
 use bank_simulator::{Event, Fault, Mix, Options};
-use local_stack::{Postgres, PostgresOptions, ServiceKind, free_port};
+use local_stack::ServiceKind;
 use reconcile::{BankBooks, Kind};
 use serde_json::json;
 use tempfile::TempDir;
@@ -309,67 +311,4 @@ async fn switch_holds_what_no_key_can_prove() {
         .unwrap();
     provider.start_again().await.unwrap();
     world.expect_all_in_order().await;
-}
-
-/// The standby was away for a moment when the primary died, so that what it has never heard of is lost from all books but the
-/// bank's. Three times, while callers pay.
-#[tokio::test(flavor = "multi_thread")]
-async fn standby_that_takes_the_place_of_a_dead_primary_charges_nobody_twice() {
-    let world = World::with_invoices().await;
-    let stack = world.system.stack();
-    let directory = TempDir::new().unwrap();
-    let mut ids = Vec::new();
-    for invoice in world.client.list("limit=1000").await.unwrap() {
-        ids.push(text(&invoice, "/id").to_owned());
-    }
-    let mut promoted: Vec<Postgres> = Vec::new();
-    for (round, ids) in ids.chunks(ids.len() / 3 + 1).enumerate() {
-        let primary = promoted.last().unwrap_or(stack.postgres());
-        let standby = primary.standby(PostgresOptions {
-            directory: directory.path().join(round.to_string()),
-            log: stack
-                .directory()
-                .join("logs")
-                .join(format!("postgres-standby-{round}.log")),
-            port: free_port(),
-            durable: false,
-            max_connections: 200,
-        });
-        let standby = standby.await.unwrap();
-        let (followed, unheard) = ids.split_at(ids.len() / 2);
-        let before = world.charges().len() + followed.len();
-        world.pay_these(followed).await;
-        eventually("they are charged", || async {
-            Ok((world.charges().len() >= before).then_some(()))
-        })
-        .await
-        .unwrap();
-        standby.kill9().await;
-        world.pay_these(unheard).await;
-        eventually(
-            "something is charged that the standby does not hear of",
-            || async { Ok((world.charges().len() > before + 20).then_some(())) },
-        )
-        .await
-        .unwrap();
-        primary.kill9().await;
-        promoted.push(standby.promote(stack.postgres().port()).await.unwrap());
-    }
-    let unpaid = world.system.count_invoices("unpaid").await.unwrap();
-    assert!(unpaid > 0, "pay calls were lost");
-    world.pay_all().await;
-    world.all_paid().await;
-    world.expect_each_charged_once();
-    // Outcomes that were still in the stream are told once more: of those payments the ledger alone knows nothing any more.
-    let report = world.check().await;
-    assert_eq!(
-        report.matches + report.count(Kind::Missing),
-        MANY as usize,
-        "{report}"
-    );
-    assert_eq!(
-        (report.count(Kind::Duplicate), report.count(Kind::Stuck)),
-        (0, 0),
-        "{report}"
-    );
 }
