@@ -18,8 +18,3 @@ pub mod telemetry;
 pub mod traces;
 
 pub use jetstream::{BoxError, locks::lock};
-
-/// The same on every machine: images are built against musl, whose own allocator is slow, and glibc's costs a payment more as well
-/// (docs/performance.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
