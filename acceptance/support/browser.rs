@@ -140,8 +140,10 @@ impl Browser {
     pub async fn downloaded(&self, name: &str) -> Result<String> {
         let file = self.downloads.path().join(name);
         eventually(&format!("{name} is saved"), || async {
-            // It has another name until it is whole.
-            Ok(std::fs::read_to_string(&file).ok())
+            // It has another name until it is whole, but is there before that, and empty.
+            Ok(std::fs::read_to_string(&file)
+                .ok()
+                .filter(|saved| !saved.is_empty()))
         })
         .await
     }
