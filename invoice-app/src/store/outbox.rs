@@ -67,6 +67,7 @@ macro_rules! make_due {
         )
     };
 }
+pub(super) use make_due;
 
 impl Store {
     /// Takes up to `limit` due rows for sending. How long since the last send is long enough is judged here and now: twice
@@ -179,24 +180,20 @@ impl Store {
         }
     }
 
-    /// Makes everything due that was sent by now, or within this long: it may have been lost on the way. In pages, like a batch's
-    /// rest; those that wait longest for their next send come first, so that no page looks at what the last one has done.
-    pub async fn release_sent(&self, within: Option<Duration>) -> Result<u64, sqlx::Error> {
+    /// Makes everything due that was sent within this long: it may have been lost on the way. In pages, like a batch's rest.
+    pub async fn release_sent_within(&self, within: Duration) -> Result<u64, sqlx::Error> {
         let until = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
             .fetch_one(&self.database)
             .await?;
         let mut released = 0;
         loop {
             let page = make_due!(
-                "select id from payments where id = any(array(
-                     select id from payments
-                     where status = 'requested' and last_sent_at <= $1
-                       and ($2::float8 is null or last_sent_at >= $1::timestamptz - make_interval(secs => $2))
-                     order by next_send_at desc limit $3
-                 )) and settled_at is null order by id",
+                "select id from payments
+                 where status = 'requested' and last_sent_at between $1::timestamptz - make_interval(secs => $2) and $1
+                 order by id limit $3",
                 "",
                 until,
-                within.map(|within| within.as_secs_f64()),
+                within.as_secs_f64(),
                 RELEASED_TOGETHER
             )
             .execute(&self.database)
