@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use sqlx::{Connection, PgConnection};
 
 use crate::{
@@ -48,10 +49,34 @@ impl<'a> Books<'a> {
         })
     }
 
-    /// Makes the queue.
-    pub(super) async fn prepare(&self, statements: &str) -> Result<()> {
-        testbed::execute(&self.url, statements).await?;
-        testbed::settle_database(&self.url).await
+    /// Makes the queue, fills it by one statement, and has it worked off by so many workers, each with a connection.
+    pub(super) async fn work_off<W>(
+        &self,
+        queue: &str,
+        fill: &'static str,
+        workers: u32,
+        work: impl Fn(PgConnection) -> W,
+    ) -> Result<Run>
+    where
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        testbed::execute(&self.url, queue).await?;
+        testbed::settle_database(&self.url).await?;
+        let connections = try_join_all((0..workers).map(|_| self.connect())).await?;
+        let mut filling = self.connect().await?;
+        let meter = self.testbed.meter().await?;
+        sqlx::query(fill).execute(&mut filling).await?;
+        let workers = connections
+            .into_iter()
+            .map(|connection| tokio::spawn(work(connection)));
+        for worked in try_join_all(workers).await? {
+            worked?;
+        }
+        let elapsed = meter.elapsed();
+        Ok(Run {
+            rate: self.rate(elapsed),
+            usage: meter.stop(elapsed).await?,
+        })
     }
 
     pub(super) async fn connect(&self) -> Result<PgConnection> {

@@ -2,7 +2,6 @@
 //! a while, and comes again if nobody has deleted it by then. Messages are read and deleted by the hundred; each payment commits
 //! alone, since a message that is read twice must find it done.
 
-use futures_util::future::try_join_all;
 use serde_json::Value;
 use sqlx::{Connection, PgConnection, types::Json};
 use uuid::Uuid;
@@ -38,22 +37,7 @@ const CONSUMERS: u32 = 24;
 
 /// Sends a message for every invoice, then consumes them.
 pub(super) async fn measure(books: &Books<'_>) -> Result<Run> {
-    books.prepare(QUEUE).await?;
-    let consumers = try_join_all((0..CONSUMERS).map(|_| books.connect())).await?;
-    let mut sending = books.connect().await?;
-    let meter = books.testbed.meter().await?;
-    sqlx::query(SEND).execute(&mut sending).await?;
-    let consumers = consumers
-        .into_iter()
-        .map(|connection| tokio::spawn(consume(connection)));
-    for consumed in try_join_all(consumers).await? {
-        consumed?;
-    }
-    let elapsed = meter.elapsed();
-    Ok(Run {
-        rate: books.rate(elapsed),
-        usage: meter.stop(elapsed).await?,
-    })
+    books.work_off(QUEUE, SEND, CONSUMERS, consume).await
 }
 
 /// Until nothing is visible.

@@ -1,7 +1,6 @@
 //! `peer.skip_locked`: a table of jobs, and a few connections that each take what nobody else holds, do it, and take it off the
 //! table, all in one transaction: the loop that is written first, and often for good.
 
-use futures_util::future::try_join_all;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -24,27 +23,16 @@ const CONNECTIONS_FOR_MANY: u32 = 4;
 
 /// Puts every invoice on the table, then works it off, `at_once` jobs in a transaction.
 pub(super) async fn measure(books: &Books<'_>, at_once: i64) -> Result<Run> {
-    books.prepare(QUEUE).await?;
     let connections = if at_once == 1 {
         CONNECTIONS
     } else {
         CONNECTIONS_FOR_MANY
     };
-    let connections = try_join_all((0..connections).map(|_| books.connect())).await?;
-    let mut enqueuing = books.connect().await?;
-    let meter = books.testbed.meter().await?;
-    sqlx::query(ENQUEUE).execute(&mut enqueuing).await?;
-    let workers = connections
-        .into_iter()
-        .map(|connection| tokio::spawn(work(connection, at_once)));
-    for worked in try_join_all(workers).await? {
-        worked?;
-    }
-    let elapsed = meter.elapsed();
-    Ok(Run {
-        rate: books.rate(elapsed),
-        usage: meter.stop(elapsed).await?,
-    })
+    books
+        .work_off(QUEUE, ENQUEUE, connections, move |connection| {
+            work(connection, at_once)
+        })
+        .await
 }
 
 /// Until there is nothing that nobody else has in hand.
