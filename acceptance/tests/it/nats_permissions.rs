@@ -9,7 +9,7 @@ use local_stack::{Keys, NatsOptions, NatsServer, Ports, User};
 use payment_contract::streams::{PAY_OUTCOMES, PAY_REQUESTS};
 use tempfile::TempDir;
 
-use self::side::{INVOICE_APP, PAYMENT_PROVIDER, SIDES, forbidden_to};
+use self::side::{INVOICE_APP, PAYMENT_PROVIDER, SIDES, Side, forbidden_to};
 
 pub(crate) struct Server {
     pub(crate) nats: NatsServer,
@@ -50,6 +50,11 @@ impl Server {
 
     pub(crate) fn connect(&self, user: User) -> RawNats {
         RawNats::connect(&self.nats, user).unwrap()
+    }
+
+    /// A message of this side's, as the side itself publishes it.
+    fn publish_as_its_owner(&self, side: Side) {
+        self.connect(side.user).publish(side.subject, "", b"{}").unwrap();
     }
 
     async fn states(&self) -> [StreamState; 2] {
@@ -288,10 +293,7 @@ async fn a_service_hears_its_own_inbox_and_nothing_else() {
         assert_granted("its inbox", &me.subscribe(&format!("{}.>", side.inbox)).unwrap());
         // What others publish now reaches it through none of these.
         for other in SIDES {
-            server
-                .connect(other.user)
-                .publish(other.subject, "", b"{}")
-                .unwrap();
+            server.publish_as_its_owner(other);
         }
         assert_eq!(me.messages_so_far().unwrap(), []);
     }
@@ -303,10 +305,7 @@ async fn debug_hears_both_kinds_of_message_and_publishes_nothing() {
     let mut debug = server.connect(User::Debug);
     assert_granted("listening in", &debug.subscribe("pay.>").unwrap());
     for side in SIDES {
-        server
-            .connect(side.user)
-            .publish(side.subject, "", b"{}")
-            .unwrap();
+        server.publish_as_its_owner(side);
         let heard = debug.next_message(acceptance::LIMIT).unwrap().unwrap();
         assert_eq!(heard.subject, side.subject);
     }
@@ -342,10 +341,7 @@ async fn system_account_reaches_no_stream_and_hears_no_message() {
     assert_eq!(server.states().await, before);
     assert_granted("listening in", &system.subscribe("pay.>").unwrap());
     for side in SIDES {
-        server
-            .connect(side.user)
-            .publish(side.subject, "", b"{}")
-            .unwrap();
+        server.publish_as_its_owner(side);
     }
     assert_eq!(system.messages_so_far().unwrap(), []);
 }
