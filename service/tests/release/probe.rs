@@ -5,6 +5,11 @@ mod src {
     pub mod fail_points;
 }
 
+#[path = "../../../nats/jetstream/src/locks.rs"]
+mod locks;
+
+use locks::lock;
+
 mod fail_points {
     pub use crate::src::fail_points::*;
 
