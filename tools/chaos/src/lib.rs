@@ -2,15 +2,18 @@
 
 mod callers;
 mod counters;
+mod lost;
 mod plan;
 mod pulse;
+mod rest;
+mod restores;
 mod run;
 mod strikes;
 mod verdict;
 mod world;
 
 pub use self::{
-    plan::{Fault, Plan, Strike},
+    plan::{Database, Fault, Plan, Restored, Strike},
     run::{Options, REST, run},
     verdict::Verdict,
 };

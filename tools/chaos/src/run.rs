@@ -15,10 +15,11 @@ use super::{
     callers::{Caller, Promises},
     counters::Counters,
     pulse::Pulse,
+    rest::come_to_rest,
     strikes::Strikes,
     world::World,
 };
-use acceptance::{Error, Result, SeededRng, System, eventually_within, system};
+use acceptance::{Error, Result, SeededRng};
 use bank_simulator::Mix;
 
 /// Callers at once.
@@ -102,23 +103,7 @@ async fn load_and_strike(
         Ok::<_, Error>(())
     };
     tokio::time::timeout(LAST_CALLS, last_calls).await??;
-    wait_for_rest(&world.system, options.rest).await;
+    come_to_rest(world, options.rest).await;
     eprintln!("at rest after {} s", start.elapsed().as_secs());
     Ok(())
-}
-
-/// Waits until nothing is open in either book. What stays open, the check names.
-async fn wait_for_rest(system: &System, limit: Duration) {
-    let rest = eventually_within(limit, "nothing is open", || async {
-        let open = system.count_payments("requested").await?
-            + system::count(
-                &system.stack().payment_database_url(),
-                "select count(*) from ledger where status = 'started'",
-            )
-            .await?;
-        Ok((open == 0).then_some(()))
-    });
-    if let Err(error) = rest.await {
-        eprintln!("{error}");
-    }
 }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     plan::{Damage, Fault, Lane, Replica, Stream, Strike},
+    restores::Restores,
     world::World,
 };
 use acceptance::{Error, Result, eventually, eventually_within};
@@ -25,6 +26,7 @@ const GONE: Duration = Duration::from_secs(15);
 pub(super) struct Strikes {
     struck: Mutex<BTreeMap<&'static str, usize>>,
     frozen: Mutex<Vec<(SystemTime, SystemTime)>>,
+    pub(super) restores: Restores,
 }
 
 impl Strikes {
@@ -47,10 +49,11 @@ impl Strikes {
         self.struck.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// When a payment-provider or the bank stood still. No lease keeps a process that is stopped between its last look at
+    /// When a payment-provider or the bank stood still, or the ledger had forgotten who held which row. No lease keeps a process that is stopped between its last look at
     /// the clock and its call from making that call when it wakes up; only the idempotency key makes that harmless.
     pub(super) fn frozen(&self) -> Vec<(SystemTime, SystemTime)> {
-        self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        [frozen.clone(), self.restores.leases_forgotten()].concat()
     }
 
     async fn strike(&self, world: &World, strike: &Strike) -> Result<()> {
@@ -108,6 +111,7 @@ impl Strikes {
                 tokio::time::sleep(lasts).await;
                 world.bank.set_faults(&world.mix).await?;
             }
+            Fault::Restore(restored) => self.restores.go_back(world, restored, lasts).await?,
         }
         Ok(())
     }
