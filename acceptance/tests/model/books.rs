@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use crate::{bank::Charge, invoice_app, invoice_app::Invoice, ledger::Row, world::World};
 
-/// The check, without what a restored ledger has lost, and the invoices of that.
+/// The check, without what a restored ledger has lost, and the invoices paid by that.
 pub(crate) fn report(world: &World, options: Options, lost: &HashSet<PaymentId>) -> Report {
     let app = &world.invoice_app;
     let left_out: HashSet<_> = app
         .payments
         .iter()
-        .filter(|payment| lost.contains(&payment.id))
+        .filter(|payment| payment.status == payment::Status::Succeeded && lost.contains(&payment.id))
         .map(|payment| payment.invoice_id)
         .collect();
     let keys: HashSet<Uuid> = lost.iter().map(|payment| payment.as_uuid()).collect();

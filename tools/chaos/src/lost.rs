@@ -114,7 +114,8 @@ async fn traces(
     .fetch_all(payments)
     .await?;
     for entry in rows {
-        traces.entry(entry.payment_id).or_default().entry = Some(entry);
+        let traces = traces.entry(entry.payment_id).or_default();
+        traces.entry = Some(entry);
     }
     for charge in charges {
         if let Some(traces) = traces.get_mut(&charge.key) {

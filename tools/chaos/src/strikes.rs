@@ -49,8 +49,9 @@ impl Strikes {
         self.struck.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// When a payment-provider or the bank stood still, or the ledger had forgotten who held which row. No lease keeps a process that is stopped between its last look at
-    /// the clock and its call from making that call when it wakes up; only the idempotency key makes that harmless.
+    /// When a payment-provider or the bank stood still, or the ledger had forgotten who held which row. No lease keeps a process
+    /// that is stopped between its last look at the clock and its call from making that call when it wakes up; only the
+    /// idempotency key makes that harmless.
     pub(super) fn frozen(&self) -> Vec<(SystemTime, SystemTime)> {
         let frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
         [frozen.clone(), self.restores.leases_forgotten()].concat()
