@@ -169,8 +169,7 @@ impl PaymentProvider {
                 ) {
                     LookedUp::Settled(settlement) => At::ToRecord(settlement),
                     LookedUp::Pay if may_pay => At::ToPay(lease, age),
-                    LookedUp::Pay => At::ToRelease(lease),
-                    LookedUp::LeftToOperator | LookedUp::Unknown(_) => At::ToRelease(lease),
+                    LookedUp::Pay | LookedUp::LeftToOperator | LookedUp::Unknown(_) => At::ToRelease(lease),
                 }
             }
             At::ToPay(lease, age) => match self.outlast_a_call(id, lease, now) {

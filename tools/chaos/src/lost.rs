@@ -41,6 +41,10 @@ pub(super) struct Losses {
 #[derive(Default)]
 struct Traces {
     /// When it was settled in invoice-app's books, if it is there.
+    #[expect(
+        clippy::option_option,
+        reason = "a payment that is there may have no time yet"
+    )]
     payment: Option<Option<OffsetDateTime>>,
     entry: Option<Entry>,
     charge: Option<Charge>,

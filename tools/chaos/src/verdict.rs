@@ -169,7 +169,7 @@ impl Verdict {
                 .await?;
             let kept: HashSet<Uuid> = kept.into_iter().collect();
             let lost = promised.iter().filter(|(id, _)| !kept.contains(*id));
-            let (by_restore, otherwise): (Vec<_>, Vec<_>) = lost.partition(|(_, heard)| forgotten(*heard));
+            let (by_restore, otherwise): (Vec<_>, Vec<_>) = lost.partition(|(_, heard)| forgotten(heard));
             self.facts
                 .push(format!("{} promised {what}s lost by a restore", by_restore.len()));
             self.complaints.extend(
