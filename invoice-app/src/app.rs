@@ -10,7 +10,7 @@ use jetstream::{
 use service::{
     BoxError,
     admin::{self, Readiness},
-    database, dead_letters,
+    database, dead_letters, repeat,
     shutdown::Group,
     startup::{Startup, drain},
     telemetry::chain,
@@ -249,7 +249,7 @@ fn access(auth: &Auth, group: &Group) -> Result<Access, BoxError> {
 
 /// Keeps the gauges fresh.
 async fn sample(store: Store, stop: CancellationToken) {
-    loop {
+    let sampling = || async {
         metrics::connections(store.warm().connections());
         match store.open().await {
             Ok(open) => metrics::open(Some(open)),
@@ -258,40 +258,29 @@ async fn sample(store: Store, stop: CancellationToken) {
                 warn!(error = chain(&error), "open payments could not be counted");
             }
         }
-        if stop
-            .run_until_cancelled(tokio::time::sleep(SAMPLE))
-            .await
-            .is_none()
-        {
-            return;
-        }
-    }
+    };
+    repeat::every(SAMPLE, stop, sampling).await;
 }
 
 /// Deletes what is no longer needed.
 async fn prune(store: Store, stop: CancellationToken) {
-    loop {
-        let pruned = async {
-            store.prune_lines().await?;
-            while store.prune_keys().await? > 0 {}
-            if store.forget_foreign_changes().await? {
-                warn!("this database was restored into another cluster: its feed of events begins anew");
-            }
-            while store.prune_changes(CHANGES_KEPT_DAYS).await? > 0 {}
-            Ok::<_, sqlx::Error>(())
-        };
-        if let Some(Err(error)) = stop.run_until_cancelled(pruned).await {
+    let pruning = || async {
+        if let Err(error) = prune_once(&store).await {
             warn!(
                 error = chain(&error),
                 "old keys, lines and changes could not be deleted"
             );
         }
-        if stop
-            .run_until_cancelled(tokio::time::sleep(PRUNE))
-            .await
-            .is_none()
-        {
-            return;
-        }
+    };
+    repeat::every(PRUNE, stop, pruning).await;
+}
+
+async fn prune_once(store: &Store) -> Result<(), sqlx::Error> {
+    store.prune_lines().await?;
+    while store.prune_keys().await? > 0 {}
+    if store.forget_foreign_changes().await? {
+        warn!("this database was restored into another cluster: its feed of events begins anew");
     }
+    while store.prune_changes(CHANGES_KEPT_DAYS).await? > 0 {}
+    Ok(())
 }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use service::repeat;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
@@ -228,13 +229,7 @@ impl TokensFile {
 
     /// Looks every second until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        while stop
-            .run_until_cancelled(tokio::time::sleep(EVERY))
-            .await
-            .is_some()
-        {
-            self.step();
-        }
+        repeat::every(EVERY, stop, || std::future::ready(self.step())).await;
     }
 
     fn note(&mut self, error: Option<&Error>) {

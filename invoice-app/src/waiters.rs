@@ -10,7 +10,8 @@ use std::{
 use payment_contract::{PaymentId, messages::PaymentOutcomeV1};
 use service::{
     database::{SHORT, in_time},
-    lock,
+    lock, repeat,
+    telemetry::chain,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -82,26 +83,18 @@ impl Waiters {
 
     /// Wakes those whose event got lost, until `stop`: one query every now and then, however many wait.
     pub async fn poll(self, store: Store, stop: CancellationToken) {
-        loop {
-            let pause = POLL.mul_f64(rand::random_range(0.8..1.2));
-            if stop
-                .run_until_cancelled(tokio::time::sleep(pause))
-                .await
-                .is_none()
-            {
-                return;
-            }
+        let polling = || async {
             let ids: Vec<Uuid> = self.lock().keys().copied().collect();
             if ids.is_empty() {
-                continue;
+                return;
             }
             match in_time(SHORT, store.settled_among(&ids)).await {
                 Ok(settled) => self.wake_ids(settled.into_iter()),
-                Err(error) => {
-                    debug!(error = %service::telemetry::chain(&error), "could not look at what is waited for");
-                }
+                Err(error) => debug!(error = %chain(&error), "could not look at what is waited for"),
             }
-        }
+        };
+        // Replicas do not ask in step.
+        repeat::every(POLL.mul_f64(rand::random_range(0.8..1.2)), stop, polling).await;
     }
 
     /// Wakes whoever waits for the payment of an outcome that has just been applied, and tells it. Whether anybody does.

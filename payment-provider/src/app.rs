@@ -7,7 +7,7 @@ use service::{
     BoxError,
     admin::Readiness,
     database::{self, WarmPool},
-    dead_letters,
+    dead_letters, repeat,
     startup::{Startup, drain},
     telemetry::chain,
 };
@@ -159,25 +159,15 @@ async fn take_requests(
 }
 
 async fn sample_open_rows(store: Store, stop: CancellationToken) {
-    let mut failing = false;
-    loop {
+    let sampling = || async {
         metrics::connections(store.warm().connections());
         match store.open_rows().await {
-            Ok(rows) => {
-                failing = false;
-                metrics::open_rows(Some(rows));
-            }
+            Ok(rows) => metrics::open_rows(Some(rows)),
             Err(error) => {
                 metrics::open_rows(None);
-                if !failing {
-                    failing = true;
-                    warn!(error = chain(&error), "open ledger rows could not be counted");
-                }
+                warn!(error = chain(&error), "open ledger rows could not be counted");
             }
         }
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(SAMPLE) => {}
-        }
-    }
+    };
+    repeat::every(SAMPLE, stop, sampling).await;
 }

@@ -12,6 +12,7 @@ pub mod fail_points;
 pub mod log_filter;
 pub mod log_writer;
 pub mod output;
+pub mod repeat;
 pub mod shutdown;
 pub mod startup;
 pub mod telemetry;

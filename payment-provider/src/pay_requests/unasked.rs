@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use service::telemetry::chain;
+use service::{repeat, telemetry::chain};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -26,16 +26,13 @@ const AT_ONCE: usize = 8;
 impl PayRequests {
     /// Looks up what nobody asks for, until told to stop.
     pub async fn look_after_unasked(&self, stop: CancellationToken) {
-        let looking = async {
-            loop {
-                tokio::time::sleep(EVERY).await;
-                if let Err(error) = self.look_up_unasked(QUIET).await {
-                    warn!(error = chain(&error), "open payments could not be looked up");
-                }
+        let looking = || async {
+            if let Err(error) = self.look_up_unasked(QUIET).await {
+                warn!(error = chain(&error), "open payments could not be looked up");
             }
         };
-        // What is under way then is like what a crash leaves: the lease ends, and it is looked up.
-        stop.run_until_cancelled(looking).await;
+        // What is under way at the end is like what a crash leaves: the lease ends, and it is looked up.
+        repeat::every(EVERY, stop, looking).await;
     }
 
     /// Looks up once those that nobody has touched for `quiet`. What the bank does not know stays open.

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use crate::{
     database::{SHORT, in_time},
+    repeat,
     telemetry::chain,
 };
 
@@ -19,19 +20,19 @@ const BATCH: u16 = 200;
 
 /// Removes what was ended and has not come for this many days, now and every hour until `stop`; nothing for 0.
 pub async fn keep_pruned(pool: PgPool, kept_days: u16, stop: CancellationToken) {
-    let pruning = async {
+    let pruning = || async {
         loop {
-            if kept_days > 0 {
-                match prune(&pool, kept_days).await {
-                    Ok(removed) if removed >= u64::from(BATCH) => continue,
-                    Ok(_) => {}
-                    Err(error) => warn!(error = chain(&error), "old dead letters could not be removed"),
-                }
+            match prune(&pool, kept_days).await {
+                Ok(removed) if removed >= u64::from(BATCH) => {}
+                Ok(_) => return,
+                Err(error) => return warn!(error = chain(&error), "old dead letters could not be removed"),
             }
-            tokio::time::sleep(EVERY).await;
         }
     };
-    stop.run_until_cancelled(pruning).await;
+    match kept_days {
+        0 => stop.cancelled().await,
+        _ => repeat::every(EVERY, stop, pruning).await,
+    }
 }
 
 /// Removes the first of those that were ended, and have not come, for this many days; how many. A letter that was discarded and
