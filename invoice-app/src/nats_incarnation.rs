@@ -73,7 +73,7 @@ impl NatsIncarnation {
         self.known = seen;
         match incarnation {
             Incarnation::Same => {}
-            Incarnation::FirstSeen(_) => self.sweep.notify_one(),
+            Incarnation::FirstSeen => self.sweep.notify_one(),
             Incarnation::Forgot(payments) => {
                 metrics::nats_forgot();
                 warn!(

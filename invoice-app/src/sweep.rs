@@ -127,7 +127,7 @@ impl Sweep {
             let away = self.gone_since.map_or(EVERY, |since| since.elapsed());
             let due = self
                 .store
-                .release_sent_within(away + DEAD_LINK_NOTICED_WITHIN)
+                .release_sent(Some(away + DEAD_LINK_NOTICED_WITHIN))
                 .await?;
             self.epoch = link.epoch;
             info!(

@@ -3,28 +3,41 @@
 use service::fail_point;
 use time::OffsetDateTime;
 
-use super::{Store, outbox::make_due};
+use super::Store;
 
 /// What comparing creation times came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incarnation {
     /// All as last seen.
     Same,
-    /// Something is seen for the first time ever. What was sent before it was there may have gone nowhere: this many
-    /// payments are due again.
-    FirstSeen(u64),
+    /// Something is seen for the first time ever. What was sent before it was there may have gone nowhere, and is due again.
+    FirstSeen,
     /// NATS has forgotten, and we were the first to write that down: this many payments are due again.
     Forgot(u64),
 }
 
 impl Store {
-    /// Compares creation times with those last seen. Whoever changes one makes everything requested due, in the same
-    /// transaction: so it happens once, whoever else looks.
+    /// Compares creation times with those last seen. Whoever finds one changed makes everything requested due, in pages, and writes
+    /// the change down after that: whoever dies in between leaves it to the next look.
     pub async fn compare_incarnation(
         &self,
         seen: &[(String, OffsetDateTime)],
     ) -> Result<Incarnation, sqlx::Error> {
         let (names, times): (Vec<String>, Vec<OffsetDateTime>) = seen.iter().cloned().unzip();
+        let same = sqlx::query_scalar!(
+            r#"select not exists (
+                   select from unnest($1::text[], $2::timestamptz[]) s (name, created)
+                   left join nats_created n using (name)
+                   where n.created is distinct from s.created) as "same!""#,
+            &names,
+            &times
+        )
+        .fetch_one(&self.database)
+        .await?;
+        if same {
+            return Ok(Incarnation::Same);
+        }
+        let due = self.release_sent(None).await?;
         let mut tx = self.database.pool().begin().await?;
         let first = sqlx::query!(
             "insert into nats_created (name, created)
@@ -50,23 +63,14 @@ impl Store {
         .execute(&mut *tx)
         .await?
         .rows_affected();
-        let incarnation = if first + changed == 0 {
-            Incarnation::Same
-        } else {
-            let due = make_due!(
-                "select id from payments where status = 'requested' order by id",
-                ""
-            )
-            .execute(&mut *tx)
-            .await?;
-            match changed {
-                0 => Incarnation::FirstSeen(due.rows_affected()),
-                _ => Incarnation::Forgot(due.rows_affected()),
-            }
-        };
         fail_point!(ForgottenCommitting);
         tx.commit().await?;
         fail_point!(ForgottenCommitted);
-        Ok(incarnation)
+        Ok(match (first, changed) {
+            // Another replica was faster.
+            (0, 0) => Incarnation::Same,
+            (_, 0) => Incarnation::FirstSeen,
+            _ => Incarnation::Forgot(due),
+        })
     }
 }

@@ -67,12 +67,12 @@ macro_rules! make_due {
         )
     };
 }
-pub(super) use make_due;
 
 impl Store {
-    /// Takes up to `limit` due rows for sending. How long since the last send is long enough is judged here and now: twice
-    /// as long after each send, from `resend_after` on, or twice what outcomes take at the moment. A row that has not waited
-    /// that long is put off without being sent.
+    /// Takes up to `limit` due rows for sending. How long since the last send is long enough is judged here and now:
+    /// `resend_after`, or twice what outcomes take at the moment; a row that has not waited that long is put off without being
+    /// sent. It then waits twice as long as it has waited now, so that only waiting in vain makes pauses longer: what was made
+    /// due by a reconnect starts anew.
     pub async fn claim_due(&self, limit: i64, resend_after: Duration) -> Result<Claimed, sqlx::Error> {
         let rows = sqlx::query_as!(
             Row,
@@ -81,16 +81,16 @@ impl Store {
                           coalesce((select 2 * median_ms / 1000 from sender_patience
                                     where updated_at > clock_timestamp() - interval '2 minutes'), 0) as slow_s
                ), due as materialized (
-                   select p.id, p.sends, p.last_sent_at from payments p
+                   select p.id, p.last_sent_at from payments p
                    where p.status = 'requested' and p.next_send_at <= (select now from tick)
                    order by p.next_send_at limit $1
                    for no key update skip locked
                ), judged as materialized (
                    select d.id, t.now,
-                          make_interval(secs => least(greatest($2::float8 * 2 ^ least(d.sends, 12), t.slow_s), $3)
-                                                * (1 + random() / 5)) as then_wait,
-                          d.last_sent_at + make_interval(
-                              secs => least(greatest($2 * 2 ^ (least(d.sends, 12) - 1), t.slow_s), $3)) as not_before
+                          make_interval(secs => least(
+                              greatest($2::float8, t.slow_s, 2 * extract(epoch from t.now - d.last_sent_at)::float8), $3
+                          ) * (1 + random() / 5)) as then_wait,
+                          d.last_sent_at + make_interval(secs => least(greatest($2, t.slow_s), $3)) as not_before
                    from due d, tick t
                )
                update payments p set
@@ -180,20 +180,24 @@ impl Store {
         }
     }
 
-    /// Makes everything due that was sent within this long: it may have been lost on the way. In pages, like a batch's rest.
-    pub async fn release_sent_within(&self, within: Duration) -> Result<u64, sqlx::Error> {
+    /// Makes everything due that was sent by now, or within this long: it may have been lost on the way. In pages, like a batch's
+    /// rest; those that wait longest for their next send come first, so that no page looks at what the last one has done.
+    pub async fn release_sent(&self, within: Option<Duration>) -> Result<u64, sqlx::Error> {
         let until = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#)
             .fetch_one(&self.database)
             .await?;
         let mut released = 0;
         loop {
             let page = make_due!(
-                "select id from payments
-                 where status = 'requested' and last_sent_at between $1::timestamptz - make_interval(secs => $2) and $1
-                 order by id limit $3",
+                "select id from payments where id = any(array(
+                     select id from payments
+                     where status = 'requested' and last_sent_at <= $1
+                       and ($2::float8 is null or last_sent_at >= $1::timestamptz - make_interval(secs => $2))
+                     order by next_send_at desc limit $3
+                 )) and settled_at is null order by id",
                 "",
                 until,
-                within.as_secs_f64(),
+                within.map(|within| within.as_secs_f64()),
                 RELEASED_TOGETHER
             )
             .execute(&self.database)
