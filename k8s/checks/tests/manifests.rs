@@ -87,7 +87,7 @@ fn versions_that_are_written_twice_agree() {
         .unwrap();
     let dockerfile = read("Dockerfile");
     assert!(
-        dockerfile.contains(&format!("FROM docker.io/library/rust:{rust}-alpine AS")),
+        dockerfile.contains(&format!("FROM docker.io/library/rust:{rust}-slim-bookworm AS")),
         "rust {rust}"
     );
     assert!(
