@@ -6,6 +6,7 @@ use acceptance::{Error, Result};
 use reconcile::BankBooks;
 
 pub mod backlog;
+pub mod crowd;
 pub mod limit;
 pub mod lists;
 pub mod machine;
@@ -59,6 +60,8 @@ pub enum Part {
     Mixed,
     /// Memory at rest, and the time to start.
     Size,
+    /// The most memory, with a million open payments, waiting calls, listeners, a large import and an export together.
+    Crowd,
     /// A very large call, worked off at an even rate. Takes minutes.
     Backlog,
 }
@@ -120,6 +123,12 @@ pub async fn run(options: &Options) -> Result<Report> {
     }
     if options.has(Part::Mixed) {
         mixed(options, &mut report).await?;
+    }
+    if options.has(Part::Crowd) {
+        say("crowd");
+        let testbed = crowd::open().await?;
+        crowd::measure(&testbed, options.tables.1, &mut report).await?;
+        testbed.close().await;
     }
     if options.has(Part::Backlog) {
         say("backlog");

@@ -135,6 +135,20 @@ const ROWS: &[Row] = &[
         150.0,
     ),
     (
+        "invoice-app in the crowd, MiB",
+        "crowd.invoice-app",
+        None,
+        Side::AtMost,
+        200.0,
+    ),
+    (
+        "payment-provider in the crowd, MiB",
+        "crowd.payment-provider",
+        None,
+        Side::AtMost,
+        100.0,
+    ),
+    (
         "invoice-app start to ready, s",
         "start.invoice-app",
         None,

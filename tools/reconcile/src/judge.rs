@@ -102,37 +102,36 @@ fn app_and_provider(
     charges: &[Charge],
     older_than: Duration,
 ) -> Result<bool, Wrong> {
-    let (payment, entry) = match (payment, entry) {
-        (Some(payment), Some(entry)) => (payment, entry),
-        (Some(payment), None) => return not_in_the_ledger(payment, charges, older_than),
+    match (payment, entry) {
+        (Some(payment), Some(entry)) => both_know(payment, entry, older_than),
+        (Some(payment), None) => not_in_the_ledger(payment, charges, older_than),
         (None, Some(entry)) => {
             // Written since the payments were read.
             let why = format!(
                 "in the ledger ({:?}), but no payment of invoice-app",
                 entry.status
             );
-            return young(entry.age, older_than, Kind::Missing, &why);
+            young(entry.age, older_than, Kind::Missing, &why)
         }
         (None, None) => {
             let youngest = charges.iter().map(|charge| charge.age).min().unwrap_or_default();
             let why = "charged, but in neither service's books";
-            return young(youngest, older_than, Kind::Missing, why);
+            young(youngest, older_than, Kind::Missing, why)
         }
-    };
+    }
+}
+
+fn both_know(payment: &Payment, entry: &Entry, older_than: Duration) -> Result<bool, Wrong> {
     let Some(owed) = payment.amount else {
         return Err((Kind::Missing, "its invoice does not exist".to_owned()));
     };
+    let differs =
+        |what: &str, app: &dyn Debug, ledger: &dyn Debug| differ(what, "invoice-app", app, "ledger", ledger);
     if payment.invoice != entry.invoice {
-        return differ(
-            "the invoice",
-            "invoice-app",
-            &payment.invoice,
-            "ledger",
-            &entry.invoice,
-        );
+        return differs("the invoice", &payment.invoice, &entry.invoice);
     }
     if owed != entry.amount {
-        return differ("the amount", "invoice-app", &owed, "ledger", &entry.amount);
+        return differs("the amount", &owed, &entry.amount);
     }
     match (payment.status, entry.status) {
         (Status::Open, Status::Open) => young(
@@ -147,14 +146,10 @@ fn app_and_provider(
             Kind::Stuck,
             &format!("{settled:?} in the ledger, but its outcome has not arrived"),
         ),
-        (app, ledger) if app != ledger => differ("the status", "invoice-app", &app, "ledger", &ledger),
-        _ if payment.reason != entry.reason => {
-            let (app, ledger) = (&payment.reason, &entry.reason);
-            differ("the reason", "invoice-app", app, "ledger", ledger)
-        }
+        (app, ledger) if app != ledger => differs("the status", &app, &ledger),
+        _ if payment.reason != entry.reason => differs("the reason", &payment.reason, &entry.reason),
         _ if payment.reference != entry.reference => {
-            let (app, ledger) = (&payment.reference, &entry.reference);
-            differ("the reference", "invoice-app", app, "ledger", ledger)
+            differs("the reference", &payment.reference, &entry.reference)
         }
         _ => Ok(true),
     }
