@@ -102,6 +102,13 @@ pub(super) async fn run<H: Handler>(consumer_loop: &Arc<ConsumerLoop<H>>, stop: 
     }
 }
 
+/// Whether the server takes a message for the end of the replies to a question. It carries them over from the other account as
+/// a stream, and one that has neither body nor headers ends that: what the consumer sends after it goes nowhere, until it is
+/// asked anew by somebody else.
+pub(super) fn ends_replies(message: &async_nats::Message) -> bool {
+    message.payload.is_empty() && message.headers.is_none()
+}
+
 fn raw_pulling_ends<H: Handler>(consumer_loop: &ConsumerLoop<H>) -> Instant {
     Instant::now() + consumer_loop.consumer.ack_wait + RAW_PULLING
 }
@@ -166,7 +173,7 @@ async fn pull<H: Handler>(
                     receive(consumer_loop, &mut pull.slots, messages, &route);
                 }
                 Ok(None) => {
-                    if pull.slots.num_permits() > 0 {
+                    if pull.slots.num_permits() > 0 && !pull.ended {
                         consumer_loop.note_pending(0);
                     }
                     break;
@@ -207,6 +214,8 @@ struct Pull {
     arrived: Vec<jetstream::Message>,
     /// Reported once what arrived before it is handed over.
     failure: Option<String>,
+    /// See [`ends_replies`].
+    ended: bool,
     asked: Instant,
 }
 
@@ -224,6 +233,7 @@ impl Pull {
                 slots,
                 arrived: Vec::new(),
                 failure: None,
+                ended: false,
                 asked: Instant::now(),
             }),
             Ok(Err(error)) => Err(format!("could not ask for messages: {error}")),
@@ -239,7 +249,7 @@ impl Pull {
         if self.arrived.is_empty() && !self.arrive().await {
             return match self.failure.take() {
                 Some(failure) => Err(failure),
-                None if self.asked.elapsed() > PULL_EXPIRES + PULL_OVERDUE => {
+                None if !self.ended && self.asked.elapsed() > PULL_EXPIRES + PULL_OVERDUE => {
                     Err("a request for messages was not answered".to_owned())
                 }
                 None => Ok(None),
@@ -263,8 +273,12 @@ impl Pull {
 
     /// Takes one message off the wire; false at the end.
     async fn arrive(&mut self) -> bool {
+        if self.ended {
+            return false;
+        }
         match self.messages.next().await {
             Some(Ok(message)) => {
+                self.ended = ends_replies(&message.message);
                 self.arrived.push(message);
                 true
             }

@@ -14,7 +14,7 @@ use super::{
     consumer_loop::{ConsumerLoop, GIVEN_BACK},
     headers,
     in_flight::{Over, Route},
-    puller::{End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, free_slots},
+    puller::{End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, ends_replies, free_slots},
     raw::{Frame, Raw},
 };
 use crate::connection::PEER_API;
@@ -101,7 +101,12 @@ async fn ask<H: Handler>(
                     reply,
                     headers,
                     body,
-                } => batch.push(arrived(consumer_loop, (subject, reply), headers, body)),
+                } => {
+                    let message = arrived(consumer_loop, (subject, reply), headers, body);
+                    // Over a new connection, since this one's inbox is where the consumer would go on sending.
+                    end = ends_replies(&message.message.message).then_some(Err(End::Checked));
+                    batch.push(message);
+                }
                 Frame::Status(status) => end = Some(ended(&status)),
                 frame => end = Some(Err(End::Trouble(format!("{frame:?}")))),
             }

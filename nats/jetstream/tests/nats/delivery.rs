@@ -13,7 +13,7 @@ use payment_contract::trace::TraceParent;
 
 use crate::{
     fixture::{ACK_WAIT, Pair, eventually, outgoing, pay_request},
-    recorder::{Action, Recorder, SETTINGS, nothing_left, pending, publish, start},
+    recorder::{Action, Recorder, SETTINGS, durable, nothing_left, pending, publish, start},
 };
 
 #[tokio::test]
@@ -217,6 +217,31 @@ async fn what_cannot_be_decoded_is_dead_lettered_and_then_terminated() {
             Decision::Reject(_)
         ));
     }
+}
+
+#[tokio::test]
+async fn an_empty_message_takes_none_along_that_comes_after_it() {
+    let pair = Pair::start().await;
+    let handler = Recorder::done_at_once();
+    let _running = start(&pair, SETTINGS, &handler);
+    for empty in 1..=3 {
+        pair.invoice_app
+            .client()
+            .publish("pay.v1.request.eur", "".into())
+            .await
+            .unwrap();
+        eventually("its dead letter", || async {
+            handler.letters.lock().unwrap().len() == empty
+        })
+        .await;
+        let first = empty * 10;
+        publish(&pair, first..first + 10).await;
+        eventually("the others", || async { handler.done() == empty * 10 }).await;
+    }
+    eventually("the last ack", || nothing_left(&pair)).await;
+    // Sent where nobody hears them, they would come a second time after the ack wait.
+    let delivered = durable(&pair).await.cached_info().delivered;
+    assert_eq!(delivered.consumer_sequence, delivered.stream_sequence);
 }
 
 #[tokio::test]

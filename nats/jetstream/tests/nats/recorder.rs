@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use async_nats::jetstream::consumer::PullConsumer;
 use jetstream::{
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Settings, run},
     publish::Publisher,
@@ -187,12 +188,17 @@ pub(crate) struct Pending {
 }
 
 /// What the server says is left to do.
-pub(crate) async fn pending(pair: &Pair) -> Pending {
+/// The consumer as the server sees it now.
+pub(crate) async fn durable(pair: &Pair) -> PullConsumer {
     let admin = pair.server.admin("INVOICE").await;
-    let durable: async_nats::jetstream::consumer::PullConsumer = admin
+    admin
         .get_consumer_from_stream("payment-provider", "PAY_REQUESTS")
         .await
-        .unwrap();
+        .unwrap()
+}
+
+pub(crate) async fn pending(pair: &Pair) -> Pending {
+    let durable = durable(pair).await;
     let info = durable.cached_info();
     Pending {
         unacked: info.num_ack_pending,
