@@ -20,29 +20,36 @@ use crate::{
 const QUIET: Duration = Duration::from_mins(2);
 const EVERY: Duration = Duration::from_secs(30);
 /// Looked up in one go, and at once: what customers wait for needs the bank more.
-const MOST: i64 = 256;
+const MOST: usize = 256;
 const AT_ONCE: usize = 8;
 
 impl PayRequests {
     /// Looks up what nobody asks for, until told to stop.
     pub async fn look_after_unasked(&self, stop: CancellationToken) {
         let looking = || async {
-            if let Err(error) = self.look_up_unasked(QUIET).await {
-                warn!(error = chain(&error), "open payments could not be looked up");
+            // After a restore they may be very many. Each page leaves its rows touched or ended, so that the next are others.
+            loop {
+                match self.look_up_unasked(QUIET).await {
+                    Ok(found) if found == MOST => {}
+                    Ok(_) => return,
+                    Err(error) => {
+                        return warn!(error = chain(&error), "open payments could not be looked up");
+                    }
+                }
             }
         };
         // What is under way at the end is like what a crash leaves: the lease ends, and it is looked up.
         repeat::every(EVERY, stop, looking).await;
     }
 
-    /// Looks up once those that nobody has touched for `quiet`. What the bank does not know stays open.
-    pub async fn look_up_unasked(&self, quiet: Duration) -> Result<(), store::Error> {
+    /// Looks up the first of those that nobody has touched for `quiet`; how many. What the bank does not know stays open.
+    pub async fn look_up_unasked(&self, quiet: Duration) -> Result<usize, store::Error> {
         if self.bank.is_there().is_err() {
-            return Ok(());
+            return Ok(0);
         }
         let ids = self.store.unasked(quiet, MOST).await?;
         if ids.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         let read = Instant::now();
         let entries = self.store.entries(&ids).await?;
@@ -59,7 +66,7 @@ impl PayRequests {
                 }
             })
             .await;
-        Ok(())
+        Ok(ids.len())
     }
 
     async fn look_up_only(&self, mut call: BankCall) {

@@ -137,7 +137,7 @@ impl Store {
     }
 
     /// At most `limit` open rows that nobody has touched for `quiet`, or for a tenth of their age where that is longer.
-    pub async fn unasked(&self, quiet: Duration, limit: i64) -> Result<Vec<Uuid>, Error> {
+    pub async fn unasked(&self, quiet: Duration, limit: usize) -> Result<Vec<Uuid>, Error> {
         let ids = sqlx::query_scalar!(
             "select payment_id from ledger
              where status = 'started' and (held_reason is null or released_at is not null)
@@ -146,7 +146,7 @@ impl Store {
                                 - greatest(make_interval(secs => $1), (clock_timestamp() - created_at) / 10)
              order by updated_at limit $2",
             quiet.as_secs_f64(),
-            limit,
+            i64::try_from(limit).unwrap_or(i64::MAX),
         )
         .fetch_all(&self.database)
         .await?;

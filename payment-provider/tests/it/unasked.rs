@@ -5,6 +5,7 @@ use std::time::Duration;
 use jetstream::delivery::Decision;
 use payment_contract::messages::PayRequestV1;
 use payment_provider::pay_requests::PayRequests;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{World, decide, request, until};
 
@@ -44,6 +45,35 @@ async fn open_rows_that_nobody_asks_about_are_looked_up_and_ended() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn very_many_are_all_looked_up_at_once_and_those_the_bank_does_not_know_keep_none_waiting() {
+    const MANY: i64 = 600;
+    let world = World::start().await;
+    let provider = world.provider();
+    let unheard = request("12.15", "EUR");
+    world.crashed_after_intent(&unheard).await;
+    for _ in 0..MANY {
+        assert_eq!(decide(&provider, &request("12.15", "EUR")).await, Decision::Done);
+    }
+    let all_went_back = "update ledger
+         set status = 'started', reason = null, gateway_reference = null, settled_at = null, lease_token = null, lease_until = null,
+             created_at = clock_timestamp() - interval '1 hour', updated_at = clock_timestamp() - interval '1 hour'";
+    sqlx::query(all_went_back).execute(&world.pool).await.unwrap();
+    let stop = CancellationToken::new();
+    let looking = provider.look_after_unasked(stop.clone());
+    let until_all_have_ended = async {
+        until("all have ended", async || {
+            let ended = "select count(*) from ledger where status = 'succeeded'";
+            let ended: i64 = sqlx::query_scalar(ended).fetch_one(&world.pool).await.unwrap();
+            ended == MANY
+        })
+        .await;
+        stop.cancel();
+    };
+    tokio::join!(looking, until_all_have_ended);
+    assert_eq!(world.status(unheard.payment_id).await, "started");
 }
 
 #[tokio::test]
