@@ -24,7 +24,7 @@ const LATEST_CALL: Duration = Duration::from_hours(1);
 pub struct OperatorDecision {
     pub payment_id: PaymentId,
     pub status: OutcomeStatus,
-    /// On what grounds. Of a declined payment, invoice-app shows it as the reason.
+    /// On what grounds. Of a declined payment, invoice-app shows it as the reason, if the bank gave none.
     pub reason: String,
     /// Who says so; the database user when unknown.
     pub resolved_by: Option<String>,
@@ -50,7 +50,7 @@ pub enum Refusal {
     #[error("the ledger has payment {0}: see `ledger show`, and end it with `ledger resolve`")]
     Had(PaymentId),
     /// Nothing tells what the row has to say.
-    #[error("no dead letter tells this of the payment: {0}")]
+    #[error("no dead letter names this payment, so this has to be told as well: {0}")]
     Untold(&'static str),
     #[error("payment {payment_id} is finished already: {status}")]
     Finished {
@@ -130,13 +130,15 @@ async fn end(
         resolved_by,
         ..
     } = decision;
-    let reference = match found {
-        Ok(Some(Answer::Succeeded { reference } | Answer::Declined { reference, .. })) => reference,
-        _ => None,
+    // What the bank told once is what it tells again: to invoice-app it may have done so before a restore.
+    let (declined_for, reference) = match found {
+        Ok(Some(Answer::Succeeded { reference })) => (None, reference),
+        Ok(Some(Answer::Declined { reason, reference })) => (Some(reason), reference),
+        _ => (None, None),
     };
     let settlement = Settlement {
         status,
-        reason: (status == OutcomeStatus::Declined).then(|| reason.clone()),
+        reason: (status == OutcomeStatus::Declined).then(|| declined_for.unwrap_or_else(|| reason.clone())),
         reference,
     };
     let resolution = Resolution {

@@ -10,7 +10,14 @@ use crate::store::{Listed, RecordedResolution, Shown};
 /// Aligned columns.
 pub(super) fn table(rows: &[Listed]) -> String {
     let heading = [
-        "PAYMENT", "INVOICE", "NUMBER", "AMOUNT", "STATUS", "TRIES", "CREATED", "REASON",
+        "PAYMENT",
+        "INVOICE",
+        "NUMBER",
+        "AMOUNT",
+        "STATUS",
+        "NO RESULT",
+        "CREATED",
+        "REASON",
     ];
     let rows = rows.iter().map(|row| {
         [
@@ -54,7 +61,7 @@ pub(super) fn fields(row: &Shown, decisions: &[RecordedResolution]) -> String {
             "gateway reference",
             or_dash(row.gateway_reference.as_deref().map(line)),
         ),
-        ("tries", listed.tries.to_string()),
+        ("calls without result", listed.tries.to_string()),
         ("leased until", at(row.leased_until)),
         ("trace", or_dash(row.traceparent.clone())),
         ("created", time(listed.created_at)),

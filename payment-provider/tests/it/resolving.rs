@@ -115,6 +115,26 @@ async fn payment_whose_bank_answers_nothing_is_ended_by_force_and_declined_only_
 }
 
 #[tokio::test]
+async fn what_the_bank_declined_is_declined_for_the_banks_reason() {
+    let world = World::start().await;
+    let request = request("4000.01", "EUR");
+    assert_eq!(decide(&world.provider(), &request).await, Delivered::Done);
+    let told = world.heard(request.payment_id, 1).await;
+    assert!(told.reason.is_some());
+    // The ledger goes back to before that; invoice-app, which has heard it, does not.
+    let forgotten =
+        "update ledger set status = 'started', reason = null, gateway_reference = null, settled_at = null
+                     where payment_id = $1";
+    world.execute(forgotten, request.payment_id).await;
+    let resolved = try_resolve(&world, &request, OutcomeStatus::Declined)
+        .await
+        .unwrap();
+    assert_eq!(resolved.outcome.reason, told.reason);
+    let records = world.store.resolutions(request.payment_id).await.unwrap();
+    assert_eq!(records[0].reason, "the bank's desk said so");
+}
+
+#[tokio::test]
 async fn payment_somebody_holds_is_not_ended() {
     let world = World::start().await;
     let request = request("12.15", "EUR");
