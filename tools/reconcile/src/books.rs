@@ -1,6 +1,6 @@
 //! The four books and how each is read: one snapshot a database, row by row, in order of ids.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream, stream::BoxStream};
 use payment_contract::{Currency, Money};
@@ -26,6 +26,16 @@ pub enum Status {
     Succeeded,
     /// It did not and will not.
     Declined,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open => "open",
+            Self::Succeeded => "succeeded",
+            Self::Declined => "declined",
+        })
+    }
 }
 
 impl Status {

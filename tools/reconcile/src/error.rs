@@ -38,7 +38,11 @@ impl<E: std::error::Error> From<E> for Error {
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
-            text = format!("{text}: {cause}");
+            let cause_says = cause.to_string();
+            // Some say in their own words already what their causes say.
+            if !text.ends_with(&cause_says) {
+                text = format!("{text}: {cause_says}");
+            }
             source = cause.source();
         }
         Self(text)

@@ -1,6 +1,6 @@
 //! The verdicts, without I/O and without a clock: what four books say about one payment, and about one invoice.
 
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Display, time::Duration};
 
 use payment_contract::messages::REJECTED_REQUEST;
 use uuid::Uuid;
@@ -75,8 +75,8 @@ fn provider_and_bank(entry: Option<&Entry>, charges: Option<&[Charge]>) -> Resul
     }
     match (entry.status, charge.status) {
         (Status::Succeeded, Status::Succeeded) if entry.reference.as_ref() != Some(&charge.reference) => {
-            let ledger = &entry.reference;
-            differ("the reference", "ledger", ledger, "bank", &charge.reference)
+            let ledger = told(entry.reference.as_ref());
+            differ("the reference", "ledger", &ledger, "bank", &charge.reference)
         }
         (Status::Open, _) | (Status::Succeeded, Status::Succeeded) | (Status::Declined, Status::Declined) => {
             Ok(())
@@ -107,10 +107,7 @@ fn app_and_provider(
         (Some(payment), None) => not_in_the_ledger(payment, charges, older_than),
         (None, Some(entry)) => {
             // Written since the payments were read.
-            let why = format!(
-                "in the ledger ({:?}), but no payment of invoice-app",
-                entry.status
-            );
+            let why = format!("in the ledger ({}), but no payment of invoice-app", entry.status);
             young(entry.age, older_than, Kind::Missing, &why)
         }
         (None, None) => {
@@ -125,8 +122,9 @@ fn both_know(payment: &Payment, entry: &Entry, older_than: Duration) -> Result<b
     let Some(owed) = payment.amount else {
         return Err((Kind::Missing, "its invoice does not exist".to_owned()));
     };
-    let differs =
-        |what: &str, app: &dyn Debug, ledger: &dyn Debug| differ(what, "invoice-app", app, "ledger", ledger);
+    let differs = |what: &str, app: &dyn Display, ledger: &dyn Display| {
+        differ(what, "invoice-app", app, "ledger", ledger)
+    };
     if payment.invoice != entry.invoice {
         return differs("the invoice", &payment.invoice, &entry.invoice);
     }
@@ -144,13 +142,19 @@ fn both_know(payment: &Payment, entry: &Entry, older_than: Duration) -> Result<b
             payment.age,
             older_than,
             Kind::Stuck,
-            &format!("{settled:?} in the ledger, but its outcome has not arrived"),
+            &format!("{settled} in the ledger, but its outcome has not arrived"),
         ),
         (app, ledger) if app != ledger => differs("the status", &app, &ledger),
-        _ if payment.reason != entry.reason => differs("the reason", &payment.reason, &entry.reason),
-        _ if payment.reference != entry.reference => {
-            differs("the reference", &payment.reference, &entry.reference)
-        }
+        _ if payment.reason != entry.reason => differs(
+            "the reason",
+            &told(payment.reason.as_ref()),
+            &told(entry.reason.as_ref()),
+        ),
+        _ if payment.reference != entry.reference => differs(
+            "the reference",
+            &told(payment.reference.as_ref()),
+            &told(entry.reference.as_ref()),
+        ),
         _ => Ok(true),
     }
 }
@@ -174,10 +178,7 @@ fn not_in_the_ledger(payment: &Payment, charges: &[Charge], older_than: Duration
             Kind::Missing,
             "not in the ledger, though charged",
         ),
-        settled => Err((
-            Kind::Missing,
-            format!("{settled:?}, but not in the ledger{though}"),
-        )),
+        settled => Err((Kind::Missing, format!("{settled}, but not in the ledger{though}"))),
     }
 }
 
@@ -188,11 +189,12 @@ fn young(age: Duration, older_than: Duration, kind: Kind, why: &str) -> Result<b
     Err((kind, format!("{why} (for {} s)", age.as_secs())))
 }
 
-fn differ<T>(what: &str, a: &str, in_a: &dyn Debug, b: &str, in_b: &dyn Debug) -> Result<T, Wrong> {
-    Err((
-        Kind::Mismatch,
-        format!("{what} is {in_a:?} in {a}, {in_b:?} in {b}"),
-    ))
+fn told(text: Option<&String>) -> &str {
+    text.map_or("none", String::as_str)
+}
+
+fn differ<T>(what: &str, a: &str, in_a: &dyn Display, b: &str, in_b: &dyn Display) -> Result<T, Wrong> {
+    Err((Kind::Mismatch, format!("{what} is {in_a} in {a}, {in_b} in {b}")))
 }
 
 /// Judges one invoice by its own payments, and by the payments under which it was charged although they did not succeed.

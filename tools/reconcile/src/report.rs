@@ -48,7 +48,9 @@ pub struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<9}", self.kind.as_str())?;
+        let of_one = self.payment.is_some() || self.invoice.is_some();
+        let width = if of_one { 9 } else { 0 };
+        write!(f, "{:<width$}", self.kind.as_str())?;
         if let Some(payment) = self.payment {
             write!(f, " payment {payment}")?;
         }
