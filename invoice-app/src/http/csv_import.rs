@@ -30,12 +30,22 @@ impl Rows {
         if self.delimiter.is_some() {
             return Ok(None);
         }
-        let problem = "must begin with the line number,value,currency (or with ; between them)";
+        let problem =
+            "must begin with the line number,value,currency (or with ; between them), ended by LF or CRLF";
         Err(Error::Invalid(vec![FieldError::new("", problem)]))
     }
 }
 
-fn cells(line: &[u8], delimiter: u8) -> Result<csv::StringRecord, csv::Error> {
+/// The cells of one line, which is one row: a part of a row that goes on in the next line must not become an invoice.
+fn cells(line: &[u8], delimiter: u8) -> Result<csv::StringRecord, &'static str> {
+    if line.contains(&b'\r') {
+        return Err("the line has a carriage return in it: lines end with LF or CRLF");
+    }
+    if !is_quoted_whole(line, delimiter) {
+        return Err(
+            "the line has a quotation mark that does not enclose a cell: a row is one line, and \" in a cell is written \"\"",
+        );
+    }
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .delimiter(delimiter)
@@ -43,12 +53,38 @@ fn cells(line: &[u8], delimiter: u8) -> Result<csv::StringRecord, csv::Error> {
         .buffer_capacity(256)
         .from_reader(line);
     let mut record = csv::StringRecord::new();
-    reader.read_record(&mut record)?;
+    reader
+        .read_record(&mut record)
+        .map_err(|_| "the line is not UTF-8")?;
     Ok(record)
 }
 
+/// Whether quotation marks stand only around whole cells, and doubled within those (RFC 4180).
+fn is_quoted_whole(line: &[u8], delimiter: u8) -> bool {
+    enum Place {
+        Start,
+        Plain,
+        Quoted,
+        /// Behind a mark that closes the cell, or is the first of two.
+        Closed,
+    }
+    let mut place = Place::Start;
+    for byte in line {
+        place = match (place, *byte) {
+            (Place::Start | Place::Closed, b'"') => Place::Quoted,
+            (Place::Quoted, b'"') => Place::Closed,
+            (Place::Quoted, _) => Place::Quoted,
+            (Place::Plain, b'"') => return false,
+            (_, byte) if byte == delimiter => Place::Start,
+            (Place::Closed, _) => return false,
+            (Place::Start | Place::Plain, _) => Place::Plain,
+        };
+    }
+    !matches!(place, Place::Quoted)
+}
+
 fn invoice(line: &[u8], delimiter: u8) -> Result<New, String> {
-    let cells = cells(line, delimiter).map_err(|_| "the line is not UTF-8".to_owned())?;
+    let cells = cells(line, delimiter)?;
     let mut values = cells.iter();
     let (Some(number), Some(value), Some(currency), None) =
         (values.next(), values.next(), values.next(), values.next())
@@ -153,12 +189,34 @@ mod tests {
     }
 
     #[test]
+    fn part_of_a_row_is_none() {
+        for line in [
+            "a,1,EUR\rb,1,EUR",
+            "\"Line one",
+            "INV-7\",100.00,EUR",
+            "INV-8,3.00,\"EUR",
+            "\"a\"b,1,EUR",
+            "\"a\" ,1,EUR",
+            "\"a\"\",1,EUR",
+        ] {
+            let rows = read(&["number,value,currency", line]).unwrap();
+            assert!(
+                rows[0]
+                    .as_ref()
+                    .is_err_and(|error| error.starts_with("the line has a")),
+                "{line}: {rows:?}"
+            );
+        }
+    }
+
+    #[test]
     fn another_header_refuses_all_of_it() {
         for header in [
             "a,1,EUR",
             "currency,value,number",
             "number,value",
             "number,value,currency,status",
+            "number,value,currency\ra,1,EUR\rb,1,EUR",
             "\u{0}",
         ] {
             assert!(matches!(read(&[header]), Err(Error::Invalid(_))), "{header}");
