@@ -13,12 +13,14 @@ use sha2::Digest as _;
 use super::{
     Api, Error,
     body::{Incoming, check_type, essence},
+    etag,
     fields::Fields,
     prefer::Prefer,
     problem::FieldError,
 };
 use crate::{
     idempotency::{self, Key, KeyedCall},
+    invoice::IfMatch,
     tokens::Caller,
 };
 
@@ -69,6 +71,25 @@ impl Post {
         self.body.is_end_stream()
     }
 
+    /// What must be so for the call to be carried out. No other condition is understood by any call, nor this one by calls that
+    /// do not ask for it: see [`Self::no_condition`].
+    pub fn if_match(&mut self) -> Result<Option<IfMatch>, Error> {
+        let condition = etag::if_match(&self.parts.headers)?;
+        self.parts.headers.remove(header::IF_MATCH);
+        Ok(condition)
+    }
+
+    /// Refuses a condition that nobody has looked at: ignored, the call would be carried out although it must not be (RFC 9110, 13.1).
+    fn no_condition(&self) -> Result<(), Error> {
+        for name in [header::IF_MATCH, header::IF_NONE_MATCH] {
+            if self.parts.headers.contains_key(&name) {
+                let problem = "is a condition that this call does not know";
+                return Err(Error::Invalid(vec![FieldError::new(name.as_str(), problem)]));
+            }
+        }
+        Ok(())
+    }
+
     /// Its key, if it has one.
     pub fn key(&self, caller: &Caller) -> Result<Option<Key>, Error> {
         Ok(Key::from_headers(&self.parts.headers, &caller.name)?)
@@ -81,12 +102,14 @@ impl Post {
 
     /// The body of a call that may take `time`, not read yet.
     pub fn incoming(self, limit: usize, time: Duration, api: &Api) -> Result<Incoming, Error> {
+        self.no_condition()?;
         let (stall, total) = (api.limits.body_stall, time / 2);
         Incoming::try_new(&self.parts.headers, self.body, limit, stall, total)
     }
 
     /// Reads the body, JSON of up to `limit` bytes. An empty one is none, whatever type it claims.
     pub async fn read(self, caller: &Caller, limit: usize, api: &Api) -> Result<ReadPost, Error> {
+        self.no_condition()?;
         let key = self.key(caller)?;
         let fingerprint = self.fingerprint();
         let Parts {

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode, header};
 
 use serde_json::Value;
 
-use crate::harness::{App, declined, read, succeeded};
+use crate::harness::{App, answer, declined, read, succeeded};
 
 async fn tag(app: &App, path: &str) -> String {
     let response = app.request(Method::GET, path).send().await.unwrap();
@@ -161,4 +161,24 @@ async fn every_answer_has_a_request_id() {
     }
     let response = app.request(Method::GET, "/invoices").send().await.unwrap();
     assert_eq!(response.headers()["request-id"].len(), 32);
+}
+
+#[tokio::test]
+async fn call_under_a_condition_that_it_does_not_know_is_not_carried_out() {
+    let app = App::start().await;
+    let invoice = app.invoice("A", "1.00").await;
+    let one = format!("/invoices/{invoice}");
+    for (path, condition) in [
+        (format!("{one}/pay"), header::IF_NONE_MATCH),
+        (format!("{one}/void"), header::IF_NONE_MATCH),
+        ("/invoices/pay".to_owned(), header::IF_MATCH),
+        ("/invoices".to_owned(), header::IF_MATCH),
+        ("/invoices/import".to_owned(), header::IF_NONE_MATCH),
+    ] {
+        let call = app.request(Method::POST, &path).header(condition, "\"x\"");
+        let (status, problem) = answer(call).await;
+        assert_eq!(status, 422, "{path}: {problem}");
+    }
+    assert_eq!(app.get(&one).await.1["status"], "unpaid");
+    assert_eq!(app.count("select count(*) from invoices").await, 1);
 }

@@ -12,7 +12,6 @@ use crate::http::{
     Api, Error,
     access::Payer,
     body,
-    etag::if_match,
     openapi::{parameters, schemas},
     post::{Post, ReadPost, no_fields, path_id},
     representation::PaymentView,
@@ -46,10 +45,10 @@ pub async fn pay_invoice(
     State(api): State<Arc<Api>>,
     Payer(caller): Payer,
     path: Result<Path<String>, PathRejection>,
-    post: Post,
+    mut post: Post,
 ) -> Result<Response, Error> {
     let id = path_id(path)?;
-    let condition = if_match(post.headers())?;
+    let condition = post.if_match()?;
     let ReadPost {
         body,
         call,

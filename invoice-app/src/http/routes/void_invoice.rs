@@ -13,7 +13,6 @@ use crate::http::{
     Api, Error,
     access::Writer,
     body,
-    etag::if_match,
     openapi::{parameters, schemas},
     post::{Post, no_fields, path_id},
     representation::{InvoiceView, tagged},
@@ -34,10 +33,10 @@ pub async fn void_invoice(
     State(api): State<Arc<Api>>,
     Writer(caller): Writer,
     path: Result<Path<String>, PathRejection>,
-    post: Post,
+    mut post: Post,
 ) -> Result<Response, Error> {
     let id = path_id(path)?;
-    let condition = if_match(post.headers())?;
+    let condition = post.if_match()?;
     no_fields(&post.read(&caller, body::PLAIN, &api).await?.body)?;
     let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
     let actor = caller.actor.as_deref();
