@@ -12,6 +12,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::{config::Limits, event_feed::Feed, paying::Paying, store::Store};
 
+mod accept;
 pub mod access;
 pub mod body;
 pub mod csv_export;
@@ -33,6 +34,7 @@ pub mod post;
 pub mod prefer;
 pub mod problem;
 pub mod problem_pages;
+pub mod problem_texts;
 pub mod query;
 mod rate_limit;
 pub mod representation;

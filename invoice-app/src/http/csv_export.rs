@@ -11,7 +11,7 @@ use payment_contract::InvoiceId;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tracing::warn;
 
-use super::body::essence;
+use super::accept::quality;
 use crate::{
     invoice::Invoice,
     store::{Store, invoices::Filter},
@@ -32,14 +32,11 @@ const HEADER: [&str; 9] = [
     "reason",
 ];
 
-/// Whether the caller wants CSV.
+/// Whether the caller wants CSV, and JSON no more than that.
 #[must_use]
 pub fn is_asked_for(headers: &HeaderMap) -> bool {
-    let mut values = headers.get_all(header::ACCEPT).iter();
-    values.any(|value| {
-        let mut kinds = value.as_bytes().split(|byte| *byte == b',');
-        kinds.any(|kind| HeaderValue::from_bytes(kind).is_ok_and(|kind| essence(&kind) == "text/csv"))
-    })
+    let csv = quality(headers, "text/csv");
+    csv > 0.0 && csv >= quality(headers, "application/json")
 }
 
 /// What is left to be read.
@@ -171,9 +168,9 @@ mod tests {
             headers.insert(header::ACCEPT, HeaderValue::from_static(value));
             is_asked_for(&headers)
         };
-        assert!(
-            accept("text/csv") && accept("Text/CSV; header=present") && accept("application/json, text/csv")
-        );
-        assert!(!accept("*/*") && !accept("application/json") && !accept("text/csvx"));
+        assert!(accept("text/csv") && accept("application/json, text/csv"));
+        assert!(accept("application/json;q=0.5, text/csv"));
+        assert!(!accept("application/json, text/csv;q=0.1") && !accept("text/csv;q=0"));
+        assert!(!accept("*/*") && !accept("application/json"));
     }
 }

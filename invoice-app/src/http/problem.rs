@@ -12,40 +12,11 @@ use serde_json::Value;
 use service::database::{ErrorKind, error_kind};
 use tracing::{error, warn};
 
+use super::problem_texts::page;
 use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
 
 /// Before the slug, in `type`: the page that tells more.
 pub const PREFIX: &str = "/problems/";
-
-/// Every problem's slug: what clients may have to tell apart.
-pub const SLUGS: [&str; 26] = [
-    "body-too-large",
-    "database-unavailable",
-    "events-forgotten",
-    "forbidden",
-    "idempotency-key-in-use",
-    "idempotency-key-reused",
-    "internal",
-    "invalid-request",
-    "invoice-not-found",
-    "invoice-not-payable",
-    "invoice-not-voidable",
-    "malformed-request",
-    "method-not-allowed",
-    "not-found",
-    "number-taken",
-    "payment-batch-not-found",
-    "precondition-failed",
-    "request-timeout",
-    "schema-missing",
-    "starting",
-    "stopping",
-    "timed-out",
-    "too-many-requests",
-    "totals-changed",
-    "unauthorized",
-    "unsupported-media-type",
-];
 
 /// What can go wrong with a call.
 #[derive(Debug, thiserror::Error)]
@@ -165,57 +136,46 @@ struct Document<'a> {
 }
 
 impl Error {
+    /// What it is called, and answered with; the rest is its page's.
     fn kind(&self) -> Kind {
         match self {
-            Self::Malformed(_) => kind(400, "malformed-request", "The request cannot be read"),
-            Self::Unauthorized => kind(401, "unauthorized", "A token is needed").challenge(NO_TOKEN),
-            Self::UnknownToken => {
-                kind(401, "unauthorized", "The token is not known").challenge(UNKNOWN_TOKEN)
-            }
-            Self::Forbidden(scope) => {
-                kind(403, "forbidden", "The token does not allow this").challenge(lacks(*scope))
-            }
-            Self::NoRoute => not_found("not-found", "Not found"),
-            Self::NoInvoice(_) => not_found("invoice-not-found", "No such invoice"),
-            Self::NoBatch(_) => not_found("payment-batch-not-found", "No such payment batch"),
-            Self::EventsForgotten => kind(410, "events-forgotten", "The events are no longer kept"),
-            Self::MethodNotAllowed => kind(405, "method-not-allowed", "Method not allowed"),
-            Self::BodyTimeout => kind(408, "request-timeout", "The body came too slowly").closing(),
-            Self::NotPayable(_) => conflict("invoice-not-payable", "The invoice cannot be paid"),
-            Self::NotVoidable(_) => conflict("invoice-not-voidable", "The invoice cannot be voided"),
-            Self::NumberTaken(_) => conflict("number-taken", "The number is taken"),
-            Self::PreconditionFailed => kind(412, "precondition-failed", "The invoice has changed"),
-            Self::TotalsChanged(_) => conflict("totals-changed", "The totals have changed"),
-            Self::KeyInUse => conflict("idempotency-key-in-use", "The call is still running").retry(1),
-            Self::KeyReused => kind(
-                422,
-                "idempotency-key-reused",
-                "The Idempotency-Key belongs to another call",
-            ),
-            Self::TooLarge(_) => kind(413, "body-too-large", "The body is too large").closing(),
-            Self::UnsupportedMediaType(_) => kind(415, "unsupported-media-type", "The body has another type"),
+            Self::Malformed(_) => kind("malformed-request"),
+            Self::Unauthorized => kind("unauthorized").challenge(NO_TOKEN),
+            Self::UnknownToken => kind("unauthorized").challenge(UNKNOWN_TOKEN),
+            Self::Forbidden(scope) => kind("forbidden").challenge(lacks(*scope)),
+            Self::NoRoute => kind("not-found"),
+            Self::NoInvoice(_) => kind("invoice-not-found"),
+            Self::NoBatch(_) => kind("payment-batch-not-found"),
+            Self::EventsForgotten => kind("events-forgotten"),
+            Self::MethodNotAllowed => kind("method-not-allowed"),
+            Self::BodyTimeout => kind("request-timeout").closing(),
+            Self::NotPayable(_) => kind("invoice-not-payable"),
+            Self::NotVoidable(_) => kind("invoice-not-voidable"),
+            Self::NumberTaken(_) => kind("number-taken"),
+            Self::PreconditionFailed => kind("precondition-failed"),
+            Self::TotalsChanged(_) => kind("totals-changed"),
+            Self::KeyInUse => kind("idempotency-key-in-use").retry(1),
+            Self::KeyReused => kind("idempotency-key-reused"),
+            Self::TooLarge(_) => kind("body-too-large").closing(),
+            Self::UnsupportedMediaType(_) => kind("unsupported-media-type"),
             // Says what is taken (RFC 9110, 12.5.3).
-            Self::Encoded => kind(415, "unsupported-media-type", "The body has another type")
+            Self::Encoded => kind("unsupported-media-type")
                 .with(header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
-            Self::Starting => kind(503, "starting", "The service is starting").retry(2),
-            Self::Stopping => kind(503, "stopping", "The service is stopping").retry(1),
-            Self::Invalid(_) => kind(422, "invalid-request", "The request is not valid"),
-            Self::TooManyRequests => kind(429, "too-many-requests", "Too many requests").retry(1),
+            Self::Starting => kind("starting").retry(2),
+            Self::Stopping => kind("stopping").retry(1),
+            Self::Invalid(_) => kind("invalid-request"),
+            Self::TooManyRequests => kind("too-many-requests").retry(1),
             Self::TooOften(seconds) => {
                 let seconds = u16::try_from(*seconds).unwrap_or(u16::MAX);
-                kind(429, "too-many-requests", "Too many requests").retry(seconds)
+                kind("too-many-requests").retry(seconds)
             }
-            Self::TimedOut => kind(503, "timed-out", "The call took too long").retry(5),
+            Self::TimedOut => kind("timed-out").retry(5),
             Self::Database(error) => match error_kind(error) {
-                ErrorKind::Away | ErrorKind::Conflict => {
-                    kind(503, "database-unavailable", "The database is not available").retry(2)
-                }
-                ErrorKind::Schema => {
-                    kind(503, "schema-missing", "The database's schema is missing or older").retry(5)
-                }
-                ErrorKind::Data | ErrorKind::Other => internal(),
+                ErrorKind::Away | ErrorKind::Conflict => kind("database-unavailable").retry(2),
+                ErrorKind::Schema => kind("schema-missing").retry(5),
+                ErrorKind::Data | ErrorKind::Other => kind("internal"),
             },
-            Self::Panicked(_) => internal(),
+            Self::Panicked(_) => kind("internal"),
         }
     }
 
@@ -274,25 +234,15 @@ const fn lacks(scope: Scope) -> &'static str {
     }
 }
 
-fn kind(status: u16, slug: &'static str, title: &'static str) -> Kind {
+fn kind(slug: &'static str) -> Kind {
+    // Each has a page: a test makes every error there is.
+    let (status, title) = page(slug).map_or((500, ""), |page| (page.status, page.title));
     Kind {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         slug,
         title,
         header: None,
     }
-}
-
-fn not_found(slug: &'static str, title: &'static str) -> Kind {
-    kind(404, slug, title)
-}
-
-fn conflict(slug: &'static str, title: &'static str) -> Kind {
-    kind(409, slug, title)
-}
-
-fn internal() -> Kind {
-    kind(500, "internal", "Something went wrong on our side")
 }
 
 impl Kind {

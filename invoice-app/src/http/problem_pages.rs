@@ -11,25 +11,11 @@ use axum::{
     routing::get,
 };
 
-use super::{Error, problem::PREFIX};
-
-mod texts;
-
-/// What one page says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProblemPage {
-    /// With what the problem is answered.
-    pub status: u16,
-    /// In a few words.
-    pub title: &'static str,
-    pub what: &'static str,
-    /// How it comes about.
-    pub why: &'static str,
-    /// What to do about it.
-    pub next: &'static str,
-    /// The next command; `URL` is the service's address.
-    pub command: &'static str,
-}
+use super::{
+    Error,
+    problem::PREFIX,
+    problem_texts::{PAGES, ProblemPage, page},
+};
 
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
@@ -38,17 +24,10 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .method_not_allowed_fallback(async || Error::MethodNotAllowed)
 }
 
-/// The page of this problem.
-#[must_use]
-pub fn page(slug: &str) -> Option<ProblemPage> {
-    let mut pages = texts::PAGES.iter();
-    pages.find(|(of, _)| *of == slug).map(|(_, page)| *page)
-}
-
 async fn list_problems(headers: HeaderMap) -> Response {
     let mut text = String::new();
     let html = is_html(&headers);
-    for (slug, ProblemPage { status, title, .. }) in texts::PAGES {
+    for (slug, ProblemPage { status, title, .. }) in PAGES {
         // Writing to a string cannot fail.
         let _ = if html {
             writeln!(
@@ -141,11 +120,11 @@ fn answer(kind: &'static str, text: String) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http::problem::SLUGS;
+    use crate::http::problem_texts::slugs;
 
     #[test]
     fn every_problem_has_a_page_and_no_page_is_without_words() {
-        for slug in SLUGS {
+        for slug in slugs() {
             let page = page(slug).unwrap_or_else(|| panic!("{slug} has no page"));
             for text in [page.title, page.what, page.why, page.next, page.command] {
                 assert!(!text.is_empty(), "{slug}");

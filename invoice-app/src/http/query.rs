@@ -30,6 +30,11 @@ impl Parameters {
         }
     }
 
+    /// Refuses any, where there are none.
+    pub fn none(query: RawQuery) -> Result<(), Error> {
+        Self::try_new(query)?.finish()
+    }
+
     /// Takes a parameter, or notes what is wrong with it.
     pub fn take<T, E: Display>(
         &mut self,

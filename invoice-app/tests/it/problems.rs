@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use invoice_app::{
     config::Limits,
-    http::{
-        access::Access,
-        problem::{PREFIX, SLUGS},
-    },
+    http::{access::Access, problem::PREFIX, problem_texts::slugs},
     tokens::{Scope, Tokens, generate},
 };
 use reqwest::{Body, Method, RequestBuilder, header};
@@ -62,7 +59,7 @@ async fn every_problem_type_is_produced_with_its_status_and_headers() {
     stopping(&mut seen).await;
     guarded(&mut seen).await;
     broken(&mut seen).await;
-    assert_eq!(seen, SLUGS.into_iter().map(str::to_owned).collect());
+    assert_eq!(seen, slugs().map(str::to_owned).collect());
 }
 
 #[tokio::test]
@@ -79,7 +76,7 @@ async fn every_problem_has_a_page_for_people_and_for_curl_without_a_token_or_a_d
         (kind, response.text().await.unwrap())
     };
     let (_, list) = read("/problems", "text/plain").await;
-    for slug in SLUGS {
+    for slug in slugs() {
         let path = format!("{PREFIX}{slug}");
         assert!(list.contains(&path), "{slug}");
         let (kind, text) = read(&path, "text/plain").await;

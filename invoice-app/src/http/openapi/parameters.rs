@@ -126,7 +126,7 @@ fn about(path: &str, name: &str) -> Option<(Value, &'static str)> {
         ),
         "follow" => (
             json!({"type": "boolean", "default": true}),
-            "Whether to go on with what happens from now on; without it the stream ends at the present",
+            "Whether to go on with what happens from now on; `false` ends the stream at the present",
         ),
         _ => return None,
     })

@@ -16,6 +16,7 @@ use crate::http::{
     etag::{etag, is_known},
     openapi::parameters,
     post::path_id,
+    query::{Parameters, RawQuery},
     representation::{InvoiceWithPayments, PaymentView},
 };
 
@@ -38,7 +39,9 @@ pub async fn get_invoice(
     _: Reader,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
+    query: RawQuery,
 ) -> Result<Response, Error> {
+    Parameters::none(query)?;
     let id = path_id(path)?;
     let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
     let invoice = api.store.invoice(parsed).await?.ok_or(Error::NoInvoice(id))?;

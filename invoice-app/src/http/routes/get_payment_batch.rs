@@ -9,7 +9,12 @@ use axum::{
 
 use crate::batch_id::BatchId;
 use crate::http::{
-    Api, Error, access::Reader, openapi::parameters, post::path_id, representation::BatchView,
+    Api, Error,
+    access::Reader,
+    openapi::parameters,
+    post::path_id,
+    query::{Parameters, RawQuery},
+    representation::BatchView,
 };
 
 /// Gets the counts of one batch.
@@ -25,7 +30,9 @@ pub async fn get_payment_batch(
     State(api): State<Arc<Api>>,
     _: Reader,
     path: Result<Path<String>, PathRejection>,
+    query: RawQuery,
 ) -> Result<Json<BatchView>, Error> {
+    Parameters::none(query)?;
     let id = path_id(path)?;
     let parsed = BatchId::from_str(&id).map_err(|_| Error::NoBatch(id.clone()))?;
     let batch = api.store.batch(parsed).await?.ok_or(Error::NoBatch(id))?;

@@ -17,6 +17,7 @@ use crate::{
     event::Position,
     http::{
         Api, Error,
+        accept::quality,
         access::Reader,
         event_stream::{EventFilter, EventView, Listener, Type},
         openapi::parameters,
@@ -86,7 +87,7 @@ pub async fn list_events(
     }
     if json {
         let page = page(&api, &query.filter, after, query.limit.unwrap_or(DEFAULT_LIMIT)).await?;
-        return Ok(Json(page).into_response());
+        return Ok(([(header::VARY, "accept")], Json(page)).into_response());
     }
     let (store, feed) = (api.store.clone(), api.feed.clone());
     let listener = Listener::init(store, feed, query.filter, after, follow, place).await?;
@@ -98,6 +99,7 @@ pub async fn list_events(
             HeaderValue::from_static("text/event-stream"),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::VARY, HeaderValue::from_static("accept")),
         // Said to nginx, which would else keep events until it has a buffer full.
         (
             header::HeaderName::from_static("x-accel-buffering"),
@@ -158,22 +160,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<Position>, Error> {
 
 /// Whether JSON is wanted, and wanted more than a stream of events.
 fn prefers_json(headers: &HeaderMap) -> bool {
-    let ranges = headers.get_all(header::ACCEPT).iter();
-    let ranges = ranges
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    let (mut json, mut stream) = (0.0, 0.0);
-    for range in ranges {
-        let mut parts = range.split(';').map(str::trim);
-        let named = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-        match named.as_str() {
-            "application/json" => json = quality.unwrap_or(1.0),
-            "text/event-stream" => stream = quality.unwrap_or(1.0),
-            _ => {}
-        }
-    }
-    json > stream
+    quality(headers, "application/json") > quality(headers, "text/event-stream")
 }
 
 impl EventsQuery {

@@ -11,7 +11,13 @@ use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 use utoipa::ToSchema;
 
-use crate::http::{Api, Error, access::Reader, openapi::parameters, post::path_id};
+use crate::http::{
+    Api, Error,
+    access::Reader,
+    openapi::parameters,
+    post::path_id,
+    query::{Parameters, RawQuery},
+};
 use crate::{
     batch_id::BatchId,
     event::Kind,
@@ -89,7 +95,9 @@ pub async fn list_invoice_events(
     State(api): State<Arc<Api>>,
     _: Reader,
     path: Result<Path<String>, PathRejection>,
+    query: RawQuery,
 ) -> Result<Json<HistoryView>, Error> {
+    Parameters::none(query)?;
     let id = path_id(path)?;
     let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
     let history = api.store.history(parsed).await?.ok_or(Error::NoInvoice(id))?;

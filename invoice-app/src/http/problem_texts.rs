@@ -1,6 +1,32 @@
-//! What the problem pages say.
+//! Every problem that a call can have: what it is answered with, and what its page says.
 
-use super::ProblemPage;
+/// What one page says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProblemPage {
+    /// With what the problem is answered.
+    pub status: u16,
+    /// In a few words.
+    pub title: &'static str,
+    pub what: &'static str,
+    /// How it comes about.
+    pub why: &'static str,
+    /// What to do about it.
+    pub next: &'static str,
+    /// The next command; `URL` is the service's address.
+    pub command: &'static str,
+}
+
+/// Every problem's slug: what clients may have to tell apart.
+pub fn slugs() -> impl Iterator<Item = &'static str> {
+    PAGES.iter().map(|(slug, _)| *slug)
+}
+
+/// The page of this problem.
+#[must_use]
+pub fn page(slug: &str) -> Option<ProblemPage> {
+    let mut pages = PAGES.iter();
+    pages.find(|(of, _)| *of == slug).map(|(_, page)| *page)
+}
 
 /// Every problem's page, by its slug.
 pub(super) static PAGES: &[(&str, ProblemPage)] = &[
@@ -31,8 +57,8 @@ pub(super) static PAGES: &[(&str, ProblemPage)] = &[
         ProblemPage {
             status: 410,
             title: "The events are no longer kept",
-            what: "The Last-Event-ID is older than what is kept.",
-            why: "Changes are kept for seven days.",
+            what: "The place to go on from is not in what is kept: it is too old, or of another history.",
+            why: "Changes are kept for seven days, and a database that was restored or taken over by a standby begins anew.",
             next: "Read the list of invoices once, and then follow from now on.",
             command: "curl -N -H \"authorization: Bearer $TOKEN\" URL/events",
         },
@@ -78,7 +104,7 @@ pub(super) static PAGES: &[(&str, ProblemPage)] = &[
             what: "The call failed in a way that is not the caller's fault.",
             why: "It was logged, with the Request-Id of this answer.",
             next: "Tell whoever runs the service the Request-Id. Look before sending the call again.",
-            command: "curl -i -H \"authorization: Bearer $TOKEN\" URL/invoices?limit=1",
+            command: "curl -i -H \"authorization: Bearer $TOKEN\" 'URL/invoices?limit=1'",
         },
     ),
     (
@@ -221,7 +247,7 @@ pub(super) static PAGES: &[(&str, ProblemPage)] = &[
             what: "The service waits for its database's schema.",
             why: "It has just been started, or the migration has not run.",
             next: "Wait for what Retry-After says and send the call again.",
-            command: "curl -i -H \"authorization: Bearer $TOKEN\" URL/invoices?limit=1",
+            command: "curl -i -H \"authorization: Bearer $TOKEN\" 'URL/invoices?limit=1'",
         },
     ),
     (
@@ -261,7 +287,7 @@ pub(super) static PAGES: &[(&str, ProblemPage)] = &[
         "totals-changed",
         ProblemPage {
             status: 409,
-            title: "The invoices to be paid have changed",
+            title: "The totals have changed",
             what: "The invoices are no longer what `expect` says, and nothing was paid.",
             why: "Some were created, paid or voided after the totals were read.",
             next: "Read the totals again, decide again, and send what they say now.",
