@@ -66,6 +66,21 @@ impl Demo {
         .unwrap();
     }
 
+    async fn number(&self, pointer: &str) -> i64 {
+        let state = self.state().await.unwrap();
+        state.pointer(pointer).and_then(Value::as_i64).unwrap()
+    }
+
+    /// Everything runs, and nobody is cut off.
+    async fn runs(&self) {
+        self.says("everything runs", |state| {
+            let health = state["health"].as_array().unwrap();
+            let up = !state["numbers"]["open"].is_null() && !state["numbers"]["queues"].is_null();
+            up && health.iter().all(|part| part[1] == "running")
+        })
+        .await;
+    }
+
     /// Everything has ended, and nothing is wrong.
     async fn agrees(&self) {
         self.says("all books agree, and nothing is in flight", |state| {
@@ -84,21 +99,45 @@ impl Demo {
     }
 }
 
+/// The control room of a demo of its own, in a browser; nothing where there is no browser.
+async fn opened() -> Option<(Browser, Demo)> {
+    let Some(browser) = Browser::start().await.unwrap() else {
+        eprintln!("skipped: there is no chromedriver");
+        return None;
+    };
+    let demo = Demo::start().await;
+    browser.open(&demo.url).await.unwrap();
+    browser.sees("#verdict-text", "All books agree").await.unwrap();
+    Some((browser, demo))
+}
+
 /// Presses a switch, and waits until it has done what it does.
 async fn press(browser: &Browser, name: &str) -> String {
-    let button = format!("button[data-do={name}]");
+    press_button(browser, &format!("button[data-do={name}]")).await
+}
+
+async fn press_button(browser: &Browser, button: &str) -> String {
     // Away from under the verdict, which is always in view.
     let prepare = "document.getElementById('said').textContent = '';
         document.querySelector(arguments[0]).scrollIntoView({block: 'center'})";
     browser.run(prepare, json!([button])).await.unwrap();
-    browser.click(&button).await.unwrap();
-    eventually(&format!("{name} is done"), || async {
+    browser.click(button).await.unwrap();
+    eventually(&format!("{button} is done"), || async {
         let said = browser.text("#said").await?;
         let busy = browser.text(&format!("{button}:disabled")).await?;
         Ok((!said.is_empty() && busy.is_empty()).then_some(said))
     })
     .await
     .unwrap()
+}
+
+/// Does a step of the tour, and waits until its last switch has done what it does; what that says.
+async fn step(browser: &Browser, number: usize) -> String {
+    press_button(
+        browser,
+        &format!(".tour li:nth-child({number}) button[data-steps]"),
+    )
+    .await
 }
 
 async fn switches(browser: &Browser) -> Vec<String> {
@@ -109,26 +148,17 @@ async fn switches(browser: &Browser) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_switch_breaks_what_it_says_and_the_books_agree_afterwards() {
-    let Some(browser) = Browser::start().await.unwrap() else {
-        eprintln!("skipped: there is no chromedriver");
+    let Some((browser, demo)) = opened().await else {
         return;
     };
-    let demo = Demo::start().await;
-    browser.open(&demo.url).await.unwrap();
-    browser.sees("#verdict-text", "All books agree").await.unwrap();
     browser
         .run("document.getElementById('count').value = '300'", json!([]))
         .await
         .unwrap();
     let names = switches(&browser).await;
-    assert!(names.len() > 20, "{names:?}");
+    assert!(names.len() > 25, "{names:?}");
     for name in names.iter().filter(|name| *name != "charge-twice") {
-        demo.says("everything runs", |state| {
-            let health = state["health"].as_array().unwrap();
-            let up = !state["numbers"]["open"].is_null() && !state["numbers"]["queues"].is_null();
-            up && health.iter().all(|part| part[1] == "running")
-        })
-        .await;
+        demo.runs().await;
         press(&browser, name).await;
         assert_eq!(
             browser.text("#said.wrong").await.unwrap(),
@@ -167,6 +197,142 @@ async fn every_switch_breaks_what_it_says_and_the_books_agree_afterwards() {
     press(&browser, "charge-twice").await;
     demo.agrees().await;
     assert_eq!(browser.complaints().await.unwrap(), Vec::<String>::new());
+    browser.quit().await.unwrap();
+    demo.end().await;
+}
+
+/// One more payment than before is paid, once, and nothing is left open.
+async fn one_more_is_paid(demo: &Demo, before: i64) {
+    demo.agrees().await;
+    demo.says("one more is paid, and charged once", |state| {
+        let verdict = &state["verdict"];
+        verdict["paid"] == before + 1 && verdict["charged"] == before + 1
+    })
+    .await;
+}
+
+fn at_least(state: &Value, pointer: &str, least: i64) -> bool {
+    state
+        .pointer(pointer)
+        .and_then(Value::as_i64)
+        .is_some_and(|n| n >= least)
+}
+
+fn is_dead(state: &Value, name: &str) -> bool {
+    state["health"]
+        .as_array()
+        .is_some_and(|all| all.contains(&json!([name, "dead"])))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_step_of_the_tour_shows_what_it_promises() {
+    let Some((browser, demo)) = opened().await else {
+        return;
+    };
+    let steps = browser
+        .run(
+            "return document.querySelectorAll('button[data-steps]').length",
+            json!([]),
+        )
+        .await
+        .unwrap();
+    assert_eq!(steps, 5);
+
+    // What is to be seen in the middle of it; by each, exactly one payment is made.
+    let seen: [(&str, &str, fn(&Value) -> bool); 5] = [
+        ("it is asked for", "has written it down", |_| true),
+        (
+            "it is pending while NATS is dead",
+            "has written it down",
+            |state| is_dead(state, "nats") && at_least(state, "/numbers/open", 1),
+        ),
+        (
+            "the ledger has it while nobody is there to go on",
+            "killed with -9",
+            |state| is_dead(state, "payment-provider") && at_least(state, "/numbers/ledger_open", 1),
+        ),
+        (
+            "the bank has charged, and nobody has heard of it",
+            "4000.06",
+            |state| at_least(state, "/numbers/ledger_open", 1),
+        ),
+        (
+            "the database has forgotten and paid again",
+            "paid again, under the same names",
+            |_| true,
+        ),
+    ];
+    for (number, (what, said, shown)) in (1..).zip(seen) {
+        demo.runs().await;
+        demo.agrees().await;
+        let before = demo.number("/verdict/paid").await;
+        let told = step(&browser, number).await;
+        assert!(told.contains(said), "step {number} says {told:?}");
+        demo.says(what, shown).await;
+        one_more_is_paid(&demo, before).await;
+        browser
+            .sees("#verdict.agree #verdict-text", "All books agree")
+            .await
+            .unwrap();
+        for none in ["#lost", "#twice"] {
+            assert_eq!(browser.text(none).await.unwrap(), "0", "after step {number}");
+        }
+    }
+    assert_eq!(browser.complaints().await.unwrap(), Vec::<String>::new());
+    browser.quit().await.unwrap();
+    demo.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_cut_off_or_not_answered_is_seen_to_be_so_and_ends_well() {
+    let Some((browser, demo)) = opened().await else {
+        return;
+    };
+    // Makes the stock of invoices, while they can be made.
+    press(&browser, "pay-one").await;
+
+    let seen: [(&str, &str, fn(&Value) -> bool); 4] = [
+        ("cut-invoice-app-nats", "#p-invoice-app", |state| {
+            at_least(state, "/numbers/open", 1)
+                && state.pointer("/numbers/queues/requests/waiting") == Some(&json!(0))
+        }),
+        ("cut-payment-provider-nats", "#p-payment-provider", |state| {
+            at_least(state, "/numbers/open", 1) && state.pointer("/numbers/ledger_open") == Some(&json!(0))
+        }),
+        ("cut-payment-provider-postgres", "#p-payment-provider", |state| {
+            at_least(state, "/numbers/open", 1) && state.pointer("/numbers/ledger_open") == Some(&json!(0))
+        }),
+        ("bank-silent", "#p-bank", |state| {
+            let paid = state.pointer("/verdict/paid").and_then(Value::as_i64).unwrap();
+            at_least(state, "/verdict/charged", paid + 1)
+        }),
+    ];
+    for (switch, place, shown) in seen {
+        demo.agrees().await;
+        let before = demo.number("/verdict/paid").await;
+        press(&browser, switch).await;
+        let health = if switch == "bank-silent" {
+            "silent"
+        } else {
+            "cut off from"
+        };
+        browser.sees(&format!("{place} .health"), health).await.unwrap();
+        press(&browser, "pay-one").await;
+        assert_eq!(browser.text("#said.wrong").await.unwrap(), "", "{switch}");
+        demo.says(&format!("what {switch} promises"), shown).await;
+        press(&browser, switch).await;
+        one_more_is_paid(&demo, before).await;
+    }
+
+    press(&browser, "cut-invoice-app-postgres").await;
+    browser
+        .sees("#p-invoice-app .health", "cut off from Postgres")
+        .await
+        .unwrap();
+    let refused = press(&browser, "pay-one").await;
+    assert!(refused.contains("503"), "{refused}");
+    press(&browser, "cut-invoice-app-postgres").await;
+    demo.agrees().await;
     browser.quit().await.unwrap();
     demo.end().await;
 }

@@ -6,11 +6,13 @@ mod plan;
 mod pulse;
 mod run;
 mod strikes;
+mod timeline;
 mod verdict;
 mod world;
 
 pub use self::{
     plan::{Fault, Plan, Strike},
     run::{Options, REST, run},
+    timeline::Timeline,
     verdict::Verdict,
 };

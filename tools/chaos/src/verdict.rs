@@ -14,6 +14,7 @@ use super::{
     counters::Counters,
     pulse::Pulse,
     strikes::Strikes,
+    timeline::Timeline,
     world::World,
 };
 use acceptance::{Report, Result};
@@ -32,6 +33,8 @@ pub struct Verdict {
     pub complaints: Vec<String>,
     /// How often each kind of fault struck.
     pub struck: BTreeMap<&'static str, usize>,
+    /// What was when.
+    pub timeline: Timeline,
     facts: Vec<String>,
 }
 
@@ -51,9 +54,13 @@ impl Verdict {
         let mut verdict = Self {
             report,
             complaints: Vec::new(),
-            struck: strikes.struck(),
+            struck: BTreeMap::new(),
+            timeline: Timeline::default(),
             facts: Vec::new(),
         };
+        for struck in strikes.struck() {
+            *verdict.struck.entry(struck.fault.kind()).or_default() += 1;
+        }
         verdict.count(&record, counters, &promises.lock());
         verdict.overlaps(&record, &strikes.frozen(), &pulse.late());
         let misuses = record.misuses();
