@@ -146,9 +146,10 @@ async fn take_requests(
                 connection,
                 REQUESTS,
                 settings,
-                handler,
+                Arc::clone(&handler),
                 stop.clone()
             )),
+            handler.look_after_unasked(stop.clone()),
             dead_letters::keep_pruned(pool, kept_days, stop),
         );
         Ok(())

@@ -28,6 +28,7 @@ mod finish;
 mod intents;
 mod lease;
 mod numbers;
+mod unasked;
 
 use intents::Intents;
 use lease::{Release, Renewal};

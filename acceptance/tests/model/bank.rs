@@ -137,6 +137,14 @@ impl Bank {
             .map(|charge| charge.answer.clone())
     }
 
+    /// The keys it remembers or is about to see, and since when, or when at the latest.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (Uuid, Duration)> {
+        let remembered = self.remembered.iter().map(|(key, (_, since))| (*key, *since));
+        let late = self.late.iter().map(|call| (call.key, call.until));
+        let open = self.open.iter().map(|call| (call.key, call.until));
+        remembered.chain(late).chain(open)
+    }
+
     pub(crate) fn late_calls(&self) -> usize {
         self.late.len()
     }

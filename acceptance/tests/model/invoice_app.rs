@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use invoice_app::{
     invoice,
-    payment::{self, Former, OutboxRequest, OutcomeEffect, settle},
+    payment::{self, Conflict, Former, OutboxRequest, OutcomeEffect, settle},
 };
 use payment_contract::{InvoiceId, PaymentId, messages::PaymentOutcomeV1};
 use time::OffsetDateTime;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 const RESEND_AFTER: Duration = Duration::from_secs(30);
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Invoice {
     pub(crate) id: InvoiceId,
     pub(crate) number: String,
@@ -24,12 +24,13 @@ pub(crate) struct Invoice {
     last_payment: Option<PaymentId>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Payment {
     pub(crate) id: PaymentId,
     pub(crate) invoice_id: InvoiceId,
     pub(crate) attempt: i32,
     pub(crate) status: payment::Status,
+    requested_at: Duration,
     sends: u32,
     next_send_at: Duration,
 }
@@ -42,12 +43,23 @@ pub(crate) struct InvoiceApp {
     with_sender: Vec<OutboxRequest>,
     /// Outcomes that could not be applied.
     pub(crate) dead_letters: Vec<String>,
+    copy: Option<Copy>,
+    pub(crate) went_back: bool,
+}
+
+/// The database as it was.
+#[derive(Clone, Debug)]
+struct Copy {
+    at: Duration,
+    invoices: Vec<Invoice>,
+    payments: Vec<Payment>,
 }
 
 impl InvoiceApp {
     pub(crate) fn new(invoices: usize) -> Self {
         let invoice = |n: usize| Invoice {
-            id: Uuid::from_u128(n as u128 + 1).into(),
+            // A payment's id has its attempt in the last bits.
+            id: Uuid::from_u128((n as u128 + 1) << 16).into(),
             number: format!("I{n}"),
             status: invoice::Status::Unpaid,
             attempts: 0,
@@ -61,7 +73,6 @@ impl InvoiceApp {
 
     /// SQL: `store::paying`, one statement: of an unpaid invoice, locked, a payment is made, leased to this process.
     pub(crate) fn ask(&mut self, index: usize, now: Duration) {
-        let id = Uuid::from_u128((1 << 64) + self.payments.len() as u128).into();
         let Some(invoice) = self.invoices.get_mut(index) else {
             return;
         };
@@ -81,12 +92,15 @@ impl InvoiceApp {
         }
         invoice.status = invoice::Status::Pending;
         invoice.attempts += 1;
+        // SQL: the function `payment_id`.
+        let id = PaymentId::of(invoice.id, u16::try_from(invoice.attempts).unwrap());
         invoice.last_payment = Some(id);
         self.payments.push(Payment {
             id,
             invoice_id: invoice.id,
             attempt: invoice.attempts,
             status: payment::Status::Requested,
+            requested_at: now,
             sends: 1,
             next_send_at: now + RESEND_AFTER,
         });
@@ -132,6 +146,27 @@ impl InvoiceApp {
         self.with_sender.clear();
     }
 
+    /// A copy of the database is put aside.
+    pub(crate) fn back_up(&mut self, now: Duration) {
+        self.copy = Some(Copy {
+            at: now,
+            invoices: self.invoices.clone(),
+            payments: self.payments.clone(),
+        });
+    }
+
+    pub(crate) fn copied_at(&self) -> Option<Duration> {
+        self.copy.as_ref().map(|copy| copy.at)
+    }
+
+    /// The copy takes the database's place. The process goes on with what it has in hand.
+    pub(crate) fn go_back(&mut self) {
+        if let Some(copy) = self.copy.clone() {
+            (self.invoices, self.payments) = (copy.invoices, copy.payments);
+            self.went_back = true;
+        }
+    }
+
     /// Applies an outcome; true when its message is done with.
     pub(crate) fn take(&mut self, outcome: &PaymentOutcomeV1) {
         let found = self
@@ -166,7 +201,9 @@ impl InvoiceApp {
             applied,
             "the rule and the statement agree about {outcome:?} over {former:?}"
         );
-        if let OutcomeEffect::Conflict(conflict) = effect {
+        if let OutcomeEffect::Conflict(conflict) = effect
+            && !(conflict == Conflict::UnknownPayment && self.went_back)
+        {
             self.dead_letters
                 .push(format!("{}: {outcome:?}", conflict.as_str()));
         }
@@ -186,7 +223,7 @@ impl InvoiceApp {
             attempt: payment.attempt,
             send: payment.sends.cast_signed(),
             traceparent: None,
-            requested_at: OffsetDateTime::UNIX_EPOCH,
+            requested_at: OffsetDateTime::UNIX_EPOCH + payment.requested_at,
         }
     }
 }

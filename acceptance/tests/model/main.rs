@@ -1,10 +1,10 @@
-//! The model test: both services' rules against everything a network, a clock, a bank and two crashing processes can do to
-//! them, in any order.
+//! The model test: both services' rules against everything a network, a clock, a bank, two crashing processes and restored
+//! databases can do to them, in any order.
 //!
 //! The rules are the services' own functions (`ledger::next_step`, `looked_up`, `paid`, `contradicts`, `outlasts`, `may_call`,
-//! `payment::settle`, `OutboxRequest::outgoing`, and the messages' own encoding), not copies. What the services leave to Postgres
-//! is written out here once more, and marked `SQL:` with the statement it stands for; NATS and the bank are modelled by what
-//! they may do. After every step the books are compared by the same check that all other tests end in.
+//! `may_have_been_called_before`, `payment::settle`, `OutboxRequest::outgoing`, `PaymentId::of`, and the messages' own
+//! encoding), not copies. What the services leave to Postgres is written out here once more, and marked `SQL:` with the
+//! statement it stands for; NATS and the bank are modelled by what they may do. After every step the books are compared by the same check that all other tests end in.
 
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
@@ -12,7 +12,9 @@ use proptest::test_runner::{Config, FileFailurePersistence};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
 mod bank;
+mod books;
 mod invoice_app;
+mod ledger;
 mod nats;
 mod payment_provider;
 mod transition;

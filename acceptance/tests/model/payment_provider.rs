@@ -1,58 +1,38 @@
-//! payment-provider: its ledger with the rules that its statements keep, and what its two replicas have in hand, each request
-//! at one of the steps between which anything may happen.
+//! payment-provider: what its two replicas have in hand, each request at one of the steps between which anything may happen.
 
 use std::time::Duration;
 
 use jetstream::delivery::decode;
 use payment_contract::{
-    InvoiceId, PaymentId,
-    messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
+    PaymentId,
+    messages::{PayRequestV1, PaymentOutcomeV1},
 };
-use payment_provider::{
-    gateway::{Answer, Order},
-    ledger::{
-        Age, Ending, Entry, LookedUp, NextStep, RequestHash, Settlement, State, contradicts, looked_up,
-        may_call, next_step, outlasts, paid,
-    },
+use payment_provider::ledger::{
+    Age, Ending, Entry, LookedUp, NextStep, RequestHash, Settlement, contradicts, looked_up, may_call,
+    may_have_been_called_before, next_step, outlasts, paid,
 };
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{bank::Bank, transition::Luck};
+use crate::{
+    bank::Bank,
+    ledger::{KEY_RETENTION, Lease, Ledger, order, requested_at},
+    transition::Luck,
+};
 
 /// As in `config.default.toml`.
-const LEASE: Duration = Duration::from_secs(15);
 const LEASE_MARGIN: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
-const KEY_RETENTION: Duration = Duration::from_hours(23);
 
-/// A row of the ledger.
-#[derive(Debug)]
-pub(crate) struct Row {
-    pub(crate) payment_id: PaymentId,
-    pub(crate) invoice_id: InvoiceId,
-    hash: RequestHash,
-    order: Order,
-    tries: u32,
-    created: Duration,
-    lease: Option<Lease>,
-    pub(crate) ending: Option<Ending>,
-}
-
-/// Until when, by the database's clock, and whose.
-#[derive(Clone, Copy, Debug)]
-struct Lease {
-    token: u64,
-    until: Duration,
-}
-
-/// A request in hand.
+/// A request in hand; without a message when it is an earlier attempt's, or one that nobody asks about.
 #[derive(Debug)]
 struct Work {
     replica: bool,
-    sequence: u64,
+    sequence: Option<u64>,
     request: PayRequestV1,
+    /// Else the bank is only asked what it knows.
+    may_pay: bool,
     at: At,
 }
 
@@ -91,9 +71,8 @@ pub(crate) enum Effect {
 #[derive(Debug)]
 pub(crate) struct PaymentProvider {
     began: Instant,
-    pub(crate) ledger: Vec<Row>,
+    pub(crate) ledger: Ledger,
     in_hand: Vec<Work>,
-    tokens: u64,
     /// Results that contradicted finished rows, and requests that contradicted theirs.
     pub(crate) conflicts: Vec<String>,
 }
@@ -105,9 +84,8 @@ impl PaymentProvider {
     pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
-            ledger: Vec::new(),
+            ledger: Ledger::default(),
             in_hand: Vec::new(),
-            tokens: 0,
             conflicts: Vec::new(),
         }
     }
@@ -117,9 +95,29 @@ impl PaymentProvider {
             let request = decode(body).unwrap();
             self.in_hand.push(Work {
                 replica,
-                sequence,
+                sequence: Some(sequence),
                 request,
+                may_pay: true,
                 at: At::Taken,
+            });
+        }
+    }
+
+    /// SQL: `store::unasked`, of which time does not matter here.
+    pub(crate) fn look_up_unasked(&mut self, index: usize, now: Duration) {
+        let Some(row) = self.ledger.rows.get(index) else {
+            return;
+        };
+        let (request, entry) = (row.request.clone(), row.entry(now));
+        if self.in_hand.len() < MOST_IN_HAND
+            && let Some(lease) = self.ledger.take_lease(request.payment_id, now)
+        {
+            self.in_hand.push(Work {
+                replica: true,
+                sequence: None,
+                request,
+                may_pay: false,
+                at: At::ToLookUp(lease, Age::new(entry.age, self.instant(now))),
             });
         }
     }
@@ -138,14 +136,21 @@ impl PaymentProvider {
         let work = self.in_hand.swap_remove(index);
         let Work {
             replica,
-            sequence,
-            request,
+            mut sequence,
+            mut request,
+            may_pay,
             at,
         } = work;
         let id = request.payment_id;
         let mut effect = Effect::Nothing;
         let at = match at {
-            At::Taken => self.admit(&request, now),
+            At::Taken => {
+                let (at, earlier) = self.admit(&request, now);
+                if let Some(earlier) = earlier {
+                    (request, sequence) = (earlier, None);
+                }
+                at
+            }
             At::Met(entry, read) => self.follow(&request, &entry, read, now),
             At::ToLookUp(lease, age) => match self.outlast_a_call(id, lease, now) {
                 Some(lease) => At::LookingUp(lease, age, now),
@@ -163,14 +168,14 @@ impl PaymentProvider {
                     KEY_RETENTION,
                 ) {
                     LookedUp::Settled(settlement) => At::ToRecord(settlement),
-                    LookedUp::Pay => At::ToPay(lease, age),
-                    LookedUp::LeftToOperator | LookedUp::Unknown(_) => At::ToRelease(lease),
+                    LookedUp::Pay if may_pay => At::ToPay(lease, age),
+                    LookedUp::Pay | LookedUp::LeftToOperator | LookedUp::Unknown(_) => At::ToRelease(lease),
                 }
             }
             At::ToPay(lease, age) => match self.outlast_a_call(id, lease, now) {
                 Some(lease) if !may_call(age.at(self.instant(now)), KEY_RETENTION) => At::ToRelease(lease),
                 Some(lease) => {
-                    bank.call(key(id), &self.row(id).unwrap().order, luck, now + TIMEOUT);
+                    bank.call(key(id), &order(&request), luck, now + TIMEOUT);
                     At::Paying(lease)
                 }
                 None => At::PutOff,
@@ -193,12 +198,14 @@ impl PaymentProvider {
                 }
             },
             At::ToRelease(lease) => {
-                self.release(id, lease, now);
+                self.ledger.release(id, lease, now);
                 At::PutOff
             }
             At::ToAck => {
                 // An acknowledgement may get lost like anything else.
-                if luck == Luck::Answered {
+                if luck == Luck::Answered
+                    && let Some(sequence) = sequence
+                {
                     effect = Effect::Ack(sequence);
                 }
                 At::PutOff
@@ -210,33 +217,54 @@ impl PaymentProvider {
                 replica,
                 sequence,
                 request,
+                may_pay,
                 at,
             });
         }
         effect
     }
 
-    /// SQL: `store::intents::insert_intents`, which inserts where there is no row, leased; then `entries`.
-    fn admit(&mut self, request: &PayRequestV1, now: Duration) -> At {
-        let hash = RequestHash::of(request);
-        if let Some(row) = self.row(request.payment_id) {
-            return At::Met(row.entry(now), now);
+    /// SQL: `store::intents::insert_intents`, which inserts where there is neither row nor number, leased; then `entries`.
+    fn admit(&mut self, request: &PayRequestV1, now: Duration) -> (At, Option<PayRequestV1>) {
+        if let Some(row) = self.ledger.row(request.payment_id) {
+            return (At::Met(row.entry(now), now), None);
         }
-        let lease = self.lease(now);
-        self.ledger.push(Row {
-            payment_id: request.payment_id,
-            invoice_id: request.invoice_id,
-            hash,
-            order: Order {
-                amount: request.amount,
-                invoice_number: request.invoice_number.clone(),
-            },
-            tries: 0,
-            created: now,
-            lease: Some(lease),
-            ending: None,
-        });
-        At::ToPay(lease, Age::new(Duration::ZERO, self.instant(now)))
+        if self.ledger.has_number(&request.invoice_number).is_some() {
+            return self.admit_behind_others(request, now);
+        }
+        let lease = self.ledger.new_lease(now);
+        self.ledger.insert(request, Some(lease), now);
+        let old = now.saturating_sub(requested_at(request));
+        let age = Age::new(old, self.instant(now));
+        let at = if may_have_been_called_before(old) {
+            At::ToLookUp(lease, age)
+        } else {
+            At::ToPay(lease, age)
+        };
+        (at, None)
+    }
+
+    /// SQL: `store::held`. An open earlier attempt comes to its end first; else the request is held.
+    fn admit_behind_others(&mut self, request: &PayRequestV1, now: Duration) -> (At, Option<PayRequestV1>) {
+        let is_earlier =
+            |other: &PayRequestV1| other.invoice_id == request.invoice_id && other.attempt < request.attempt;
+        let earlier = self.ledger.has_number(&request.invoice_number);
+        match earlier.filter(|row| row.is_open() && is_earlier(&row.request)) {
+            None => {
+                self.ledger.insert(request, None, now);
+                (At::PutOff, None)
+            }
+            Some(row) => {
+                let (earlier, age) = (row.request.clone(), row.entry(now).age);
+                match self.ledger.take_lease(earlier.payment_id, now) {
+                    Some(lease) => {
+                        let age = Age::new(age, self.instant(now));
+                        (At::ToLookUp(lease, age), Some(earlier))
+                    }
+                    None => (At::PutOff, None),
+                }
+            }
+        }
     }
 
     fn follow(&mut self, request: &PayRequestV1, entry: &Entry, read: Duration, now: Duration) -> At {
@@ -247,23 +275,16 @@ impl PaymentProvider {
             }
             NextStep::Answer => At::ToPublish(entry.outcome().unwrap()),
             NextStep::Wait(_) | NextStep::Hold(_) => At::PutOff,
-            NextStep::TakeOver => {
-                // SQL: `store::leases::take_leases`: of a started row whose lease is over.
-                let lease = self.lease(now);
-                match self.row_mut(request.payment_id) {
-                    Some(row) if row.ending.is_none() && row.lease.is_none_or(|held| held.until < now) => {
-                        row.lease = Some(lease);
-                        At::ToLookUp(lease, Age::new(entry.age, self.instant(read)))
-                    }
-                    _ => At::PutOff,
-                }
-            }
+            NextStep::TakeOver => match self.ledger.take_lease(request.payment_id, now) {
+                Some(lease) => At::ToLookUp(lease, Age::new(entry.age, self.instant(read))),
+                None => At::PutOff,
+            },
         }
     }
 
     /// SQL: `store::results::record`: over a started row only, whoever holds it.
     fn record(&mut self, request: &PayRequestV1, settlement: &Settlement, now: Duration) -> At {
-        let Some(row) = self.row_mut(request.payment_id) else {
+        let Some(row) = self.ledger.row_mut(request.payment_id) else {
             return At::PutOff;
         };
         let ending = row.ending.get_or_insert_with(|| Ending {
@@ -271,7 +292,7 @@ impl PaymentProvider {
             settled_at: OffsetDateTime::UNIX_EPOCH + now,
         });
         row.lease = None;
-        let outcome = ending.outcome(row.payment_id, row.invoice_id);
+        let outcome = ending.outcome(request.payment_id, request.invoice_id);
         if contradicts(settlement, &ending.settlement) {
             let conflict = format!("{settlement:?} over {ending:?}");
             self.conflicts.push(conflict);
@@ -279,101 +300,16 @@ impl PaymentProvider {
         At::ToPublish(outcome)
     }
 
-    /// SQL: `store::leases::renew_leases`: of a started row that is still this token's.
     fn outlast_a_call(&mut self, id: PaymentId, lease: Lease, now: Duration) -> Option<Lease> {
         if outlasts(lease.until.saturating_sub(now), TIMEOUT, LEASE_MARGIN) {
             return Some(lease);
         }
-        let row = self.row_mut(id)?;
-        let held = row.lease.as_mut().filter(|held| held.token == lease.token)?;
-        held.until = now + LEASE;
-        Some(*held)
-    }
-
-    /// SQL: `store::leases::release_leases`.
-    fn release(&mut self, id: PaymentId, lease: Lease, now: Duration) {
-        if let Some(row) = self.row_mut(id)
-            && let Some(held) = row.lease.as_mut().filter(|held| held.token == lease.token)
-        {
-            held.until = now;
-            held.token = 0;
-            row.tries += 1;
-        }
-    }
-
-    /// An operator ends an open payment nobody holds, when the bank can have forgotten it and nothing is under way any
-    /// more, by what the bank has told in writing. SQL: `store::resolutions::resolve`. `None`: there is nothing to end.
-    pub(crate) fn resolve(&mut self, index: usize, bank: &Bank, now: Duration) -> Option<PaymentOutcomeV1> {
-        let row = self.ledger.get_mut(index)?;
-        let old = now.saturating_sub(row.created) >= KEY_RETENTION + Duration::from_hours(1);
-        if row.ending.is_some() || !old || row.lease.is_some_and(|held| held.until > now) {
-            return None;
-        }
-        let settlement = match bank.statement(key(row.payment_id)) {
-            Some(Answer::Succeeded { reference }) => Settlement {
-                status: OutcomeStatus::Succeeded,
-                reason: None,
-                reference,
-            },
-            Some(Answer::Declined { .. } | Answer::Pending) | None => Settlement {
-                status: OutcomeStatus::Declined,
-                reason: Some("ended by an operator".to_owned()),
-                reference: None,
-            },
-        };
-        row.lease = None;
-        let ending = Ending {
-            settlement,
-            settled_at: OffsetDateTime::UNIX_EPOCH + now,
-        };
-        let outcome = ending.outcome(row.payment_id, row.invoice_id);
-        row.ending = Some(ending);
-        Some(outcome)
-    }
-
-    fn lease(&mut self, now: Duration) -> Lease {
-        self.tokens += 1;
-        Lease {
-            token: self.tokens,
-            until: now + LEASE,
-        }
+        self.ledger.renew(id, lease, now)
     }
 
     /// A time as the process's own clock shows it.
     fn instant(&self, time: Duration) -> Instant {
         self.began + time
-    }
-
-    fn row(&self, id: PaymentId) -> Option<&Row> {
-        self.ledger.iter().find(|row| row.payment_id == id)
-    }
-
-    fn row_mut(&mut self, id: PaymentId) -> Option<&mut Row> {
-        self.ledger.iter_mut().find(|row| row.payment_id == id)
-    }
-}
-
-impl Row {
-    fn entry(&self, now: Duration) -> Entry {
-        let state = match &self.ending {
-            Some(ending) => State::Finished(ending.clone()),
-            None => State::Open {
-                lease_left: self
-                    .lease
-                    .and_then(|held| held.until.checked_sub(now))
-                    .filter(|left| !left.is_zero()),
-            },
-        };
-        Entry {
-            payment_id: self.payment_id,
-            invoice_id: self.invoice_id,
-            request_hash: self.hash,
-            order: self.order.clone(),
-            tries: self.tries,
-            age: now.saturating_sub(self.created),
-            trace: None,
-            state,
-        }
     }
 }
 

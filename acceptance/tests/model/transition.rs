@@ -38,6 +38,13 @@ pub(crate) enum Luck {
     Mumbled,
 }
 
+/// Whose database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    InvoiceApp,
+    PaymentProvider,
+}
+
 /// What can happen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Transition {
@@ -67,6 +74,12 @@ pub(crate) enum Transition {
     CrashPaymentProvider { which: bool },
     /// NATS has forgotten everything.
     Forget,
+    /// payment-provider looks up an open payment that nobody asks about.
+    LookUpUnasked(Pick),
+    /// A copy of a service's database is put aside.
+    BackUp(Side),
+    /// The copy takes the database's place.
+    GoBack(Side),
     /// Time passes.
     Pass(Duration),
 }
@@ -129,6 +142,9 @@ impl ReferenceStateMachine for Plan {
                     .boxed(),
             ),
             (1, Just(Transition::Forget).boxed()),
+            (2, pick().prop_map(Transition::LookUpUnasked).boxed()),
+            (2, side().prop_map(Transition::BackUp).boxed()),
+            (2, side().prop_map(Transition::GoBack).boxed()),
             (
                 8,
                 prop::sample::select(&TIMES[..])
@@ -142,6 +158,10 @@ impl ReferenceStateMachine for Plan {
     fn apply(plan: Self, _: &Transition) -> Self {
         plan
     }
+}
+
+fn side() -> impl Strategy<Value = Side> {
+    prop::sample::select(vec![Side::InvoiceApp, Side::PaymentProvider])
 }
 
 fn luck() -> BoxedStrategy<Luck> {

@@ -160,14 +160,14 @@ impl PayRequests {
                     }
                     // A second request for a row about to be taken over waits like for any row somebody holds.
                     if open
-                        .insert(entry.payment_id, (*position, entry, *request))
+                        .insert(entry.payment_id, (*position, entry, Some(*request)))
                         .is_some()
                     {
                         admissions.push((*position, retry(DATABASE_AWAY)));
                     }
                 }
                 step => {
-                    let trace = trace_of(request, entry);
+                    let trace = trace_of(Some(request), entry);
                     admissions.push((*position, settled_or_held(entry, step, trace)));
                 }
             }
@@ -184,7 +184,7 @@ impl PayRequests {
     /// Takes the leases of rows that nobody held when they were read. Only those it got are looked up.
     pub(super) async fn take_over(
         &self,
-        open: HashMap<PaymentId, (usize, &Entry, &DeliveredRequest)>,
+        open: HashMap<PaymentId, (usize, &Entry, Option<&DeliveredRequest>)>,
         read: Instant,
     ) -> Result<Admissions, store::Error> {
         let token = Uuid::new_v4();
@@ -218,7 +218,7 @@ impl PayRequests {
                 began: asked,
                 age: Age::new(entry.age, read),
                 look_up: true,
-                deliveries: request.deliveries,
+                deliveries: request.map_or(0, |request| request.deliveries),
                 bank_took: Duration::ZERO,
             };
             (position, Admitted::Call(Box::new(call)))
@@ -282,13 +282,11 @@ fn first_admission(
 }
 
 /// The work on this request, or, while traces are off, the trace that its payment began in.
-fn trace_of(request: &DeliveredRequest, entry: &Entry) -> Option<TraceParent> {
-    let trace = if traces::are_on() {
-        &request.trace
-    } else {
-        &entry.trace
-    };
-    trace.clone()
+fn trace_of(request: Option<&DeliveredRequest>, entry: &Entry) -> Option<TraceParent> {
+    match request {
+        Some(request) if traces::are_on() => request.trace.clone(),
+        _ => entry.trace.clone(),
+    }
 }
 
 fn settled_or_held(entry: &Entry, step: NextStep, trace: Option<TraceParent>) -> Admitted {

@@ -106,7 +106,7 @@ impl PayRequests {
     }
 
     /// `None`: the bank does not know the key, so it may be called with it.
-    async fn look_up(
+    pub(super) async fn look_up(
         &self,
         call: &mut BankCall,
         key: IdempotencyKey,

@@ -49,8 +49,14 @@ impl PayRequests {
 
     /// Asks the bank, to the decision about the payment's request.
     async fn call(&self, mut call: BankCall) -> Decision {
-        match self.ask(&mut call).await {
-            Conclusion::Settled(settlement) => self.settle(&call, settlement).await,
+        let conclusion = self.ask(&mut call).await;
+        self.conclude(&call, conclusion).await
+    }
+
+    /// Does what a conclusion asks for.
+    pub(super) async fn conclude(&self, call: &BankCall, conclusion: Conclusion) -> Decision {
+        match conclusion {
+            Conclusion::Settled(settlement) => self.settle(call, settlement).await,
             Conclusion::Unknown => {
                 self.release(&call.lease, true).await;
                 Decision::Retry(retry_delay(call.tries.saturating_add(1), jitter()))

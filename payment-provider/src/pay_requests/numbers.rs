@@ -45,7 +45,7 @@ impl PayRequests {
                     until_it_is_back(away, entry.tries)
                 }
                 Some((entry, State::Open { lease_left: None })) if !open.contains_key(&entry.payment_id) => {
-                    open.insert(entry.payment_id, (*position, entry, request));
+                    open.insert(entry.payment_id, (*position, entry, Some(request)));
                     continue;
                 }
                 Some((

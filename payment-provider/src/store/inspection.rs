@@ -136,6 +136,23 @@ impl Store {
         }))
     }
 
+    /// At most `limit` open rows that nobody has touched for `quiet`, or for a tenth of their age where that is longer.
+    pub async fn unasked(&self, quiet: Duration, limit: i64) -> Result<Vec<Uuid>, Error> {
+        let ids = sqlx::query_scalar!(
+            "select payment_id from ledger
+             where status = 'started' and (held_reason is null or released_at is not null)
+               and coalesce(lease_until, '-infinity') < clock_timestamp()
+               and updated_at < clock_timestamp()
+                                - greatest(make_interval(secs => $1), (clock_timestamp() - created_at) / 10)
+             order by updated_at limit $2",
+            quiet.as_secs_f64(),
+            limit,
+        )
+        .fetch_all(&self.database)
+        .await?;
+        Ok(ids)
+    }
+
     /// How many rows are open or held, and the age of the oldest open one.
     pub async fn open_rows(&self) -> Result<OpenRows, Error> {
         let row = sqlx::query!(

@@ -20,3 +20,4 @@ mod paying;
 mod refusals;
 mod resolving;
 mod support;
+mod unasked;

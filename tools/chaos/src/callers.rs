@@ -7,7 +7,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use reqwest::Method;
@@ -38,12 +38,14 @@ pub(super) struct Promises(Arc<Mutex<Promised>>);
 /// See [`Promises`].
 #[derive(Debug, Default)]
 pub(super) struct Promised {
-    /// Invoices answered with 201.
-    pub(super) invoices: BTreeSet<Uuid>,
-    /// Payments answered with 200 or 202.
-    pub(super) payments: BTreeSet<Uuid>,
-    /// How many payments each batch was said to have made.
-    pub(super) batches: BTreeMap<Uuid, u64>,
+    /// Invoices answered with 201, and when.
+    pub(super) invoices: BTreeMap<Uuid, SystemTime>,
+    /// Payments answered with 200 or 202, and when last.
+    pub(super) payments: BTreeMap<Uuid, SystemTime>,
+    /// How many payments each batch was said to have made, and when first.
+    pub(super) batches: BTreeMap<Uuid, (u64, SystemTime)>,
+    /// Invoices that were said not to exist.
+    pub(super) unknown: BTreeSet<Uuid>,
     /// How many calls were answered with each status.
     pub(super) answers: BTreeMap<u16, usize>,
     /// How many calls got no answer.
@@ -186,7 +188,7 @@ impl Caller {
                 answer.status, answer.body
             )));
         };
-        self.promises.lock().invoices.insert(invoice);
+        self.promises.lock().invoices.insert(invoice, SystemTime::now());
         Ok(id)
     }
 
@@ -218,7 +220,7 @@ impl Caller {
         match answer.status {
             429 | 503 => Ok(None),
             409 if answer.text("/type").ends_with("idempotency-key-in-use") => Ok(None),
-            200 | 201 | 202 | 409 => Ok(Some(answer)),
+            200 | 201 | 202 | 404 | 409 => Ok(Some(answer)),
             // It stays among the complaints; repeating would only add to them.
             other => Err(Error::new(format!(
                 "{path} was answered {other}: {}",
@@ -230,7 +232,10 @@ impl Caller {
     fn note_answer(&self, path: &str, answer: &Answer) {
         let mut promises = self.promises.lock();
         *promises.answers.entry(answer.status).or_default() += 1;
-        if !matches!(answer.status, 200 | 201 | 202 | 409 | 429 | 503) {
+        let named = path.split('/').nth(2).and_then(|id| id.parse().ok());
+        if let (404, Some(id)) = (answer.status, named) {
+            promises.unknown.insert(id);
+        } else if !matches!(answer.status, 200 | 201 | 202 | 409 | 429 | 503) {
             let complaint = format!("{path} was answered {}: {}", answer.status, answer.body);
             promises.complaints.push(complaint);
         }
@@ -238,14 +243,19 @@ impl Caller {
 
     fn note_payment(&self, answer: &Answer) {
         if let (200 | 202, Ok(payment)) = (answer.status, answer.text("/id").parse()) {
-            self.promises.lock().payments.insert(payment);
+            self.promises.lock().payments.insert(payment, SystemTime::now());
         }
     }
 
     fn note_batch(&self, answer: &Answer) {
         if let (200 | 202, Ok(batch)) = (answer.status, answer.text("/batch_id").parse()) {
             let requested = count(&answer.body, "/requested");
-            self.promises.lock().batches.insert(batch, requested);
+            let now = SystemTime::now();
+            self.promises
+                .lock()
+                .batches
+                .entry(batch)
+                .or_insert((requested, now));
         }
     }
 

@@ -2,8 +2,11 @@
 
 mod callers;
 mod counters;
+mod lost;
 mod plan;
 mod pulse;
+mod rest;
+mod restores;
 mod run;
 mod strikes;
 mod timeline;
@@ -11,7 +14,7 @@ mod verdict;
 mod world;
 
 pub use self::{
-    plan::{Fault, Plan, Strike},
+    plan::{Database, Fault, Plan, Restored, Strike},
     run::{Options, REST, run},
     timeline::Timeline,
     verdict::Verdict,

@@ -46,6 +46,47 @@ pub enum Stream {
     Outcomes,
 }
 
+/// A service's database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Database {
+    /// invoice-app's.
+    Invoices,
+    /// payment-provider's.
+    Payments,
+}
+
+impl Database {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Invoices => "invoices",
+            Self::Payments => "payments",
+        }
+    }
+
+    /// Where it is put aside.
+    pub(super) fn copy(self) -> String {
+        format!("{}_before", self.name())
+    }
+
+    pub(super) const fn other(self) -> Self {
+        match self {
+            Self::Invoices => Self::Payments,
+            Self::Payments => Self::Invoices,
+        }
+    }
+}
+
+/// Which databases go back in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Restored {
+    /// One of them.
+    Alone(Database),
+    /// Both, to the same moment.
+    Both,
+    /// Both, this one to an earlier moment than the other.
+    BothApart(Database),
+}
+
 /// What strikes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
@@ -75,6 +116,8 @@ pub enum Fault {
     FreezeBank,
     /// Nothing that reaches the bank succeeds.
     BankFails,
+    /// Databases are restored to an earlier moment.
+    Restore(Restored),
 }
 
 impl Fault {
@@ -100,6 +143,10 @@ impl Fault {
             Self::KillBank => "kill the bank",
             Self::FreezeBank => "freeze the bank",
             Self::BankFails => "bank fails",
+            Self::Restore(Restored::Alone(Database::Invoices)) => "restore invoices",
+            Self::Restore(Restored::Alone(Database::Payments)) => "restore payments",
+            Self::Restore(Restored::Both) => "restore both",
+            Self::Restore(Restored::BothApart(_)) => "restore both, apart",
         }
     }
 
@@ -116,6 +163,8 @@ impl Fault {
             }
             Self::FreezeNats | Self::FreezeBank => (1_000, 6_000),
             Self::BankFails => (3_000, 8_000),
+            // How far they go back.
+            Self::Restore(_) => (1_000, 8_000),
             Self::RestartPostgres | Self::DeleteDurable(_) | Self::DeleteStream(_) => (0, 0),
         };
         (Duration::from_millis(least), Duration::from_millis(most))
@@ -238,7 +287,12 @@ fn links(chaos: &mut SeededRng) -> Vec<Fault> {
     faults
 }
 
-fn shared(_: &mut SeededRng) -> Vec<Fault> {
+fn shared(chaos: &mut SeededRng) -> Vec<Fault> {
+    let first = if either(chaos) == 0 {
+        Database::Invoices
+    } else {
+        Database::Payments
+    };
     vec![
         Fault::KillPostgres,
         Fault::RestartPostgres,
@@ -252,6 +306,10 @@ fn shared(_: &mut SeededRng) -> Vec<Fault> {
         Fault::KillBank,
         Fault::FreezeBank,
         Fault::BankFails,
+        Fault::Restore(Restored::Alone(Database::Invoices)),
+        Fault::Restore(Restored::Alone(Database::Payments)),
+        Fault::Restore(Restored::Both),
+        Fault::Restore(Restored::BothApart(first)),
     ]
 }
 
@@ -286,7 +344,7 @@ mod tests {
         for seed in 0..20 {
             let plan = Plan::new(seed, FIVE_MINUTES);
             let kinds: BTreeSet<_> = plan.lanes.iter().flatten().map(|s| s.fault.kind()).collect();
-            assert_eq!(kinds.len(), 18, "{seed}: {kinds:?}");
+            assert_eq!(kinds.len(), 22, "{seed}: {kinds:?}");
             for lane in &plan.lanes {
                 assert!(
                     lane.windows(2)

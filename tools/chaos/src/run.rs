@@ -15,11 +15,12 @@ use super::{
     callers::{Caller, Promises},
     counters::Counters,
     pulse::Pulse,
+    rest::come_to_rest,
     strikes::Strikes,
     timeline::Timeline,
     world::World,
 };
-use acceptance::{Error, Result, SeededRng, System, eventually_within, system};
+use acceptance::{Error, Result, SeededRng};
 use bank_simulator::Mix;
 
 /// Callers at once.
@@ -59,8 +60,8 @@ pub async fn run(options: Options) -> Result<Verdict> {
     let promises = Promises::default();
     let began = SystemTime::now();
     let ended = tokio::select! {
-        never = counters.watch(&world) => never,
-        never = pulse.watch(&world) => never,
+        Err(error) = counters.watch(&world) => Err(error),
+        Err(error) = pulse.watch(&world) => Err(error),
         // Large, since it waits for three lanes at once.
         ended = Box::pin(load_and_strike(&world, &plan, &strikes, &promises, options)) => ended,
     };
@@ -117,24 +118,8 @@ async fn load_and_strike(
         Ok::<_, Error>(())
     };
     tokio::time::timeout(LAST_CALLS, last_calls).await??;
-    wait_for_rest(&world.system, options.rest).await;
+    come_to_rest(world, options.rest).await;
     let rest = start.elapsed();
     eprintln!("at rest after {} s", rest.as_secs());
     Ok(Ended { faults, rest })
-}
-
-/// Waits until nothing is open in either book. What stays open, the check names.
-async fn wait_for_rest(system: &System, limit: Duration) {
-    let rest = eventually_within(limit, "nothing is open", || async {
-        let open = system.count_payments("requested").await?
-            + system::count(
-                &system.stack().payment_database_url(),
-                "select count(*) from ledger where status = 'started'",
-            )
-            .await?;
-        Ok((open == 0).then_some(()))
-    });
-    if let Err(error) = rest.await {
-        eprintln!("{error}");
-    }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     plan::{Damage, Fault, Lane, Replica, Stream, Strike},
+    restores::Restores,
     timeline::Struck,
     world::World,
 };
@@ -25,6 +26,7 @@ const GONE: Duration = Duration::from_secs(15);
 pub(super) struct Strikes {
     struck: Mutex<Vec<Struck>>,
     frozen: Mutex<Vec<(SystemTime, SystemTime)>>,
+    pub(super) restores: Restores,
 }
 
 impl Strikes {
@@ -52,10 +54,12 @@ impl Strikes {
         self.struck.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// When a payment-provider or the bank stood still. No lease keeps a process that is stopped between its last look at
-    /// the clock and its call from making that call when it wakes up; only the idempotency key makes that harmless.
+    /// When a payment-provider or the bank stood still, or the ledger had forgotten who held which row. No lease keeps a process
+    /// that is stopped between its last look at the clock and its call from making that call when it wakes up; only the
+    /// idempotency key makes that harmless.
     pub(super) fn frozen(&self) -> Vec<(SystemTime, SystemTime)> {
-        self.frozen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let frozen = self.frozen.lock().unwrap_or_else(PoisonError::into_inner);
+        [frozen.clone(), self.restores.leases_forgotten()].concat()
     }
 
     async fn strike(&self, world: &World, strike: &Strike) -> Result<()> {
@@ -113,6 +117,7 @@ impl Strikes {
                 tokio::time::sleep(lasts).await;
                 world.bank.set_faults(&world.mix).await?;
             }
+            Fault::Restore(restored) => self.restores.go_back(world, restored, lasts).await?,
         }
         Ok(())
     }

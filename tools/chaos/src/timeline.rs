@@ -57,7 +57,7 @@ impl Struck {
             Fault::Break(Link::Postgres(_), _) => 2,
             Fault::Break(Link::Nats(_), _) => 3,
             Fault::Break(Link::Bank(_), _) => 4,
-            Fault::KillPostgres | Fault::RestartPostgres => 5,
+            Fault::KillPostgres | Fault::RestartPostgres | Fault::Restore(_) => 5,
             Fault::KillNats
             | Fault::WipeNats
             | Fault::FreezeNats
@@ -224,7 +224,7 @@ fn draw_legend(picture: &mut Picture, top: f64) -> f64 {
     let middle = top + 16.0;
     let mut from = LEFT;
     for (role, words, width) in [
-        ("peer", "dead, cut or deleted", 160.0),
+        ("peer", "dead, cut, deleted or restored", 160.0),
         ("other", "frozen, silent, late", 0.0),
     ] {
         picture.rect((from, middle - BAR / 2.0), (BAR, BAR), role);

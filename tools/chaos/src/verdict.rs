@@ -1,7 +1,7 @@
 //! What is left after a chaos run, held against everything that was promised.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fmt,
     time::{Duration, SystemTime},
 };
@@ -12,14 +12,16 @@ use uuid::Uuid;
 use super::{
     callers::{Promised, Promises},
     counters::Counters,
+    lost,
+    plan::Database,
     pulse::Pulse,
+    restores::Restores,
     strikes::Strikes,
     timeline::Timeline,
     world::World,
 };
 use acceptance::{Report, Result};
 use bank_simulator::{Overlap, Record};
-use reconcile::{BankBooks, Kind};
 
 /// After a process stood still, calls it made before may be in flight for so long.
 const WAKING: Duration = Duration::from_secs(3);
@@ -27,9 +29,9 @@ const WAKING: Duration = Duration::from_secs(3);
 /// The verdict on a run.
 #[derive(Debug)]
 pub struct Verdict {
-    /// The check, with the bank's own record.
+    /// The check, with the bank's own record. What it names a restore may have lost.
     pub report: Report,
-    /// Whatever else is wrong.
+    /// Whatever is wrong.
     pub complaints: Vec<String>,
     /// How often each kind of fault struck.
     pub struck: BTreeMap<&'static str, usize>,
@@ -47,16 +49,13 @@ impl Verdict {
         promises: &Promises,
     ) -> Result<Self> {
         let record = world.bank.record()?;
-        let report = world
-            .system
-            .check_against(BankBooks::Record(world.bank.charges()?))
-            .await?;
+        let (report, losses) = lost::check(world, &strikes.restores).await?;
         let mut verdict = Self {
             report,
-            complaints: Vec::new(),
+            facts: vec![losses.facts()],
+            complaints: losses.complaints,
             struck: BTreeMap::new(),
             timeline: Timeline::default(),
-            facts: Vec::new(),
         };
         for struck in strikes.struck() {
             *verdict.struck.entry(struck.fault.kind()).or_default() += 1;
@@ -70,22 +69,15 @@ impl Verdict {
                 .map(|misuse| format!("the bank complains: {misuse}")),
         );
         verdict.processes(world);
-        verdict.dead_letters(world).await?;
         let kept = std::mem::take(&mut *promises.lock());
-        verdict.promises(world, kept).await?;
+        verdict.promises(world, &strikes.restores, kept).await?;
         Ok(verdict)
     }
 
     /// Whether nothing is wrong.
     #[must_use]
     pub fn is_clean(&self) -> bool {
-        self.report.is_clean() && self.complaints.is_empty()
-    }
-
-    /// Whether the check found something of this kind.
-    #[must_use]
-    pub fn found(&self, kind: Kind) -> bool {
-        self.report.count(kind) > 0
+        self.complaints.is_empty()
     }
 
     fn count(&mut self, record: &Record, counters: &Counters, promised: &Promised) {
@@ -158,52 +150,57 @@ impl Verdict {
         }
     }
 
-    async fn dead_letters(&mut self, world: &World) -> Result<()> {
-        let stack = world.system.stack();
-        for url in [stack.invoice_database_url(), stack.payment_database_url()] {
-            let mut database = PgConnection::connect(&url).await?;
-            let reasons: Vec<String> = sqlx::query_scalar("select reason from dead_letters limit 10")
-                .fetch_all(&mut database)
-                .await?;
-            self.complaints
-                .extend(reasons.iter().map(|reason| format!("a dead letter: {reason}")));
-        }
-        Ok(())
-    }
-
-    /// Whatever was answered to a caller is in the database.
-    async fn promises(&mut self, world: &World, promised: Promised) -> Result<()> {
+    /// Whatever was answered to a caller is in the database, unless that has forgotten it.
+    async fn promises(&mut self, world: &World, restores: &Restores, promised: Promised) -> Result<()> {
         self.complaints.extend(promised.complaints);
         let url = world.system.stack().invoice_database_url();
         let mut database = PgConnection::connect(&url).await?;
-        let invoices: Vec<Uuid> = promised.invoices.into_iter().collect();
-        let lost: Vec<Uuid> = sqlx::query_scalar(
-            "select id from unnest($1::uuid[]) as id where id not in (select id from invoices)",
-        )
-        .bind(&invoices)
-        .fetch_all(&mut database)
-        .await?;
+        let forgotten = |heard: &SystemTime| restores.forgot_answer(Database::Invoices, *heard);
+        let tables = [
+            (
+                "invoice",
+                "select id from invoices where id = any($1)",
+                promised.invoices,
+            ),
+            (
+                "payment",
+                "select id from payments where id = any($1)",
+                promised.payments,
+            ),
+        ];
+        for (what, query, promised) in tables {
+            let ids: Vec<Uuid> = promised.keys().copied().collect();
+            let kept: Vec<Uuid> = sqlx::query_scalar(query)
+                .bind(ids)
+                .fetch_all(&mut database)
+                .await?;
+            let kept: HashSet<Uuid> = kept.into_iter().collect();
+            let lost = promised.iter().filter(|(id, _)| !kept.contains(*id));
+            let (by_restore, otherwise): (Vec<_>, Vec<_>) = lost.partition(|(_, heard)| forgotten(heard));
+            self.facts
+                .push(format!("{} promised {what}s lost by a restore", by_restore.len()));
+            self.complaints.extend(
+                otherwise
+                    .iter()
+                    .map(|(id, _)| format!("{what} {id} was promised and is lost")),
+            );
+        }
+        let unknown: Vec<Uuid> = promised.unknown.into_iter().collect();
+        let known: Vec<Uuid> = sqlx::query_scalar("select id from invoices where id = any($1)")
+            .bind(unknown)
+            .fetch_all(&mut database)
+            .await?;
         self.complaints.extend(
-            lost.iter()
-                .map(|id| format!("invoice {id} was promised and is lost")),
+            known
+                .iter()
+                .map(|id| format!("invoice {id} was said not to exist, and does")),
         );
-        let payments: Vec<Uuid> = promised.payments.into_iter().collect();
-        let lost: Vec<Uuid> = sqlx::query_scalar(
-            "select id from unnest($1::uuid[]) as id where id not in (select id from payments)",
-        )
-        .bind(&payments)
-        .fetch_all(&mut database)
-        .await?;
-        self.complaints.extend(
-            lost.iter()
-                .map(|id| format!("payment {id} was promised and is lost")),
-        );
-        for (batch, requested) in promised.batches {
+        for (batch, (requested, heard)) in promised.batches {
             let made: i64 = sqlx::query_scalar("select count(*) from payments where batch_id = $1")
                 .bind(batch)
                 .fetch_one(&mut database)
                 .await?;
-            if u64::try_from(made)? != requested {
+            if u64::try_from(made)? != requested && !(made == 0 && forgotten(&heard)) {
                 self.complaints.push(format!(
                     "batch {batch} was said to have {requested} payments, and has {made}"
                 ));

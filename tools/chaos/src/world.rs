@@ -84,6 +84,11 @@ impl World {
         self.providers.iter()
     }
 
+    pub(super) fn provider(&self) -> &Node {
+        let [first, _] = &self.providers;
+        first
+    }
+
     pub(super) fn node(&self, replica: Replica) -> &Node {
         let ([first, second], number) = match replica {
             Replica::App(number) => (&self.apps, number),

@@ -34,7 +34,7 @@ impl SumsByCurrency {
     }
 
     /// One currency's, to be added to.
-    pub(super) fn of(&mut self, currency: Currency) -> &mut Sums {
+    pub fn of(&mut self, currency: Currency) -> &mut Sums {
         let (_, sums) = self
             .by_code
             .entry(currency.code())
@@ -43,7 +43,8 @@ impl SumsByCurrency {
     }
 
     /// The currencies in which the books disagree.
-    pub(super) fn differences(&self) -> Vec<String> {
+    #[must_use]
+    pub fn differences(&self) -> Vec<String> {
         let differs = |sums: &Sums| {
             sums.invoices != sums.payments
                 || sums.payments != sums.ledger

@@ -1,0 +1,80 @@
+//! Open rows that no request touches any more. A request comes again until its payment has an outcome, unless the ledger went back
+//! to a moment before it had one, or invoice-app to one before it asked. The bank is asked what it knows, and never to pay.
+
+use std::{collections::HashMap, time::Duration};
+
+use futures_util::{StreamExt as _, stream};
+use service::telemetry::chain;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{PayRequests, admission::Admitted, bank_call::BankCall};
+use crate::{
+    gateway::IdempotencyKey,
+    ledger::{Entry, State},
+    store,
+};
+
+/// Twice the longest pause between two tries of a request that comes again.
+const QUIET: Duration = Duration::from_mins(2);
+const EVERY: Duration = Duration::from_secs(30);
+/// Looked up in one go, and at once: what customers wait for needs the bank more.
+const MOST: i64 = 256;
+const AT_ONCE: usize = 8;
+
+impl PayRequests {
+    /// Looks up what nobody asks for, until told to stop.
+    pub async fn look_after_unasked(&self, stop: CancellationToken) {
+        let looking = async {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                if let Err(error) = self.look_up_unasked(QUIET).await {
+                    warn!(error = chain(&error), "open payments could not be looked up");
+                }
+            }
+        };
+        // What is under way then is like what a crash leaves: the lease ends, and it is looked up.
+        stop.run_until_cancelled(looking).await;
+    }
+
+    /// Looks up once those that nobody has touched for `quiet`. What the bank does not know stays open.
+    pub async fn look_up_unasked(&self, quiet: Duration) -> Result<(), store::Error> {
+        if self.bank.is_there().is_err() {
+            return Ok(());
+        }
+        let ids = self.store.unasked(quiet, MOST).await?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let read = Instant::now();
+        let entries = self.store.entries(&ids).await?;
+        let open = entries.iter().enumerate();
+        let open: HashMap<_, (usize, &Entry, _)> = open
+            .filter(|(_, entry)| entry.state == State::Open { lease_left: None })
+            .map(|(position, entry)| (entry.payment_id, (position, entry, None)))
+            .collect();
+        let taken_over = self.take_over(open, read).await?;
+        stream::iter(taken_over)
+            .for_each_concurrent(AT_ONCE, |(_, admitted)| async move {
+                if let Admitted::Call(call) = admitted {
+                    self.look_up_only(*call).await;
+                }
+            })
+            .await;
+        Ok(())
+    }
+
+    async fn look_up_only(&self, mut call: BankCall) {
+        let key = IdempotencyKey::from(call.lease.payment_id);
+        let found = match self.bank.acquire().await {
+            Ok(permit) => self.look_up(&mut call, key, &permit).await,
+            Err(_) => None,
+        };
+        match found {
+            // There is no request to decide about: what is finished is published, now or when somebody asks.
+            Some(conclusion) => drop(self.conclude(&call, conclusion).await),
+            None => self.release(&call.lease, false).await,
+        }
+    }
+}
