@@ -201,6 +201,9 @@ async fn every_switch_breaks_what_it_says_and_the_books_agree_afterwards() {
     demo.end().await;
 }
 
+/// Two names, and what the state shows then.
+type Expected = (&'static str, &'static str, fn(&Value) -> bool);
+
 /// One more payment than before is paid, once, and nothing is left open.
 async fn one_more_is_paid(demo: &Demo, before: i64) {
     demo.agrees().await;
@@ -239,7 +242,7 @@ async fn each_step_of_the_tour_shows_what_it_promises() {
     assert_eq!(steps, 5);
 
     // What is to be seen in the middle of it; by each, exactly one payment is made.
-    let seen: [(&str, &str, fn(&Value) -> bool); 5] = [
+    let seen: [Expected; 5] = [
         ("it is asked for", "has written it down", |_| true),
         (
             "it is pending while NATS is dead",
@@ -291,7 +294,7 @@ async fn what_is_cut_off_or_not_answered_is_seen_to_be_so_and_ends_well() {
     // Makes the stock of invoices, while they can be made.
     press(&browser, "pay-one").await;
 
-    let seen: [(&str, &str, fn(&Value) -> bool); 4] = [
+    let seen: [Expected; 4] = [
         ("cut-invoice-app-nats", "#p-invoice-app", |state| {
             at_least(state, "/numbers/open", 1)
                 && state.pointer("/numbers/queues/requests/waiting") == Some(&json!(0))

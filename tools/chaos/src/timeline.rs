@@ -40,6 +40,9 @@ const ROWS: [&str; 8] = [
     "the bank",
 ];
 
+/// Each point's minute, and what is drawn over it.
+type Curve = Vec<(f64, f64)>;
+
 /// A fault as it was carried out, counted from the start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Struck {
@@ -185,8 +188,8 @@ impl Timeline {
         bottom
     }
 
-    /// Settled a second, and open; each with the minute of its points.
-    fn curves(&self) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+    /// Settled a second, and open.
+    fn curves(&self) -> (Curve, Curve) {
         let all = self.rest.as_secs_f64();
         let step = (all / POINTS).ceil().max(1.0);
         let mut moments: Vec<(f64, f64, f64)> = Vec::new();
