@@ -26,8 +26,10 @@ pub(crate) async fn start(options: StackOptions, shutdown: &mut Shutdown) -> Res
     eprintln!("Starting Postgres, NATS, invoice-app and payment-provider ...");
     let begun = options.progress.subscribe();
     let words = |elapsed: Duration| format!("waiting for {}, {} s", *begun.borrow(), elapsed.as_secs());
+    // Large, since it starts everything.
+    let starting = Box::pin(Stack::start(options));
     tokio::select! {
-        stack = progress::during(Stack::start(options), words) => Ok(Some(Arc::new(stack?))),
+        stack = progress::during(starting, words) => Ok(Some(Arc::new(stack?))),
         () = shutdown.requested() => Ok(None),
     }
 }
