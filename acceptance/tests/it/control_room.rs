@@ -292,7 +292,9 @@ async fn what_is_cut_off_or_not_answered_is_seen_to_be_so_and_ends_well() {
         return;
     };
     // Makes the stock of invoices, while they can be made.
+    let before = demo.number("/verdict/paid").await;
     press(&browser, "pay-one").await;
+    one_more_is_paid(&demo, before).await;
 
     let seen: [Expected; 4] = [
         ("cut-invoice-app-nats", "#p-invoice-app", |state| {
