@@ -143,7 +143,8 @@ function flow(state) {
     put(`n-${name}-in-hand`, number(n.queues?.[name].in_hand));
   }
   moves("a-ask", n.requested_per_s);
-  moves("a-request", n.charged_per_s + n.requested_per_s);
+  const sends = healths.nats === "running" && !state.cut.includes("invoice-app-nats");
+  moves("a-request", sends ? n.charged_per_s + n.requested_per_s : 0);
   moves("a-bank", n.charged_per_s);
   moves("a-outcome", n.settled_per_s);
 }
