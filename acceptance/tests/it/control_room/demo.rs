@@ -128,8 +128,9 @@ pub(super) async fn press_button(browser: &Browser, button: &str) -> String {
     browser.run(prepare, json!([button])).await.unwrap();
     browser.click(button).await.unwrap();
     eventually(&format!("{button} is done"), || async {
-        let said = browser.text("#said").await?;
+        // In this order: what is said before the last switch has done it is not the end.
         let busy = browser.text(&format!("{button}:disabled")).await?;
+        let said = browser.text("#said").await?;
         Ok((!said.is_empty() && busy.is_empty()).then_some(said))
     })
     .await
