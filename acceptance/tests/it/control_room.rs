@@ -84,6 +84,13 @@ async fn other_sites_can_press_nothing() {
     let preflight = preflight.send().await.unwrap();
     assert!(!preflight.headers().contains_key("access-control-allow-origin"));
 
+    let page = demo.http.get(&demo.url).send().await.unwrap();
+    let policy = page.headers()["content-security-policy"].to_str().unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self';"),
+        "{policy}"
+    );
+
     let state = demo.state().await.unwrap();
     assert!(
         state["health"]

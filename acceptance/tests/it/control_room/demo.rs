@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+/// As the driver spells the key.
+const ENTER: &str = "\u{e007}";
+
 pub(super) struct Demo {
     child: Child,
     pub(super) url: String,
@@ -122,11 +125,27 @@ pub(super) async fn press(browser: &Browser, name: &str) -> String {
 }
 
 pub(super) async fn press_button(browser: &Browser, button: &str) -> String {
+    prepare(browser, button).await;
+    browser.click(button).await.unwrap();
+    done(browser, button).await
+}
+
+/// The same for those who have no mouse.
+pub(super) async fn press_by_key(browser: &Browser, button: &str) -> String {
+    prepare(browser, button).await;
+    browser.enter(button, ENTER).await.unwrap();
+    done(browser, button).await
+}
+
+async fn prepare(browser: &Browser, button: &str) {
     // Away from under the verdict, which is always in view.
     let prepare = "document.getElementById('said').textContent = '';
         document.querySelector(arguments[0]).scrollIntoView({block: 'center'})";
     browser.run(prepare, json!([button])).await.unwrap();
-    browser.click(button).await.unwrap();
+}
+
+/// What the last switch says.
+async fn done(browser: &Browser, button: &str) -> String {
     eventually(&format!("{button} is done"), || async {
         // In this order: what is said before the last switch has done it is not the end.
         let busy = browser.text(&format!("{button}:disabled")).await?;

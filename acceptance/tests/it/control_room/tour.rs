@@ -3,11 +3,11 @@
 use acceptance::Browser;
 use serde_json::json;
 
-use super::demo::{Expected, at_least, is_dead, one_more_is_paid, opened, paid_again, press_button};
+use super::demo::{Expected, at_least, is_dead, one_more_is_paid, opened, paid_again, press_by_key};
 
-/// Does a step of the tour, and waits until its last switch has done what it does; what that says.
+/// Does a step of the tour by the keyboard, and waits until its last switch has done what it does; what that says.
 async fn step(browser: &Browser, number: usize) -> String {
-    press_button(
+    press_by_key(
         browser,
         &format!(".tour li:nth-child({number}) button[data-steps]"),
     )
