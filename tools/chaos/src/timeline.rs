@@ -225,9 +225,9 @@ fn rounded(value: f64) -> String {
 
 fn draw_legend(picture: &mut Picture, top: f64) -> f64 {
     let middle = top + 16.0;
-    let mut from = LEFT;
+    let mut from = MARGIN;
     for (role, words, width) in [
-        ("peer", "dead, cut, deleted or restored", 160.0),
+        ("peer", "dead, cut, deleted or restored", 236.0),
         ("other", "frozen, silent, late", 0.0),
     ] {
         picture.rect((from, middle - BAR / 2.0), (BAR, BAR), role);

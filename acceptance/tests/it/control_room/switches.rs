@@ -109,13 +109,12 @@ async fn try_switch(browser: &Browser, demo: &Demo, name: &str) {
     .await
     .unwrap();
     if let Some(target) = name.strip_prefix("kill-") {
-        demo.runs().await;
-        let now = Seen::of(demo, "").await.unwrap();
-        assert_ne!(
-            now.pid(target),
-            before.pid(target),
-            "{target} is another process now"
-        );
+        eventually(&format!("{target} is another process"), || async {
+            let now = Seen::of(demo, "").await?;
+            Ok((now.pid(target) != before.pid(target)).then_some(()))
+        })
+        .await
+        .unwrap();
     }
     let stays = format!("button[data-do={name}][aria-pressed]");
     if !browser.text(&stays).await.unwrap().is_empty() {
