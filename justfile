@@ -37,6 +37,16 @@ invoices: _tools
     just --justfile '{{ justfile() }}' _release
     exec target/release/local-stack invoices
 
+# Import a file of invoices (NDJSON, or CSV if its name ends in .csv) into the running stack, or into the deployed system
+import FILE: _tools
+    #!/usr/bin/env bash
+    set -euo pipefail
+    case $1 in *.csv) type=text/csv ;; *) type=application/x-ndjson ;; esac
+    ! k8s/scripts/is-deployment.sh ||
+      exec k8s/scripts/call.sh POST /invoices/import --header "content-type: $type" --data-binary "@$1"
+    just --justfile '{{ justfile() }}' _release
+    exec target/release/local-stack import "$1"
+
 # Pay every unpaid invoice of the running stack, or of the deployed system
 pay: _tools
     #!/usr/bin/env bash
@@ -121,7 +131,7 @@ crash-matrix *ARGS: _tools
     cargo build --workspace --bins
     cargo test --package acceptance --test it -- ${crashes[@]+"${crashes[@]}"} "fail_points::every_$which"
 
-# Let everything fail under load, then check every payment (`--minutes N`, `--seed S`; `--cluster`, `--pairs`: those instead)
+# Let everything fail under load, then check every payment, and draw it: target/chaos.svg (`--minutes N`, `--seed S`; `--cluster`, `--pairs`: those instead)
 chaos *ARGS: _tools
     #!/usr/bin/env bash
     set -euo pipefail

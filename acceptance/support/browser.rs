@@ -14,7 +14,18 @@ pub struct Browser {
     http: reqwest::Client,
     session: String,
     downloads: TempDir,
-    _driver: Child,
+    driver: Child,
+}
+
+impl Drop for Browser {
+    /// Also the browser of a test that failed ends with it.
+    fn drop(&mut self) {
+        if let Some(group) = self.driver.id() {
+            let _ = std::process::Command::new("kill")
+                .args(["-KILL", "--", &format!("-{group}")])
+                .status();
+        }
+    }
 }
 
 impl Browser {
@@ -26,6 +37,8 @@ impl Browser {
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
             .kill_on_drop(true)
+            // The browser it starts belongs to it.
+            .process_group(0)
             .spawn();
         let driver = match driver {
             Ok(driver) => driver,
@@ -65,7 +78,7 @@ impl Browser {
             session: format!("{url}/session/{id}"),
             http,
             downloads,
-            _driver: driver,
+            driver,
         }))
     }
 

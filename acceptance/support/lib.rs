@@ -7,7 +7,6 @@ pub mod callers;
 pub mod cli;
 pub mod client;
 pub mod collector;
-pub mod cut_proxy;
 pub mod documents;
 pub mod event_reader;
 pub mod load;
@@ -28,7 +27,6 @@ pub use crate::{
     callers::{Callers, Tally},
     client::{Answer, Client},
     collector::Collector,
-    cut_proxy::CutProxy,
     event_reader::{EventReader, Told},
     load::Load,
     metrics::{metric, metrics_text},

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
-use acceptance::{Client, Error, Result, client::WAIT, eventually};
+use acceptance::{
+    Client, Error, Result,
+    bank::{Bank, Behaviour},
+    client::WAIT,
+    eventually,
+};
 use local_stack::{Ports, local_stack_binary, read_env};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -312,6 +317,21 @@ async fn the_demo_pays_three_invoices_and_ends_with_0_twice_in_a_row() {
         }
         assert_eq!(place.processes(), Vec::<String>::new());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_of_the_services_win_over_what_the_stack_sets() {
+    let place = Place::new();
+    let bank = Bank::start(|_, _| Behaviour::Succeed).await.unwrap();
+    let output = place
+        .command(&["demo", "--once"])
+        .env("PAYMENT_PROVIDER__GATEWAY__KIND", "http")
+        .env("PAYMENT_PROVIDER__GATEWAY__URL", bank.url())
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert_eq!(bank.charges().len(), 3, "the three were paid by another bank");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use acceptance::{
-    Client, CutProxy, Load, System,
+    Client, Load, System,
     client::{NO_WAIT, import_lines, text},
     eventually,
 };
-use local_stack::{Service, ServiceKind};
+use local_stack::{CutProxy, Service, ServiceKind};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn payments_asked_for_while_nats_is_away_are_made_when_it_is_back() {

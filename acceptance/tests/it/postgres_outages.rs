@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use acceptance::{
-    Answer, Client, CutProxy, Load, System,
+    Answer, Client, Load, System,
     client::{NO_WAIT, WAIT, text},
     eventually,
 };
-use local_stack::ServiceKind;
+use local_stack::{CutProxy, ServiceKind};
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _};
 

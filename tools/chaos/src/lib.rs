@@ -9,11 +9,13 @@ mod rest;
 mod restores;
 mod run;
 mod strikes;
+mod timeline;
 mod verdict;
 mod world;
 
 pub use self::{
     plan::{Database, Fault, Plan, Restored, Strike},
     run::{Options, REST, run},
+    timeline::Timeline,
     verdict::Verdict,
 };

@@ -1,9 +1,13 @@
 //! `chaos`: everything fails for minutes, under load, as one seed says; then everything must have been paid, once.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use acceptance::Result;
-use chaos::{Options, REST, run};
+use chaos::{Options, REST, Verdict, run};
 use clap::Parser;
 
 /// Breaks a whole system under load, waits until it is at rest, and checks every payment. Exits with 0 when all is well.
@@ -18,6 +22,9 @@ struct Arguments {
     /// How long everything may take to come to rest afterwards, if not 12 minutes.
     #[arg(long)]
     rest_minutes: Option<u64>,
+    /// Where a picture of the run goes.
+    #[arg(long, default_value = "target/chaos.svg")]
+    svg: PathBuf,
 }
 
 fn main() -> ExitCode {
@@ -28,7 +35,7 @@ fn main() -> ExitCode {
         length: Duration::from_mins(arguments.minutes),
         rest: arguments.rest_minutes.map_or(REST, Duration::from_mins),
     };
-    match chaos(options) {
+    match chaos(options, &arguments.svg) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!(
@@ -47,11 +54,28 @@ fn main() -> ExitCode {
     }
 }
 
-fn chaos(options: Options) -> Result<bool> {
+fn chaos(options: Options, svg: &Path) -> Result<bool> {
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(async {
         let verdict = run(options).await?;
+        std::fs::write(svg, verdict.timeline.draw(&title(options, &verdict)))?;
         println!("seed {}, {} s\n{verdict}", options.seed, options.length.as_secs());
+        eprintln!("its picture: {}", svg.display());
         Ok(verdict.is_clean())
     })
+}
+
+/// What stands above the picture: two lines.
+fn title(options: Options, verdict: &Verdict) -> [String; 2] {
+    let faults: usize = verdict.struck.values().sum();
+    let payments = verdict.timeline.payments();
+    let end = if verdict.is_clean() {
+        "nothing is lost but what restores took back; nothing is charged twice"
+    } else {
+        "NOT CLEAN: see what the run has printed"
+    };
+    [
+        format!("seed {} · {faults} faults · {payments} payments", options.seed),
+        end.to_owned(),
+    ]
 }

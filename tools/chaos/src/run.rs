@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{task::JoinSet, time::Instant};
@@ -17,6 +17,7 @@ use super::{
     pulse::Pulse,
     rest::come_to_rest,
     strikes::Strikes,
+    timeline::Timeline,
     world::World,
 };
 use acceptance::{Error, Result, SeededRng};
@@ -26,6 +27,7 @@ use bank_simulator::Mix;
 const CALLERS: usize = 4;
 /// Calls under way when the faults are over end within this.
 const LAST_CALLS: Duration = Duration::from_mins(2);
+
 /// Which run.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
@@ -40,6 +42,13 @@ pub struct Options {
 /// A request that was lost over and over is sent again within 12 minutes, and a bank's answer looked up within one.
 pub const REST: Duration = Duration::from_mins(12);
 
+/// How long the faults took, and everything until it was at rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) faults: Duration,
+    pub(super) rest: Duration,
+}
+
 /// Runs, prints what it does, and judges. An error means that the run itself failed.
 pub async fn run(options: Options) -> Result<Verdict> {
     let plan = Plan::new(options.seed, options.length);
@@ -49,17 +58,22 @@ pub async fn run(options: Options) -> Result<Verdict> {
     let pulse = Pulse::default();
     let strikes = Strikes::default();
     let promises = Promises::default();
+    let began = SystemTime::now();
     let ended = tokio::select! {
-        never = counters.watch(&world) => never,
-        never = pulse.watch(&world) => never,
+        Err(error) = counters.watch(&world) => Err(error),
+        Err(error) = pulse.watch(&world) => Err(error),
         // Large, since it waits for three lanes at once.
         ended = Box::pin(load_and_strike(&world, &plan, &strikes, &promises, options)) => ended,
     };
-    if let Err(error) = ended {
-        world.system.keep_logs();
-        return Err(error);
-    }
-    let verdict = Verdict::of(&world, &strikes, &pulse, &counters, &promises).await?;
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            world.system.keep_logs();
+            return Err(error);
+        }
+    };
+    let mut verdict = Verdict::of(&world, &strikes, &pulse, &counters, &promises).await?;
+    verdict.timeline = Timeline::of(&world, &strikes, began, ended).await?;
     if !verdict.is_clean() {
         world.system.keep_logs();
     }
@@ -72,7 +86,7 @@ async fn load_and_strike(
     strikes: &Strikes,
     promises: &Promises,
     options: Options,
-) -> Result<()> {
+) -> Result<Ended> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut callers = JoinSet::new();
     for number in 0..CALLERS {
@@ -94,7 +108,8 @@ async fn load_and_strike(
     )?;
     world.mend();
     world.bank.set_faults(&Mix::default()).await?;
-    eprintln!("the faults are over after {} s", start.elapsed().as_secs());
+    let faults = start.elapsed();
+    eprintln!("the faults are over after {} s", faults.as_secs());
     stop.store(true, Ordering::SeqCst);
     let last_calls = async {
         while let Some(ended) = callers.join_next().await {
@@ -104,6 +119,7 @@ async fn load_and_strike(
     };
     tokio::time::timeout(LAST_CALLS, last_calls).await??;
     come_to_rest(world, options.rest).await;
-    eprintln!("at rest after {} s", start.elapsed().as_secs());
-    Ok(())
+    let rest = start.elapsed();
+    eprintln!("at rest after {} s", rest.as_secs());
+    Ok(Ended { faults, rest })
 }

@@ -1,7 +1,6 @@
 //! Carries a plan out: each lane strikes one fault after the other, and repairs what it broke.
 
 use std::{
-    collections::BTreeMap,
     sync::{Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -13,6 +12,7 @@ use tokio::time::Instant;
 use super::{
     plan::{Damage, Fault, Lane, Replica, Stream, Strike},
     restores::Restores,
+    timeline::Struck,
     world::World,
 };
 use acceptance::{Error, Result, eventually, eventually_within};
@@ -24,7 +24,7 @@ const GONE: Duration = Duration::from_secs(15);
 /// What was struck, and when nobody's lease could be trusted.
 #[derive(Debug, Default)]
 pub(super) struct Strikes {
-    struck: Mutex<BTreeMap<&'static str, usize>>,
+    struck: Mutex<Vec<Struck>>,
     frozen: Mutex<Vec<(SystemTime, SystemTime)>>,
     pub(super) restores: Restores,
 }
@@ -35,17 +35,22 @@ impl Strikes {
         for strike in lane {
             tokio::time::sleep_until(start + strike.at).await;
             eprintln!("{strike}");
+            let since = start.elapsed();
             self.strike(world, strike)
                 .await
                 .map_err(|error| error.during(&format!("{:?}", strike.fault)))?;
             let mut struck = self.struck.lock().unwrap_or_else(PoisonError::into_inner);
-            *struck.entry(strike.fault.kind()).or_default() += 1;
+            struck.push(Struck {
+                fault: strike.fault,
+                since,
+                until: start.elapsed(),
+            });
         }
         Ok(())
     }
 
-    /// How often each kind of fault has struck.
-    pub(super) fn struck(&self) -> BTreeMap<&'static str, usize> {
+    /// What has struck, and when.
+    pub(super) fn struck(&self) -> Vec<Struck> {
         self.struck.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

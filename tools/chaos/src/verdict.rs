@@ -17,6 +17,7 @@ use super::{
     pulse::Pulse,
     restores::Restores,
     strikes::Strikes,
+    timeline::Timeline,
     world::World,
 };
 use acceptance::{Report, Result};
@@ -34,6 +35,8 @@ pub struct Verdict {
     pub complaints: Vec<String>,
     /// How often each kind of fault struck.
     pub struck: BTreeMap<&'static str, usize>,
+    /// What was when.
+    pub timeline: Timeline,
     facts: Vec<String>,
 }
 
@@ -51,8 +54,12 @@ impl Verdict {
             report,
             facts: vec![losses.facts()],
             complaints: losses.complaints,
-            struck: strikes.struck(),
+            struck: BTreeMap::new(),
+            timeline: Timeline::default(),
         };
+        for struck in strikes.struck() {
+            *verdict.struck.entry(struck.fault.kind()).or_default() += 1;
+        }
         verdict.count(&record, counters, &promises.lock());
         verdict.overlaps(&record, &strikes.frozen(), &pulse.late());
         let misuses = record.misuses();

@@ -10,6 +10,8 @@ pub struct Scale {
     logarithmic: bool,
 }
 
+/// Of a linear scale there are no more ticks than this above zero.
+const MOST_TICKS: u32 = 5;
 /// Ranges of more decades than this have room for powers of ten alone.
 const FEW_DECADES: f64 = 2.2;
 
@@ -49,9 +51,27 @@ impl Scale {
         self.begin + share.clamp(0.0, 1.0) * (self.end - self.begin)
     }
 
-    /// Round values to be written along a logarithmic scale.
+    /// Round values to be written along it.
     #[must_use]
     pub fn ticks(&self) -> Vec<f64> {
+        if self.logarithmic {
+            self.logarithmic_ticks()
+        } else {
+            self.linear_ticks()
+        }
+    }
+
+    fn linear_ticks(&self) -> Vec<f64> {
+        let least = self.most / f64::from(MOST_TICKS);
+        let decade = 10_f64.powf(least.log10().floor());
+        let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * decade);
+        // Nothing is high enough on a scale that ends at zero.
+        let step = steps.into_iter().find(|step| *step >= least).unwrap_or(1.0);
+        let ticks = (0..=MOST_TICKS).map(|n| f64::from(n) * step);
+        ticks.filter(|tick| *tick <= self.most).collect()
+    }
+
+    fn logarithmic_ticks(&self) -> Vec<f64> {
         let few = (self.most / self.least).log10() < FEW_DECADES;
         let steps: &[f64] = if few { &[1.0, 2.0, 5.0] } else { &[1.0] };
         let mut ticks = Vec::new();
@@ -93,6 +113,11 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_few() {
+        let linear = |most| Scale::linear(most, (0.0, 1.0)).ticks();
+        assert_eq!(linear(230.0), [0.0, 50.0, 100.0, 150.0, 200.0]);
+        assert_eq!(linear(5.0), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert_eq!(linear(1.5), [0.0, 0.5, 1.0, 1.5]);
+        assert_eq!(linear(0.0), [0.0]);
         assert_eq!(
             Scale::logarithmic((1.0, 3000.0), (0.0, 1.0)).ticks(),
             [1.0, 10.0, 100.0, 1000.0]

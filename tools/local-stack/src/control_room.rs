@@ -5,6 +5,7 @@ mod action;
 mod backup;
 mod bank;
 mod books;
+mod cuts;
 mod diary;
 mod faults;
 mod guard;
@@ -24,7 +25,7 @@ use local_stack::{Error, Result, Stack};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use self::{
-    backup::Copies, bank::Bank, books::Verdict, diary::Diary, faults::Faults, numbers::Numbers,
+    backup::Copies, bank::Bank, books::Verdict, cuts::Cuts, diary::Diary, faults::Faults, numbers::Numbers,
     overheard::Overheard, work::Work,
 };
 use crate::commands::client::Client;
@@ -42,6 +43,7 @@ struct Room {
     client: Client,
     work: Work,
     faults: Faults,
+    cuts: Cuts,
     bank: Bank,
     copies: Copies,
     diary: Diary,
@@ -65,6 +67,7 @@ impl ControlRoom {
             client: Client::try_new(stack.invoice_app().url())?,
             work: Work::default(),
             faults: Faults::default(),
+            cuts: Cuts::default(),
             bank: Bank::from_env(),
             copies: Copies::new(stack.directory().join("copies")),
             diary: Diary::default(),
@@ -89,12 +92,16 @@ impl ControlRoom {
         format!("http://127.0.0.1:{}/", self.port)
     }
 
-    /// Ends what it began: nothing stays frozen, or the stack could not be stopped.
+    /// Ends what it began: nothing stays frozen or cut, or the stack could not be stopped, and the books of a kept stack are a
+    /// bank's again.
     pub(crate) async fn close(mut self) {
         self.tasks.shutdown().await;
         self.room.work.stop();
-        self.room.bank.reopen();
+        self.room.cuts.mend_all(&self.room.stack);
         self.room.faults.end_all(&self.room.stack);
+        if let Err(error) = bank::mend(&self.room).await {
+            eprintln!("control room: {}", action::in_words(&error));
+        }
     }
 }
 

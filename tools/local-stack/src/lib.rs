@@ -2,12 +2,14 @@
 //! benchmark, and leaves nothing behind.
 
 mod child;
+mod cut_proxy;
 mod directory;
 mod env_file;
 mod error;
 mod guard;
 mod http;
 mod keys;
+mod links;
 mod nats;
 mod nats_servers;
 mod ports;
@@ -21,12 +23,14 @@ mod tools;
 
 pub use crate::{
     child::{ChildArgs, run_child},
+    cut_proxy::CutProxy,
     directory::StackDirectory,
     env_file::{quoted_path, read_env, write_env},
     error::{Error, Result},
     guard::run_guard,
     http::{http_client, install_crypto_provider, wait_for_ok},
     keys::{Keys, User},
+    links::Links,
     nats::{Membership, NatsOptions, NatsServer, connect_nats, nats_configuration},
     nats_servers::{NatsNodes, NatsServers},
     ports::{NatsPorts, Ports, free_port},

@@ -25,6 +25,11 @@ enum Command {
     },
     /// Show the invoices of the running stack.
     Invoices,
+    /// Import a file of invoices into the running stack: CSV if its name ends so, else NDJSON.
+    Import {
+        /// Which one.
+        file: PathBuf,
+    },
     /// Pay every unpaid invoice of the running stack.
     Pay,
     /// Print the messages on a subject of the running stack.
@@ -97,6 +102,7 @@ fn run_async(command: Command) -> local_stack::Result<ExitCode> {
             Command::Up => commands::up::run().await,
             Command::Demo { once } => commands::demo::run(once).await,
             Command::Invoices => commands::client::invoices().await,
+            Command::Import { file } => commands::client::import(&file).await,
             Command::Pay => commands::client::pay().await,
             Command::NatsSub { subject } => commands::nats_sub::run(&subject).await,
             Command::DevPostgres { port, command } => commands::dev_postgres::run(port, &command).await,

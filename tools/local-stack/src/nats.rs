@@ -105,7 +105,13 @@ impl NatsServer {
     /// `tls://127.0.0.1:<port>`
     #[must_use]
     pub fn url(&self) -> String {
-        format!("tls://127.0.0.1:{}", self.options.port)
+        Self::url_at_port(self.options.port)
+    }
+
+    /// The same through another port, for a proxy.
+    #[must_use]
+    pub fn url_at_port(port: u16) -> String {
+        format!("tls://127.0.0.1:{port}")
     }
 
     /// Where clients connect.

@@ -1,6 +1,6 @@
 //! invoice-app and payment-provider as processes: configured by environment, migrated, started, crashed.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitStatus, time::Duration};
+use std::{collections::BTreeMap, ffi::OsString, path::PathBuf, process::ExitStatus, time::Duration};
 
 use crate::{Error, Keys, Process, Program, Result, Spec, User, http::wait_for_ok, tools};
 
@@ -30,6 +30,15 @@ impl ServiceKind {
             Self::InvoiceApp => User::InvoiceApp,
             Self::PaymentProvider => User::PaymentProvider,
         }
+    }
+
+    /// What whoever starts it has set in the environment, by key with dots.
+    pub(crate) fn settings_from_env(self) -> BTreeMap<String, String> {
+        let setting = |(name, value): (OsString, OsString)| {
+            let key = name.to_str()?.strip_prefix(self.env_prefix())?;
+            Some((key.to_lowercase().replace("__", "."), value.into_string().ok()?))
+        };
+        std::env::vars_os().filter_map(setting).collect()
     }
 
     /// What its configuration variables start with.

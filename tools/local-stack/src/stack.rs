@@ -7,9 +7,11 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::watch;
+
 use crate::{
-    Error, Keys, NatsNodes, NatsServer, NatsServers, Ports, Postgres, PostgresOptions, Program, Result,
-    Service, ServiceKind, ServiceOptions, StackDirectory, User, env_file, nats_configuration, tools,
+    Error, Keys, Links, NatsNodes, NatsServer, NatsServers, Ports, Postgres, PostgresOptions, Program,
+    Result, Service, ServiceKind, ServiceOptions, StackDirectory, User, env_file, nats_configuration, tools,
 };
 
 /// The two databases.
@@ -31,6 +33,8 @@ pub struct StackOptions {
     pub nats_configuration: PathBuf,
     /// False where a power cut is of no interest; see `PostgresOptions`.
     pub durable: bool,
+    /// Let each service reach NATS and Postgres by links that can be cut.
+    pub links: bool,
     /// Demand tokens from this file instead of answering everybody.
     pub tokens_file: Option<PathBuf>,
     /// Further settings of invoice-app, by key with dots.
@@ -39,6 +43,8 @@ pub struct StackOptions {
     pub payment_provider: BTreeMap<String, String>,
     /// Further environment of both.
     pub env: BTreeMap<String, String>,
+    /// Is told what is being started.
+    pub progress: watch::Sender<&'static str>,
 }
 
 impl StackOptions {
@@ -51,14 +57,17 @@ impl StackOptions {
             nats_nodes: NatsNodes::One,
             nats_configuration: nats_configuration(),
             durable: false,
+            links: false,
             tokens_file: None,
             invoice_app: BTreeMap::new(),
             payment_provider: BTreeMap::new(),
             env: BTreeMap::new(),
+            progress: watch::Sender::default(),
         })
     }
 
-    /// For people: `STACK_DIR`, `STACK_PORT_BASE`, `STACK_TOKENS_FILE`, `NATS_NODES` and `KEEP` decide.
+    /// For people: `STACK_DIR`, `STACK_PORT_BASE`, `STACK_TOKENS_FILE`, `NATS_NODES` and `KEEP` decide, and the services' own
+    /// variables win over what they are given here.
     pub fn from_env() -> Result<Self> {
         let tokens_file = std::env::var_os("STACK_TOKENS_FILE").map(PathBuf::from);
         Ok(Self {
@@ -68,12 +77,14 @@ impl StackOptions {
             nats_nodes: NatsNodes::from_env()?,
             nats_configuration: nats_configuration(),
             durable: true,
+            links: false,
             tokens_file: tokens_file
                 .map(|path| path.canonicalize().map_err(Error::file("find", path)))
                 .transpose()?,
-            invoice_app: BTreeMap::new(),
-            payment_provider: BTreeMap::new(),
+            invoice_app: ServiceKind::InvoiceApp.settings_from_env(),
+            payment_provider: ServiceKind::PaymentProvider.settings_from_env(),
             env: BTreeMap::new(),
+            progress: watch::Sender::default(),
         })
     }
 
@@ -90,6 +101,8 @@ pub struct Stack {
     // Dropped in this order.
     invoice_app: Service,
     payment_provider: Service,
+    /// Of invoice-app, and of payment-provider.
+    links: Option<[Links; 2]>,
     nats: NatsServers,
     postgres: Postgres,
     directory: StackDirectory,
@@ -104,6 +117,7 @@ impl Stack {
         options.ports.check_free(options.nats_nodes.count())?;
         let directory = StackDirectory::try_new(&options.directory, options.keep)?;
         let keys = Keys::open_or_generate(&directory.path().join("keys"))?;
+        options.progress.send_replace("Postgres and NATS");
         let (postgres, nats) = tokio::try_join!(
             start_postgres(&options, &directory),
             NatsServers::start(
@@ -114,13 +128,32 @@ impl Stack {
                 &options.ports.nats
             )
         )?;
+        let links = if options.links {
+            let start = || Links::start(&postgres, &nats);
+            Some([start().await?, start().await?])
+        } else {
+            None
+        };
+        let [of_app, of_provider] = links
+            .as_ref()
+            .map_or([None, None], |links| links.each_ref().map(Some));
+        options.progress.send_replace("invoice-app and payment-provider");
         let (invoice_app, payment_provider) = tokio::try_join!(
-            Service::start(invoice_app_options(&options, &directory, &postgres, &nats)),
-            Service::start(payment_provider_options(&options, &directory, &postgres, &nats)),
+            Service::start(invoice_app_options(
+                &options, &directory, &postgres, &nats, of_app
+            )),
+            Service::start(payment_provider_options(
+                &options,
+                &directory,
+                &postgres,
+                &nats,
+                of_provider
+            )),
         )?;
         let stack = Self {
             invoice_app,
             payment_provider,
+            links,
             nats,
             postgres,
             directory,
@@ -139,6 +172,16 @@ impl Stack {
     #[must_use]
     pub fn payment_provider(&self) -> &Service {
         &self.payment_provider
+    }
+
+    /// How a service reaches NATS and Postgres, where that can be cut.
+    #[must_use]
+    pub fn links(&self, kind: ServiceKind) -> Option<&Links> {
+        let [of_app, of_provider] = self.links.as_ref()?;
+        Some(match kind {
+            ServiceKind::InvoiceApp => of_app,
+            ServiceKind::PaymentProvider => of_provider,
+        })
     }
 
     /// The NATS server; of a cluster, the first.
@@ -275,13 +318,17 @@ fn invoice_app_options(
     directory: &StackDirectory,
     postgres: &Postgres,
     nats: &NatsServers,
+    links: Option<&Links>,
 ) -> ServiceOptions {
     let mut service = ServiceOptions::new(
         ServiceKind::InvoiceApp,
         directory.log("invoice-app"),
         options.ports.invoice_app_admin,
-        &postgres.url(INVOICES),
-        &nats.url(),
+        &links.map_or_else(
+            || postgres.url(INVOICES),
+            |links| links.database_url(postgres, INVOICES),
+        ),
+        &links.map_or_else(|| nats.url(), Links::nats_url),
         nats.first().keys(),
     );
     set_replicas(options, &mut service);
@@ -304,13 +351,17 @@ fn payment_provider_options(
     directory: &StackDirectory,
     postgres: &Postgres,
     nats: &NatsServers,
+    links: Option<&Links>,
 ) -> ServiceOptions {
     let mut service = ServiceOptions::new(
         ServiceKind::PaymentProvider,
         directory.log("payment-provider"),
         options.ports.payment_provider_admin,
-        &postgres.url(PAYMENTS),
-        &nats.url(),
+        &links.map_or_else(
+            || postgres.url(PAYMENTS),
+            |links| links.database_url(postgres, PAYMENTS),
+        ),
+        &links.map_or_else(|| nats.url(), Links::nats_url),
         nats.first().keys(),
     );
     set_replicas(options, &mut service);

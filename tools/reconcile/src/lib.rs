@@ -169,7 +169,9 @@ impl<'a> Check<'a> {
         let invoice = payment.map(|p| p.invoice).or(entry.map(|e| e.invoice));
         let verdict = judge(payment, entry, known_charges, self.older_than);
         let succeeded = payment.is_some_and(|p| p.status == Status::Succeeded);
+        let carried_out = || charges.iter().filter(|charge| charge.status == Status::Succeeded);
         self.report.charges += charges.len();
+        self.report.charged += carried_out().count();
         match verdict {
             Verdict::Match => {
                 self.report.matches += 1;
@@ -183,7 +185,7 @@ impl<'a> Check<'a> {
             Verdict::Wrong(kind, why) => {
                 if let Some(invoice) = invoice
                     && !succeeded
-                    && charges.iter().any(|charge| charge.status == Status::Succeeded)
+                    && carried_out().next().is_some()
                 {
                     self.charged_otherwise.entry(invoice).or_default().push(id);
                 }
@@ -202,7 +204,7 @@ impl<'a> Check<'a> {
         if let Some(entry) = entry.filter(|entry| entry.status == Status::Succeeded) {
             sums.of(entry.amount.currency()).ledger += i128::from(entry.amount.minor_units());
         }
-        for charge in charges.iter().filter(|c| c.status == Status::Succeeded) {
+        for charge in carried_out() {
             sums.of(charge.amount.currency()).bank += i128::from(charge.amount.minor_units());
         }
     }

@@ -84,6 +84,8 @@ pub struct Report {
     pub invoices: usize,
     /// Entries of the bank looked at.
     pub charges: usize,
+    /// Of these, the ones that succeeded.
+    pub charged: usize,
     /// What moved, by currency.
     pub sums: SumsByCurrency,
     findings: BTreeMap<Kind, Found>,

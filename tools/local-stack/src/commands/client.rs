@@ -1,14 +1,28 @@
 //! `local-stack invoices|pay`: the few calls of invoice-app's API that demo and recipes make.
 
-use std::{process::ExitCode, time::Duration};
+use std::{
+    path::Path,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
+use futures_util::stream;
 use local_stack::{Error, Result, StackOptions, http_client, read_env};
 use serde_json::Value;
+use tokio::io::AsyncReadExt as _;
 
 use super::progress;
 
 /// Shows at most this many invoices; a table of more is of no use to anybody.
 const SHOWN: usize = 50;
+/// Read and sent on at once.
+const CHUNK: usize = 64 * 1024;
+/// A file of some million invoices takes minutes.
+const IMPORT_LIMIT: Duration = Duration::from_mins(30);
 
 /// A caller of invoice-app. Sends `STACK_TOKEN` when that is set.
 pub(crate) struct Client {
@@ -41,6 +55,33 @@ impl Client {
         let request = self.http.post(format!("{}/invoices/import", self.url));
         self.send(request.header("content-type", "application/x-ndjson").body(lines))
             .await
+    }
+
+    /// Of a file, as a stream: CSV by its name, else NDJSON. Tells meanwhile how much is sent.
+    async fn import_file(&self, path: &Path, told: Arc<AtomicU64>) -> Result<Value> {
+        let file = tokio::fs::File::open(path).await.map_err(|source| Error::File {
+            action: "open",
+            path: path.to_owned(),
+            source,
+        })?;
+        let chunks = stream::try_unfold(file, move |mut file| {
+            let told = Arc::clone(&told);
+            async move {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                let read = file.read_buf(&mut chunk).await?;
+                told.fetch_add(read as u64, Ordering::Relaxed);
+                Ok::<_, std::io::Error>((read > 0).then_some((chunk, file)))
+            }
+        });
+        let is_csv = path.extension().is_some_and(|extension| extension == "csv");
+        let content_type = if is_csv {
+            "text/csv"
+        } else {
+            "application/x-ndjson"
+        };
+        let request = self.http.post(format!("{}/invoices/import", self.url));
+        let request = request.header("content-type", content_type).timeout(IMPORT_LIMIT);
+        self.send(request.body(reqwest::Body::wrap_stream(chunks))).await
     }
 
     pub(crate) async fn pay(&self) -> Result<Value> {
@@ -108,12 +149,7 @@ pub(crate) async fn invoices() -> Result<ExitCode> {
 }
 
 pub(crate) async fn pay() -> Result<ExitCode> {
-    let client = Client::of_running_stack()?;
-    let answer = if progress::is_watched() {
-        progress::pay(&client).await?
-    } else {
-        client.pay().await?
-    };
+    let answer = progress::pay(&Client::of_running_stack()?).await?;
     let count = |name| progress::count(&answer, name);
     println!(
         "requested {}, paid {}, declined {}, pending {}",
@@ -123,6 +159,29 @@ pub(crate) async fn pay() -> Result<ExitCode> {
         count("pending")
     );
     Ok(ExitCode::SUCCESS)
+}
+
+pub(crate) async fn import(path: &Path) -> Result<ExitCode> {
+    let client = Client::of_running_stack()?;
+    let all = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let told = Arc::new(AtomicU64::new(0));
+    let importing = client.import_file(path, Arc::clone(&told));
+    let words = |elapsed| progress::sent(told.load(Ordering::Relaxed), all, elapsed);
+    let answer = progress::during(importing, words).await?;
+    let rejected = progress::count(&answer, "rejected_total");
+    println!(
+        "created {}, rejected {rejected}",
+        progress::count(&answer, "created")
+    );
+    let lines = answer.get("rejected").and_then(Value::as_array);
+    for line in lines.into_iter().flatten().take(SHOWN) {
+        println!("  {line}");
+    }
+    Ok(if rejected == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Invoices as aligned lines under a headline.

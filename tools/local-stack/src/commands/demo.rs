@@ -7,11 +7,12 @@ use std::{
     time::Duration,
 };
 
-use local_stack::{Error, Ports, Result, Stack};
+use local_stack::{Error, Ports, Result, Stack, StackOptions};
 use serde_json::Value;
 
 use super::{
     client::{Client, table},
+    progress,
     shutdown::Shutdown,
     up,
 };
@@ -27,7 +28,10 @@ const LIMIT: Duration = Duration::from_mins(1);
 
 pub(crate) async fn run(once: bool) -> Result<ExitCode> {
     let mut shutdown = Shutdown::try_new()?;
-    let Some(stack) = up::start(&mut shutdown).await? else {
+    let mut options = StackOptions::from_env()?;
+    // The control room cuts them.
+    options.links = !once;
+    let Some(stack) = up::start(options, &mut shutdown).await? else {
         return Ok(ExitCode::SUCCESS);
     };
     let paid = tokio::select! {
@@ -119,9 +123,12 @@ async fn pay_three(stack: &Stack) -> Result<bool> {
         println!("  not imported: {rejected}");
     }
     println!("Paying every unpaid invoice ...\n");
-    client.pay().await?;
+    progress::pay(&client).await?;
 
-    let invoices = match tokio::time::timeout(LIMIT, all_three_paid(&client)).await {
+    let waiting =
+        |elapsed: Duration| format!("waiting for I1, I2 and I3 to be paid, {} s", elapsed.as_secs());
+    let all_three = tokio::time::timeout(LIMIT, all_three_paid(&client));
+    let invoices = match progress::during(all_three, waiting).await {
         Ok(invoices) => invoices?,
         Err(_) => three(&client).await?,
     };

@@ -1,15 +1,15 @@
 //! `local-stack up`: the stack, empty and quiet, until it is told to end.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use local_stack::{Result, Stack, StackOptions, Supervisor, quoted_path};
 
-use super::shutdown::Shutdown;
+use super::{progress, shutdown::Shutdown};
 use crate::control_room::ControlRoom;
 
 pub(crate) async fn run() -> Result<ExitCode> {
     let mut shutdown = Shutdown::try_new()?;
-    let Some(stack) = start(&mut shutdown).await? else {
+    let Some(stack) = start(StackOptions::from_env()?, &mut shutdown).await? else {
         return Ok(ExitCode::SUCCESS);
     };
     println!("The stack is up:");
@@ -22,11 +22,14 @@ pub(crate) async fn run() -> Result<ExitCode> {
 }
 
 /// `None` when it is told to end meanwhile; then everything is gone again.
-pub(crate) async fn start(shutdown: &mut Shutdown) -> Result<Option<Arc<Stack>>> {
-    let options = StackOptions::from_env()?;
+pub(crate) async fn start(options: StackOptions, shutdown: &mut Shutdown) -> Result<Option<Arc<Stack>>> {
     eprintln!("Starting Postgres, NATS, invoice-app and payment-provider ...");
+    let begun = options.progress.subscribe();
+    let words = |elapsed: Duration| format!("waiting for {}, {} s", *begun.borrow(), elapsed.as_secs());
+    // Large, since it starts everything.
+    let starting = Box::pin(Stack::start(options));
     tokio::select! {
-        stack = Stack::start(options) => Ok(Some(Arc::new(stack?))),
+        stack = progress::during(starting, words) => Ok(Some(Arc::new(stack?))),
         () = shutdown.requested() => Ok(None),
     }
 }

@@ -23,10 +23,14 @@ pub(super) async fn act(room: &Arc<Room>, name: &str, wish: &Wish) -> Option<Res
         "wipe-nats" => room.faults.wipe_nats(&room.stack),
         "bank-away" => bank::switch_away(room).await,
         "bank-slow" => bank::switch_slow(room).await,
+        "bank-silent" => bank::switch_silent(room).await,
         "database-back" => backup::go_back(room).await,
         "charge-twice" => bank::switch_charged_twice(room).await,
         _ => {
             let (verb, target) = name.split_once('-')?;
+            if verb == "cut" {
+                return room.cuts.switch(&room.stack, target);
+            }
             let target = Target::try_new(target)?;
             match verb {
                 "kill" => Ok(room.faults.kill(&room.stack, target).await),

@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::process::Command;
 
 use super::{Room, database, lock};
+use crate::commands::progress;
 
 const EVERY: Duration = Duration::from_mins(1);
 const LIMIT: Duration = Duration::from_mins(2);
@@ -109,7 +110,7 @@ pub(super) async fn go_back(room: &Arc<Room>) -> Result<String> {
     restore(room, &copy.file).await?;
     let again = pay_again(room, copy.at).await?;
     Ok(format!(
-        "invoice-app's database is as it was {age} s ago; {again} invoices that were charged since are paid again, under the same names"
+        "invoice-app's database is as it was {age} s ago; invoices paid again since then, under the same names: {again}"
     ))
 }
 
@@ -150,8 +151,8 @@ async fn replace(admin: &mut PgConnection) -> Result<()> {
     execute(admin, "alter database invoices rename to invoices_before").await
 }
 
-/// Those whose payments the ledger has from after the copy. What is not unpaid is skipped.
-async fn pay_again(room: &Room, since: SystemTime) -> Result<usize> {
+/// Those whose payments the ledger has from after the copy, as far as they are unpaid; how many that are.
+async fn pay_again(room: &Room, since: SystemTime) -> Result<u64> {
     let since = since.checked_sub(MARGIN).unwrap_or(SystemTime::UNIX_EPOCH);
     let mut payments = PgConnection::connect(&room.stack.payment_database_url())
         .await
@@ -164,18 +165,22 @@ async fn pay_again(room: &Room, since: SystemTime) -> Result<usize> {
             .map_err(database("read the ledger"))?;
     // As above.
     let _ = payments.close().await;
+    let mut again = 0;
     for ids in ids.chunks(IDS_IN_A_CALL) {
         let mut tries = 0;
         loop {
             match room.client.post("/invoices/pay", &json!({"ids": ids})).await {
-                Ok(_) => break,
+                Ok(batch) => {
+                    again += progress::count(&batch, "requested");
+                    break;
+                }
                 Err(error) if tries == TRIES => return Err(error),
                 Err(_) => tries += 1,
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
-    Ok(ids.len())
+    Ok(again)
 }
 
 async fn execute(admin: &mut PgConnection, statement: &str) -> Result<()> {

@@ -1,5 +1,5 @@
 //! What can go wrong at the bank. It is payment-provider's simulated one, whose books are tables: it can be kept from writing
-//! them, or made slow at it. (Amounts bring the other troubles: `payment-provider/src/gateway/simulated.rs`.)
+//! them, made slow at it, or kept from telling of it. (Amounts bring the other troubles: `payment-provider/src/gateway/simulated.rs`.)
 
 use std::{
     sync::{Arc, Mutex},
@@ -7,7 +7,7 @@ use std::{
 };
 
 use local_stack::{Error, Result};
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use super::{Room, database, lock};
@@ -15,11 +15,23 @@ use super::{Room, database, lock};
 /// As with what is frozen: nobody has to remember.
 const AWAY_FOR: Duration = Duration::from_secs(30);
 
+/// Longer than a caller waits for the bank (5 s), and shorter than a statement of a service may take.
+const SILENT_FOR_S: f64 = 5.5;
+
+const QUICKEN: &str = "set lock_timeout = '5s'; drop trigger if exists bank_is_slow on simulated_charges";
+const SPEAK: &str = "set lock_timeout = '8s';
+     drop trigger if exists bank_is_silent on simulated_charges;
+     drop trigger if exists bank_charges_apart on simulated_charges";
+const CHARGE_BACK: &str = "delete from simulated_charges where reference = 'charged-twice'";
+/// Calls that are not answered hold the books open.
+const WAKE: &str = "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'";
+
 /// The bank, as far as the control room can reach it.
 pub(super) struct Bank {
     simulated: bool,
     away: Mutex<Option<AbortHandle>>,
     slow: Mutex<bool>,
+    silent: Mutex<bool>,
     charged_twice: Mutex<bool>,
 }
 
@@ -31,6 +43,7 @@ impl Bank {
             simulated: kind.as_deref().unwrap_or("simulated") == "simulated",
             away: Mutex::default(),
             slow: Mutex::default(),
+            silent: Mutex::default(),
             charged_twice: Mutex::default(),
         }
     }
@@ -48,12 +61,16 @@ impl Bank {
         *lock(&self.slow)
     }
 
+    pub(super) fn is_silent(&self) -> bool {
+        *lock(&self.silent)
+    }
+
     pub(super) fn has_charged_twice(&self) -> bool {
         *lock(&self.charged_twice)
     }
 
     /// Whether it was away.
-    pub(super) fn reopen(&self) -> bool {
+    fn reopen(&self) -> bool {
         let away = lock(&self.away).take();
         away.is_some_and(|away| {
             let was_away = !away.is_finished();
@@ -79,6 +96,7 @@ pub(super) async fn switch_away(room: &Arc<Room>) -> Result<String> {
         return Ok("the bank answers again".to_owned());
     }
     let mut books = connect(room).await?;
+    wake(room, &mut books).await?;
     let (send_closed, closed) = oneshot::channel();
     let locking = tokio::spawn(async move {
         let locked = books
@@ -117,7 +135,7 @@ pub(super) async fn switch_slow(room: &Arc<Room>) -> Result<String> {
          create or replace trigger bank_is_slow before insert on simulated_charges
              for each statement execute function bank_is_slow()"
     } else {
-        "set lock_timeout = '5s'; drop trigger if exists bank_is_slow on simulated_charges"
+        QUICKEN
     };
     run(room, statements).await?;
     *lock(&room.bank.slow) = slow;
@@ -126,6 +144,65 @@ pub(super) async fn switch_slow(room: &Arc<Room>) -> Result<String> {
     } else {
         "the bank is as quick as before".to_owned()
     })
+}
+
+/// Every charge is carried out, and none is answered. It commits in a transaction of its own, by a second connection, since
+/// what a call has not committed when its caller gives it up never was; then the call itself stays where it is.
+pub(super) async fn switch_silent(room: &Arc<Room>) -> Result<String> {
+    room.bank.expect_simulated()?;
+    let silent = !room.bank.is_silent();
+    let statements = if silent {
+        silence(&room.stack.payment_database_url())
+    } else {
+        SPEAK.to_owned()
+    };
+    run(room, statements).await?;
+    *lock(&room.bank.silent) = silent;
+    Ok(if silent {
+        "the bank charges and never answers, until you press again".to_owned()
+    } else {
+        "the bank answers again".to_owned()
+    })
+}
+
+/// The second connection passes the triggers by.
+fn silence(url: &str) -> String {
+    format!(
+        "set lock_timeout = '8s';
+         create extension if not exists dblink;
+         create or replace function bank_charges_apart() returns trigger language plpgsql as $apart$ begin
+             if not 'apart' = any (coalesce(dblink_get_connections(), '{{}}')) then
+                 perform dblink_connect('apart', '{url}?options=-csession_replication_role%3Dreplica');
+             end if;
+             perform dblink_exec('apart', format(
+                 'insert into simulated_charges (key, value, currency, invoice, status, reason, reference)
+                  values (%L, %L, %L, %L, %L, %L, %L) on conflict (key) do nothing',
+                 new.key, new.value, new.currency, new.invoice, new.status, new.reason, new.reference));
+             return new;
+         end $apart$;
+         create or replace function bank_is_silent() returns trigger language plpgsql as
+             'begin perform pg_sleep({SILENT_FOR_S}); return null; end';
+         create or replace trigger bank_charges_apart before insert on simulated_charges
+             for each row execute function bank_charges_apart();
+         create or replace trigger bank_is_silent after insert on simulated_charges
+             for each statement execute function bank_is_silent()"
+    )
+}
+
+/// All of its faults are over, whichever were on.
+pub(super) async fn mend(room: &Room) -> Result<()> {
+    let bank = &room.bank;
+    bank.reopen();
+    if bank.is_slow() {
+        run(room, QUICKEN).await?;
+    }
+    if bank.is_silent() {
+        run(room, SPEAK).await?;
+    }
+    if bank.has_charged_twice() {
+        run(room, CHARGE_BACK).await?;
+    }
+    Ok(())
 }
 
 /// What no fault of the system can bring about: a second charge in the bank's books, of the invoice that was charged last.
@@ -139,7 +216,7 @@ pub(super) async fn switch_charged_twice(room: &Arc<Room>) -> Result<String> {
                 created_at - interval '1 hour'
          from simulated_charges where status = 'succeeded' order by created_at desc limit 1"
     } else {
-        "delete from simulated_charges where reference = 'charged-twice'"
+        CHARGE_BACK
     };
     if run(room, statement).await? == 0 {
         return Err(Error::Usage(
@@ -154,10 +231,22 @@ pub(super) async fn switch_charged_twice(room: &Arc<Room>) -> Result<String> {
     })
 }
 
-async fn run(room: &Room, statements: &'static str) -> Result<u64> {
+/// The books can be changed only between calls, and a silent bank's are never over.
+async fn wake(room: &Room, books: &mut PgConnection) -> Result<()> {
+    if room.bank.is_silent() {
+        books
+            .execute(WAKE)
+            .await
+            .map_err(database("end the bank's calls"))?;
+    }
+    Ok(())
+}
+
+async fn run(room: &Room, statements: impl Into<String>) -> Result<u64> {
     let mut books = connect(room).await?;
+    wake(room, &mut books).await?;
     let done = books
-        .execute(statements)
+        .execute(AssertSqlSafe(statements.into()))
         .await
         .map_err(database("change the bank"))?;
     // Closing is a courtesy to the server.

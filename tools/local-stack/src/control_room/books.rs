@@ -47,10 +47,10 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    fn of(report: &Report, bank: BankRecord, findings: Vec<String>) -> Self {
-        let twice = report.count(Kind::Duplicate) + bank.twice;
+    fn of(report: &Report, charged_again: usize, findings: Vec<String>) -> Self {
+        let twice = report.count(Kind::Duplicate) + charged_again;
         // A second charge under a key of its own is in no other book: to the check, that is a book that misses it.
-        let lost = report.count(Kind::Missing).saturating_sub(bank.twice);
+        let lost = report.count(Kind::Missing).saturating_sub(charged_again);
         let (late, differ) = (report.count(Kind::Stuck), report.count(Kind::Mismatch));
         Self {
             state: match (lost + twice + differ, late) {
@@ -60,7 +60,7 @@ impl Verdict {
             },
             invoices: report.invoices,
             paid: report.succeeded,
-            charged: bank.charged,
+            charged: report.charged,
             declined: report.matches.saturating_sub(report.succeeded),
             in_flight: report.in_flight,
             lost,
@@ -71,14 +71,6 @@ impl Verdict {
             ..Self::default()
         }
     }
-}
-
-/// What the bank's record says by itself.
-#[derive(Clone, Copy, Default)]
-struct BankRecord {
-    charged: usize,
-    /// Charges of an invoice beyond its first.
-    twice: usize,
 }
 
 pub(super) async fn keep_checking(room: Arc<Room>) {
@@ -120,40 +112,27 @@ async fn look(stack: &Stack, bank_is_known: bool) -> reconcile::Result<Verdict> 
     let (invoices, payments) = (stack.invoice_database_url(), stack.payment_database_url());
     let options = Options { older_than: LATE };
     let report = check(&invoices, &payments, bank, options, &mut tell).await?;
-    let record = if bank_is_known {
-        bank_record(&payments, report.is_clean()).await?
+    // Where every charge has its payment, and every invoice one at most, there is nothing to look for.
+    let charged_again = if bank_is_known && !report.is_clean() {
+        charged_again(&payments).await?
     } else {
-        BankRecord {
-            charged: report.succeeded,
-            twice: 0,
-        }
+        0
     };
-    Ok(Verdict::of(&report, record, findings))
+    Ok(Verdict::of(&report, charged_again, findings))
 }
 
-async fn bank_record(payments: &str, all_agree: bool) -> reconcile::Result<BankRecord> {
+/// Charges of an invoice beyond its first, by the bank's record alone.
+async fn charged_again(payments: &str) -> reconcile::Result<usize> {
     let mut bank = PgConnection::connect(payments).await?;
-    let charged: i64 =
-        sqlx::query_scalar("select count(*) from simulated_charges where status = 'succeeded'")
-            .fetch_one(&mut bank)
-            .await?;
-    // Where every charge has its payment, and every invoice one at most, there is nothing to look for.
-    let twice: i64 = if all_agree {
-        0
-    } else {
-        // A payment's id without its last four digits is its invoice's: attempts differ in those.
-        sqlx::query_scalar(
-            "select coalesce(sum(charges - 1), 0)::bigint
-             from (select count(*) as charges from simulated_charges where status = 'succeeded'
-                   group by left(key::text, 32) having count(*) > 1) as charged_again",
-        )
-        .fetch_one(&mut bank)
-        .await?
-    };
+    // A payment's id without its last four digits is its invoice's: attempts differ in those.
+    let again: i64 = sqlx::query_scalar(
+        "select coalesce(sum(charges - 1), 0)::bigint
+         from (select count(*) as charges from simulated_charges where status = 'succeeded'
+               group by left(key::text, 32) having count(*) > 1) as charged_again",
+    )
+    .fetch_one(&mut bank)
+    .await?;
     // Closing is a courtesy to the server.
     let _ = bank.close().await;
-    Ok(BankRecord {
-        charged: usize::try_from(charged)?,
-        twice: usize::try_from(twice)?,
-    })
+    Ok(usize::try_from(again)?)
 }

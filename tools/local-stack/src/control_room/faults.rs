@@ -16,7 +16,7 @@ use super::{database, lock};
 /// Long enough to see that it is dead, and to pay something meanwhile.
 const DEAD_FOR: Duration = Duration::from_secs(5);
 /// What is forgotten in the freezer thaws: a stranger need not know what else is wrong.
-const FROZEN_FOR: Duration = Duration::from_secs(30);
+pub(super) const FROZEN_FOR: Duration = Duration::from_secs(30);
 
 /// What can be hurt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -20,6 +20,8 @@ struct Snapshot {
     invoices_page: String,
     verdict: Verdict,
     health: Vec<(&'static str, Health)>,
+    /// Links, by the names of their switches.
+    cut: Vec<&'static str>,
     numbers: Numbers,
     p50_ms: Option<u64>,
     p99_ms: Option<u64>,
@@ -36,6 +38,7 @@ struct Switches {
     trickle: bool,
     bank_away: bool,
     bank_slow: bool,
+    bank_silent: bool,
     charge_twice: bool,
     bank_is_known: bool,
 }
@@ -49,6 +52,7 @@ pub(super) fn publish(room: &Room) {
         health: Target::ALL
             .map(|target| (target.as_str(), room.faults.health(&room.stack, target)))
             .into(),
+        cut: room.cuts.names(),
         numbers: lock(&room.numbers).clone(),
         p50_ms: percentiles.map(|(p50, _)| p50),
         p99_ms: percentiles.map(|(_, p99)| p99),
@@ -57,6 +61,7 @@ pub(super) fn publish(room: &Room) {
             trickle: room.work.trickles(),
             bank_away: room.bank.is_away(),
             bank_slow: room.bank.is_slow(),
+            bank_silent: room.bank.is_silent(),
             charge_twice: room.bank.has_charged_twice(),
             bank_is_known: room.bank.is_known(),
         },

@@ -191,8 +191,9 @@ async fn take(room: &Room, amount: &'static str) -> Result<String> {
         let page = room.client.get(&imported).await?;
         let invoices = page.get("invoices").and_then(Value::as_array);
         let id = |invoice: &Value| invoice.get("id").and_then(Value::as_str).map(str::to_owned);
-        ids.extend(invoices.into_iter().flatten().filter_map(id));
+        // Before any is paid: what no copy has would be lost when the database goes back.
         backup::copy_with_new_invoices(room).await?;
+        ids.extend(invoices.into_iter().flatten().filter_map(id));
     }
     ids.pop()
         .ok_or_else(|| Error::Http("invoice-app does not know what it has imported".to_owned()))

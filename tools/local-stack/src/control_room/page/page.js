@@ -36,7 +36,9 @@ async function press(name) {
 
 function say(text, wrong = false) {
   $("said").classList.toggle("wrong", wrong);
-  put("said", text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : "."));
+  // The services' names stay as they are.
+  const begin = /^(invoice-app|payment-provider)/.test(text) ? text.charAt(0) : text.charAt(0).toUpperCase();
+  put("said", begin + text.slice(1) + (text.endsWith(".") ? "" : "."));
 }
 
 document.addEventListener("click", async (event) => {
@@ -62,9 +64,11 @@ function switches(state) {
     trickle: state.switches.trickle,
     "bank-away": state.switches.bank_away,
     "bank-slow": state.switches.bank_slow,
+    "bank-silent": state.switches.bank_silent,
     "charge-twice": state.switches.charge_twice,
   };
   for (const [target, health] of state.health) on[`freeze-${target}`] = health === "frozen";
+  for (const { dataset } of document.querySelectorAll("[data-do^=cut-]")) on[dataset.do] = state.cut.includes(dataset.do.slice(4));
   for (const [name, pressed] of Object.entries(on)) {
     document.querySelector(`[data-do=${name}]`).setAttribute("aria-pressed", String(pressed));
   }
@@ -105,6 +109,15 @@ function healthOf(id, health, text = HEALTH[health]) {
   if (shown.textContent !== text) shown.textContent = text;
 }
 
+function serviceOf(name, health, cut) {
+  const fromNats = cut.includes(`${name}-nats`);
+  const fromPostgres = cut.includes(`${name}-postgres`);
+  const from = [fromNats && "NATS", fromPostgres && "Postgres"].filter(Boolean).join(" and ");
+  healthOf(`p-${name}`, health, HEALTH[health] || (from && `cut off from ${from}`));
+  $(`p-${name}`).classList.toggle("cut-nats", fromNats);
+  $(`p-${name}`).classList.toggle("cut-postgres", fromPostgres);
+}
+
 function moves(id, perSecond) {
   $(id).classList.toggle("moves", perSecond > 0);
   $(id).classList.toggle("fast", perSecond > 200);
@@ -113,10 +126,12 @@ function moves(id, perSecond) {
 function flow(state) {
   const n = state.numbers;
   const healths = Object.fromEntries(state.health);
-  for (const name of ["invoice-app", "payment-provider", "nats", "postgres"]) healthOf(`p-${name}`, healths[name]);
+  for (const name of ["nats", "postgres"]) healthOf(`p-${name}`, healths[name]);
   healthOf("p-ledger", healths.postgres);
-  const bank = state.switches.bank_away ? "dead" : "running";
-  healthOf("p-bank", bank, state.switches.bank_away ? "away" : state.switches.bank_slow ? "slow" : "");
+  for (const name of ["invoice-app", "payment-provider"]) serviceOf(name, healths[name], state.cut);
+  const { bank_away: away, bank_silent: silent, bank_slow: slow } = state.switches;
+  healthOf("p-bank", away ? "dead" : "running", away ? "away" : silent ? "silent" : slow ? "slow" : "");
+  $("p-bank").classList.toggle("silent", silent);
   put("n-requested", rate(n.requested_per_s));
   put("n-charged", rate(n.charged_per_s));
   put("n-settled", rate(n.settled_per_s));
@@ -128,7 +143,8 @@ function flow(state) {
     put(`n-${name}-in-hand`, number(n.queues?.[name].in_hand));
   }
   moves("a-ask", n.requested_per_s);
-  moves("a-request", n.charged_per_s + n.requested_per_s);
+  const sends = healths.nats === "running" && !state.cut.includes("invoice-app-nats");
+  moves("a-request", sends ? n.charged_per_s + n.requested_per_s : 0);
   moves("a-bank", n.charged_per_s);
   moves("a-outcome", n.settled_per_s);
 }

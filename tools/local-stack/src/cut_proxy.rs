@@ -1,4 +1,4 @@
-//! A TCP proxy that a test can break: cut all connections, delay or swallow what passes, one way or both, and restore.
+//! A TCP proxy that tests and the control room can break: cut all connections, delay or swallow what passes, one way or both, and restore.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -12,7 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Read and passed on at once.
 const CHUNK: usize = 64 * 1024;
@@ -49,8 +49,14 @@ pub struct CutProxy {
 impl CutProxy {
     /// Forwards to this port of the loopback address.
     pub async fn start(target: u16) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let port = listener.local_addr()?.port();
+        let failed = |source| Error::Spawn {
+            name: format!("a proxy for port {target}"),
+            source,
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(failed)?;
+        let port = listener.local_addr().map_err(failed)?.port();
         let mode = watch::Sender::new(Mode::Forward);
         let accepting = tokio::spawn(accept(
             listener,
