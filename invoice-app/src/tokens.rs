@@ -229,7 +229,11 @@ impl TokensFile {
 
     /// Looks every second until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        repeat::every(EVERY, stop, || std::future::ready(self.step())).await;
+        let look = || {
+            self.step();
+            std::future::ready(())
+        };
+        repeat::every(EVERY, stop, look).await;
     }
 
     fn note(&mut self, error: Option<&Error>) {

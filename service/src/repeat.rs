@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-/// Does `step` at once and then after each `pause`, until `stop`; what is under way then is dropped.
-pub async fn every<Step: Future<Output = ()>>(
+/// Does `work` at once and then after each `pause`, until `stop`; what is under way then is dropped.
+pub async fn every<Once: Future<Output = ()>>(
     pause: Duration,
     stop: CancellationToken,
-    mut step: impl FnMut() -> Step,
+    mut work: impl FnMut() -> Once,
 ) {
     let repeated = async {
         loop {
-            step().await;
+            work().await;
             tokio::time::sleep(pause).await;
         }
     };

@@ -71,9 +71,8 @@ fn is_quoted_whole(line: &[u8], delimiter: u8) -> bool {
     let mut place = Place::Start;
     for byte in line {
         place = match (place, *byte) {
-            (Place::Start | Place::Closed, b'"') => Place::Quoted,
             (Place::Quoted, b'"') => Place::Closed,
-            (Place::Quoted, _) => Place::Quoted,
+            (Place::Start | Place::Closed, b'"') | (Place::Quoted, _) => Place::Quoted,
             (Place::Plain, b'"') => return false,
             (_, byte) if byte == delimiter => Place::Start,
             (Place::Closed, _) => return false,

@@ -147,7 +147,7 @@ async fn export(testbed: &Testbed) -> Result<usize> {
     let mut pages = export.error_for_status()?.bytes_stream();
     let mut lines = 0;
     while let Some(page) = pages.try_next().await? {
-        lines += page.iter().filter(|byte| **byte == b'\n').count();
+        lines += page.split(|byte| *byte == b'\n').count() - 1;
     }
     Ok(lines)
 }
