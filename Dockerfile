@@ -30,10 +30,9 @@ ARG GIT_REVISION=unknown
 RUN target=$(rustc --print host-tuple) \
     && GIT_REVISION="$GIT_REVISION" cargo build --release --locked --target "$target" \
         --package invoice-app --package payment-provider --package probe --package reconcile \
-    && cd "target/$target/release" \
-    && ! grep -l FAIL_POINTS invoice-app payment-provider \
     && mkdir /out \
-    && cp invoice-app payment-provider probe reconcile /out/
+    && for program in invoice-app payment-provider probe reconcile; do cp "target/$target/release/$program" /out/; done \
+    && ! grep -l FAIL_POINTS /out/invoice-app /out/payment-provider
 
 # What they have in common: the public certificate authorities, for a bank or a database that shows such a certificate.
 FROM scratch AS runtime
