@@ -65,8 +65,11 @@ impl Scale {
         let least = self.most / f64::from(MOST_TICKS);
         let decade = 10_f64.powf(least.log10().floor());
         let steps = [1.0, 2.0, 5.0, 10.0].map(|step| step * decade);
-        // Nothing is high enough on a scale that ends at zero.
-        let step = steps.into_iter().find(|step| *step >= least).unwrap_or(1.0);
+        // A scale that ends at zero has no step, and no tick but zero.
+        let step = steps
+            .into_iter()
+            .find(|step| *step >= least && *step > 0.0)
+            .unwrap_or(1.0);
         let ticks = (0..=MOST_TICKS).map(|n| f64::from(n) * step);
         ticks.filter(|tick| *tick <= self.most).collect()
     }
