@@ -70,7 +70,7 @@ fn title(options: Options, verdict: &Verdict) -> [String; 2] {
     let faults: usize = verdict.struck.values().sum();
     let payments = verdict.timeline.payments();
     let end = if verdict.is_clean() {
-        "nothing is lost but what restores took back; nothing is charged twice"
+        "lost: only what restores took back; no payment is charged twice"
     } else {
         "NOT CLEAN: see what the run has printed"
     };
