@@ -115,7 +115,7 @@ async fn measure(cli: Cli) -> Result<()> {
     let all = Part::value_variants().iter().copied();
     let mut parts = cli.only;
     if parts.is_empty() {
-        parts.extend(all.filter(|part| !matches!(part, Part::Backlog | Part::Peers)));
+        parts.extend(all.filter(|part| !matches!(part, Part::Backlog | Part::Crowd | Part::Peers)));
     }
     parts.extend(cli.long.then_some(Part::Backlog));
     parts.extend(cli.peers.then_some(Part::Peers));
