@@ -29,21 +29,7 @@ const GATHERING: Duration = Duration::from_secs(5);
 /// Everything together takes no longer, or something is stuck.
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// A stack whose bank is at an address where nobody listens.
-pub async fn open() -> Result<Testbed> {
-    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
-    Testbed::open_with(|stack| {
-        let settings = [
-            ("gateway.kind", "http".to_owned()),
-            ("gateway.url", format!("http://{nobody}")),
-        ];
-        let settings = settings.map(|(key, value)| (key.to_owned(), value));
-        stack.payment_provider.extend(settings);
-    })
-    .await
-}
-
-/// Makes all of it happen at once, with `invoices` open payments, and tells what both services held at most.
+/// Makes all of it happen at once, with `invoices` open payments, and tells what both services held at most. The bank has to be away.
 pub async fn measure(testbed: &Testbed, invoices: u32, report: &mut Report) -> Result<()> {
     testbed.import("M", invoices).await?;
     testbed

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use acceptance::{Error, Result};
+use local_stack::free_port;
 use reconcile::BankBooks;
 
 pub mod backlog;
@@ -126,7 +127,8 @@ pub async fn run(options: &Options) -> Result<Report> {
     }
     if options.has(Part::Crowd) {
         say("crowd");
-        let testbed = crowd::open().await?;
+        // Nobody listens there.
+        let testbed = Testbed::open_at_bank(&format!("http://127.0.0.1:{}", free_port())).await?;
         crowd::measure(&testbed, options.tables.1, &mut report).await?;
         testbed.close().await;
     }
@@ -291,13 +293,7 @@ async fn pay_each_bank(options: &Options, report: &mut Report) -> Result<()> {
     let seed = rand::random();
     say(&format!("pay_each.bank, seed {seed}"));
     let bank = RemoteBank::start(seed).await?;
-    let mut testbed = Testbed::open_with(|stack| {
-        let settings = [("gateway.kind", "http"), ("gateway.url", bank.url())];
-        stack
-            .payment_provider
-            .extend(settings.map(|(key, value)| (key.to_owned(), value.to_owned())));
-    })
-    .await?;
+    let mut testbed = Testbed::open_at_bank(bank.url()).await?;
     report.settings = machine::settings(&testbed).await?;
     testbed.watch("bank", bank.pid());
     let (search, succeeded) = pay_each::measure(&testbed, options.seconds).await?;

@@ -41,8 +41,18 @@ impl Testbed {
         Self::open_with(|_| {}).await
     }
 
-    /// Starts one with other options.
-    pub async fn open_with(configure: impl FnOnce(&mut StackOptions)) -> Result<Self> {
+    /// Starts one whose bank is at this address.
+    pub async fn open_at_bank(url: &str) -> Result<Self> {
+        Self::open_with(|stack| {
+            let settings = [("gateway.kind", "http"), ("gateway.url", url)];
+            stack
+                .payment_provider
+                .extend(settings.map(|(key, value)| (key.to_owned(), value.to_owned())));
+        })
+        .await
+    }
+
+    async fn open_with(configure: impl FnOnce(&mut StackOptions)) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("bench-").tempdir()?;
         let mut options = StackOptions::for_tests(directory.path())?;
         options.ports = Ports::free();
