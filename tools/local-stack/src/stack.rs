@@ -320,15 +320,13 @@ fn invoice_app_options(
     nats: &NatsServers,
     links: Option<&Links>,
 ) -> ServiceOptions {
+    let (database_url, nats_url) = urls(postgres, INVOICES, nats, links);
     let mut service = ServiceOptions::new(
         ServiceKind::InvoiceApp,
         directory.log("invoice-app"),
         options.ports.invoice_app_admin,
-        &links.map_or_else(
-            || postgres.url(INVOICES),
-            |links| links.database_url(postgres, INVOICES),
-        ),
-        &links.map_or_else(|| nats.url(), Links::nats_url),
+        &database_url,
+        &nats_url,
         nats.first().keys(),
     );
     set_replicas(options, &mut service);
@@ -353,21 +351,27 @@ fn payment_provider_options(
     nats: &NatsServers,
     links: Option<&Links>,
 ) -> ServiceOptions {
+    let (database_url, nats_url) = urls(postgres, PAYMENTS, nats, links);
     let mut service = ServiceOptions::new(
         ServiceKind::PaymentProvider,
         directory.log("payment-provider"),
         options.ports.payment_provider_admin,
-        &links.map_or_else(
-            || postgres.url(PAYMENTS),
-            |links| links.database_url(postgres, PAYMENTS),
-        ),
-        &links.map_or_else(|| nats.url(), Links::nats_url),
+        &database_url,
+        &nats_url,
         nats.first().keys(),
     );
     set_replicas(options, &mut service);
     service.settings.extend(options.payment_provider.clone());
     service.env.extend(options.env.clone());
     service
+}
+
+/// Where a service finds its database and NATS: by its links, if it has any.
+fn urls(postgres: &Postgres, database: &str, nats: &NatsServers, links: Option<&Links>) -> (String, String) {
+    match links {
+        Some(links) => (links.database_url(postgres, database), links.nats_url()),
+        None => (postgres.url(database), nats.url()),
+    }
 }
 
 /// As many copies of a stream as there are servers to keep one.
