@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::{Error, Result, eventually};
+use crate::{Error, Result, eventually, kill_group};
 
 /// A browser with one tab at first.
 #[derive(Debug)]
@@ -20,11 +20,7 @@ pub struct Browser {
 impl Drop for Browser {
     /// Also the browser of a test that failed ends with it.
     fn drop(&mut self) {
-        if let Some(group) = self.driver.id() {
-            let _ = std::process::Command::new("kill")
-                .args(["-KILL", "--", &format!("-{group}")])
-                .status();
-        }
+        kill_group(&self.driver);
     }
 }
 

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod metrics;
 pub mod nats_admin;
 pub mod nats_cluster;
+pub mod process_group;
 pub mod raw_nats;
 pub mod seeded_rng;
 pub mod system;
@@ -31,6 +32,7 @@ pub use crate::{
     load::Load,
     metrics::{metric, metrics_text},
     nats_admin::{NatsAdmin, StreamState, stream_state},
+    process_group::kill_group,
     raw_nats::RawNats,
     seeded_rng::SeededRng,
     system::System,

@@ -121,13 +121,10 @@ pub(super) async fn opened() -> Option<(Browser, Demo)> {
 
 /// Presses a switch, and waits until it has done what it does.
 pub(super) async fn press(browser: &Browser, name: &str) -> String {
-    press_button(browser, &format!("button[data-do={name}]")).await
-}
-
-pub(super) async fn press_button(browser: &Browser, button: &str) -> String {
-    prepare(browser, button).await;
-    browser.click(button).await.unwrap();
-    done(browser, button).await
+    let button = format!("button[data-do={name}]");
+    prepare(browser, &button).await;
+    browser.click(&button).await.unwrap();
+    done(browser, &button).await
 }
 
 /// The same for those who have no mouse.

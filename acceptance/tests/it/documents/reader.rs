@@ -11,7 +11,7 @@ use acceptance::{
     Client, LIMIT,
     client::{WAIT, text},
     documents::Command,
-    eventually,
+    eventually, kill_group,
 };
 use local_stack::{Ports, built_binary, read_env, tool, workspace_root};
 use regex::Regex;
@@ -207,11 +207,7 @@ impl Reader {
 /// Nothing of a failed test goes on running.
 impl Drop for Reader {
     fn drop(&mut self) {
-        if let Some(id) = self.shell.id() {
-            let _ = std::process::Command::new("kill")
-                .args(["-KILL", "--", &format!("-{id}")])
-                .status();
-        }
+        kill_group(&self.shell);
     }
 }
 
