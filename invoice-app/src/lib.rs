@@ -1,5 +1,5 @@
-//! invoice-app owns invoices: HTTP in, pay requests out, outcomes settled. To follow one payment: `http/routes/pay_invoice`,
-//! `paying`, `store/paying`, `sender`, `payment_outcomes`, `store/settling`.
+//! invoice-app owns invoices: HTTP in, pay requests out, outcomes settled. The repository's README follows one payment through
+//! it, file by file.
 
 pub mod app;
 pub mod batch_id;

@@ -1,7 +1,8 @@
 //! Owns payments: takes pay requests from NATS, pays each at most once through a bank, and answers with outcomes.
 //!
 //! The ledger in Postgres is the truth. A row is written before the bank is called and finished after it has answered;
-//! outcomes come from finished rows only, and only then is a request acknowledged.
+//! outcomes come from finished rows only, and only then is a request acknowledged. The repository's README follows one payment
+//! through it, file by file.
 
 pub mod app;
 pub mod commands;
