@@ -1,12 +1,13 @@
 //! The documentation tells the truth about its commands: those that can be run here are run, as they stand there, and the others at
-//! least exist.
+//! least exist. So do the files, functions and tests that it names.
 
 mod existing;
 mod reader;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 use acceptance::documents::{self, Mark, Page};
+use local_stack::workspace_root;
 use regex::Regex;
 
 use self::{existing::Existing, reader::Reader};
@@ -107,6 +108,37 @@ fn commands_that_do_not_exist_are_told() {
     ] {
         assert_eq!(existing.refuse(right), None, "{right}");
     }
+}
+
+/// A link leads to a file, and the functions in brackets behind it are in that file: ``[text](file.rs) (`one`, `two`)``.
+#[test]
+fn linked_files_exist_and_have_the_functions_named_behind_them() {
+    let link = Regex::new(r#"(?:\]\(|src=")([^)#"\s]+)"#).unwrap();
+    let behind = Regex::new(r"\]\(([^)\s]+\.rs)\)\s+\(((?:`\w+`,?\s*)+)\)").unwrap();
+    let (mut functions, mut wrong) = (0, BTreeSet::new());
+    for page in documents::pages().unwrap() {
+        let path = workspace_root().join(&page.path);
+        let folder = path.parent().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        for found in link.captures_iter(&text) {
+            let target = &found[1];
+            if !target.contains("://") && !folder.join(target).exists() {
+                wrong.insert(format!("{}: there is no {target}", page.path));
+            }
+        }
+        for found in behind.captures_iter(&text) {
+            let source = fs::read_to_string(folder.join(&found[1])).unwrap_or_default();
+            for name in found[2].split('`').skip(1).step_by(2) {
+                functions += 1;
+                let has = |start: &str| source.contains(&format!("fn {name}{start}"));
+                if !has("(") && !has("<") {
+                    wrong.insert(format!("{}: {} has no {name}", page.path, &found[1]));
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, BTreeSet::new());
+    assert!(functions > 30, "the README's walk is not found: {functions}");
 }
 
 /// What names a test in the documentation: a sentence. Some names of Postgres and of metrics are as long.
