@@ -157,7 +157,7 @@ impl OutboxRequest {
     }
 }
 
-/// A payment as an outcome found it, locked.
+/// A payment as an outcome found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Former {
     pub invoice_id: InvoiceId,
