@@ -52,7 +52,7 @@ pub(crate) fn start() -> NonBlocking {
     writer
 }
 
-/// Writes what still waits, within [`FLUSH_LIMIT`], and ends logging. To be called before the process ends by itself.
+/// Writes what still waits, within `FLUSH_LIMIT`, and ends logging. To be called before the process ends by itself.
 pub fn flush() {
     let Some(guard) = lock(&WRITING).take() else {
         return;

@@ -72,7 +72,7 @@ impl Post {
     }
 
     /// What must be so for the call to be carried out. No other condition is understood by any call, nor this one by calls that
-    /// do not ask for it: see [`Self::no_condition`].
+    /// do not ask for it: see `no_condition`.
     pub fn if_match(&mut self) -> Result<Option<IfMatch>, Error> {
         let condition = etag::if_match(&self.parts.headers)?;
         self.parts.headers.remove(header::IF_MATCH);
