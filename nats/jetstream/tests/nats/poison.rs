@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use base64::Engine as _;
+use futures_util::StreamExt as _;
 use local_stack::User;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -18,7 +19,7 @@ use tokio_rustls::{
 };
 
 use crate::{
-    fixture::{ACK_WAIT, Pair, Server, eventually, pay_request},
+    fixture::{ACK_WAIT, LIMIT, Pair, Server, eventually, pay_request},
     recorder::{Recorder, SETTINGS, nothing_left, publish, start},
 };
 
@@ -157,4 +158,19 @@ async fn headers_that_end_the_client_are_dead_lettered_before_the_loop_ends() {
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].origin.headers, &headers[..]);
     eventually("the last ack", || nothing_left(&pair)).await;
+}
+
+/// Why messages are pulled over a raw connection at times. When this fails, the client survives such a header, and can do without.
+#[tokio::test]
+async fn one_header_ends_a_client_that_reads_it() {
+    let pair = Pair::start().await;
+    let client = pair.server.admin("INVOICE").await.client();
+    let mut messages = client.subscribe("pay.v1.request.*").await.unwrap();
+    client.flush().await.unwrap();
+    let mut publisher = Publisher::connect(&pair.server).await;
+    publisher.publish(b"NATS/1.0\r\na: 1\rb: 2\r\n\r\n", b"{}").await;
+    let next = tokio::time::timeout(LIMIT, messages.next()).await.unwrap();
+    assert!(next.is_none(), "{next:?}");
+    // For good: it does not connect again.
+    assert!(client.flush().await.is_err());
 }
