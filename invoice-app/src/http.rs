@@ -24,6 +24,7 @@ pub mod etag;
 pub mod event_stream;
 pub mod fields;
 mod framing;
+mod idempotency_key;
 mod idle;
 pub mod limits;
 pub mod ndjson;

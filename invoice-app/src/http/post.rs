@@ -15,6 +15,7 @@ use super::{
     body::{Incoming, check_type, essence},
     etag,
     fields::Fields,
+    idempotency_key,
     prefer::Prefer,
     problem::FieldError,
 };
@@ -92,7 +93,7 @@ impl Post {
 
     /// Its key, if it has one.
     pub fn key(&self, caller: &Caller) -> Result<Option<Key>, Error> {
-        Ok(Key::from_headers(&self.parts.headers, &caller.name)?)
+        idempotency_key::from_headers(&self.parts.headers, &caller.name)
     }
 
     /// The fingerprint as far as it goes without the body.
