@@ -15,6 +15,7 @@ mod arrivals;
 mod consumer_loop;
 mod headers;
 mod in_flight;
+mod pull;
 mod puller;
 mod raw;
 mod raw_puller;
