@@ -8,7 +8,7 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{BoxError, connection::Connection, publish::TRACEPARENT, streams::Consumer};
+use crate::{BoxError, connection::Connection, publish::outgoing::TRACEPARENT, streams::Consumer};
 
 mod acks;
 mod arrivals;
