@@ -8,7 +8,7 @@ use std::{
 use invoice_app::{invoice, payment};
 use jetstream::delivery::decode;
 use payment_contract::{PaymentId, messages::OutcomeStatus};
-use payment_provider::gateway::Answer;
+use payment_provider::order::Answer;
 
 use crate::{
     bank::Bank,
