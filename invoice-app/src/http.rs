@@ -31,6 +31,7 @@ pub mod ndjson;
 pub mod observe;
 pub mod openapi;
 mod page;
+pub mod path_id;
 pub mod post;
 pub mod prefer;
 pub mod problem;
