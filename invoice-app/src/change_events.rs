@@ -125,8 +125,8 @@ pub async fn listen(waiters: Waiters, feed: Feed, connection: Connection, stop: 
         if let Ok(mut events) = subscribed {
             while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
                 feed.wake();
-                if let Ok(changed) = serde_json::from_slice(&event.payload) {
-                    waiters.wake(&changed);
+                if let Ok(ChangeEvent { payments, batches }) = serde_json::from_slice(&event.payload) {
+                    waiters.wake(&payments, &batches);
                 }
             }
         }

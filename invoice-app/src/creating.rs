@@ -55,7 +55,7 @@ pub async fn create(
         }
         let created = try_create(&mut tx, new, created_by).await?;
         if let Created::Invoice(invoice) = &created {
-            keep_in_tx(&mut tx, call, &answer(invoice)).await?;
+            keep_in_tx(&mut tx, call, answer(invoice)).await?;
             fail_point!(InvoiceCreating);
             tx.commit().await?;
             fail_point!(InvoiceCreated);
@@ -226,7 +226,7 @@ impl Import {
             )));
         }
         let summary = self.summary(imported);
-        keep_in_tx(&mut tx, call.as_ref(), &answer(&summary)).await?;
+        keep_in_tx(&mut tx, call.as_ref(), answer(&summary)).await?;
         fail_point!(ImportCommitting);
         tx.commit().await?;
         fail_point!(ImportCommitted);

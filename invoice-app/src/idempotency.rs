@@ -1,10 +1,9 @@
 //! Idempotency-Key: what identifies a call, and what a repeat of it is answered.
 
-use axum::http::{HeaderMap, HeaderValue};
 use payment_contract::PaymentId;
+use sha2::{Digest, Sha256};
 
 use crate::batch_id::BatchId;
-use sha2::{Digest, Sha256};
 
 const MAX_CHARS: usize = 255;
 
@@ -96,39 +95,22 @@ pub enum SavedResponse {
     Batch(BatchId),
 }
 
-/// The header cannot be a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Idempotency-Key must be sent once, as 1 to 255 visible ASCII characters, with or without double quotes"
-)]
-pub struct BadKey;
-
 impl Key {
-    /// The key of a call, if it has one. The quoted form is the standard draft's; the bare one is what people send.
-    pub fn from_headers(headers: &HeaderMap, principal: &str) -> Result<Option<Self>, BadKey> {
-        let mut values = headers.get_all("idempotency-key").iter();
-        let Some(value) = values.next() else {
-            return Ok(None);
-        };
-        if values.next().is_some() {
-            return Err(BadKey);
-        }
-        let text = Self::parse(value).ok_or(BadKey)?;
-        Ok(Some(Self {
-            principal: principal.to_owned(),
-            text,
-        }))
-    }
-
-    fn parse(value: &HeaderValue) -> Option<String> {
-        let text = value.to_str().ok()?.trim();
+    /// A key as its caller wrote it; `None` when it cannot be one. The quoted form is the standard draft's; the bare one is what
+    /// people send.
+    #[must_use]
+    pub fn parse(principal: &str, text: &str) -> Option<Self> {
+        let text = text.trim();
         let text = match text.strip_prefix('"') {
             Some(rest) => rest.strip_suffix('"')?,
             None => text,
         };
         let good = (1..=MAX_CHARS).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"');
-        good.then(|| text.to_owned())
+        good.then(|| Self {
+            principal: principal.to_owned(),
+            text: text.to_owned(),
+        })
     }
 
     #[must_use]
@@ -171,43 +153,27 @@ pub fn fingerprint(method: &str, path: &str) -> Sha256 {
 mod tests {
     use super::*;
 
-    fn key(value: &str) -> Result<Option<String>, BadKey> {
-        let mut headers = HeaderMap::new();
-        headers.insert(
-            "idempotency-key",
-            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
-        );
-        Key::from_headers(&headers, "ci").map(|key| key.map(|key| key.text))
+    fn key(text: &str) -> Option<String> {
+        Key::parse("ci", text).map(|key| key.text)
     }
 
     #[test]
     fn quoted_and_bare_keys_are_the_same() {
         assert_eq!(key("\"8e03978e\""), key("8e03978e"));
-        assert_eq!(key("8e03978e"), Ok(Some("8e03978e".to_owned())));
+        assert_eq!(key("8e03978e").as_deref(), Some("8e03978e"));
     }
 
     #[test]
     fn keys_have_1_to_255_visible_ascii_characters() {
-        assert_eq!(key(&"k".repeat(255)), Ok(Some("k".repeat(255))));
+        assert_eq!(key(&"k".repeat(255)), Some("k".repeat(255)));
         for bad in ["", "\"\"", "\"open", "a b", "é", "a\"b", &"k".repeat(256)] {
-            assert_eq!(key(bad), Err(BadKey), "{bad:?}");
+            assert_eq!(key(bad), None, "{bad:?}");
         }
     }
 
     #[test]
-    fn two_keys_in_one_call_are_refused() {
-        let mut headers = HeaderMap::new();
-        headers.append("idempotency-key", HeaderValue::from_static("a"));
-        headers.append("idempotency-key", HeaderValue::from_static("b"));
-        assert_eq!(Key::from_headers(&headers, "ci"), Err(BadKey));
-    }
-
-    #[test]
     fn the_same_key_of_two_callers_is_two_keys() {
-        let of = |principal: &str| Key {
-            principal: principal.to_owned(),
-            text: "k".to_owned(),
-        };
-        assert_ne!(of("a").lock(), of("b").lock());
+        let lock = |principal| Key::parse(principal, "k").map(|key| key.lock());
+        assert_ne!(lock("a"), lock("b"));
     }
 }

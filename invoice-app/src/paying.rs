@@ -195,7 +195,7 @@ impl Paying {
             Some(ids) => ids.skipped(skipped_in_tx(&mut tx, &ids.distinct, id).await?),
         };
         insert_batch_in_tx(&mut tx, &requested, &params, &skipped).await?;
-        keep_in_tx(&mut tx, call, &SavedResponse::Batch(id)).await?;
+        keep_in_tx(&mut tx, call, SavedResponse::Batch(id)).await?;
         fail_point!(BatchCommitting);
         tx.commit().await?;
         fail_point!(BatchCommitted);

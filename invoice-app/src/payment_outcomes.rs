@@ -164,7 +164,7 @@ impl Settling {
         metrics::applied(&applied);
         changed.batches.sort_unstable();
         changed.batches.dedup();
-        self.waiters.wake(&changed);
+        self.waiters.wake(&changed.payments, &changed.batches);
         self.feed.wake();
         if let Some(events) = &self.change_events {
             events.publish_later(answered);

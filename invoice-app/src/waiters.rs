@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 use uuid::Uuid;
 
-use crate::{batch_id::BatchId, change_events::ChangeEvent, store::Store};
+use crate::{batch_id::BatchId, store::Store};
 
 /// An event may get lost: what is waited for is looked at this often, give or take a fifth.
 const POLL: Duration = Duration::from_millis(500);
@@ -64,9 +64,9 @@ impl Waiters {
     }
 
     /// Wakes whoever waits for any of these.
-    pub fn wake(&self, changed: &ChangeEvent) {
-        let payments = changed.payments.iter().map(|id| id.as_uuid());
-        let batches = changed.batches.iter().map(|id| id.as_uuid());
+    pub fn wake(&self, payments: &[PaymentId], batches: &[BatchId]) {
+        let payments = payments.iter().map(|id| id.as_uuid());
+        let batches = batches.iter().map(|id| id.as_uuid());
         self.wake_ids(payments.chain(batches));
     }
 
@@ -152,16 +152,10 @@ mod tests {
         let (mine, other) = (PaymentId::generate(), PaymentId::generate());
         let mut waiter = waiters.payment(mine);
         let second = waiters.payment(mine);
-        let wake = |id| {
-            waiters.wake(&ChangeEvent {
-                payments: vec![id],
-                batches: vec![],
-            });
-        };
 
-        wake(other);
+        waiters.wake(&[other], &[]);
         assert!(waiter.changed().now_or_never().is_none());
-        wake(mine);
+        waiters.wake(&[mine], &[]);
         assert!(waiter.changed().now_or_never().is_some());
 
         drop(second);

@@ -3,7 +3,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use payment_contract::{Money, PaymentId};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
@@ -11,74 +10,15 @@ use tokio::{
 
 pub use self::breaker::Away;
 use self::breaker::Breaker;
-use crate::metrics;
+use crate::{
+    metrics,
+    order::{Answer, CallError, IdempotencyKey, Order},
+};
 
 mod breaker;
 pub mod credentials;
 pub mod http;
 pub mod simulated;
-
-/// Under this key the bank charges at most once, however often it is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct IdempotencyKey(PaymentId);
-
-impl From<PaymentId> for IdempotencyKey {
-    fn from(payment_id: PaymentId) -> Self {
-        Self(payment_id)
-    }
-}
-
-impl IdempotencyKey {
-    #[must_use]
-    pub const fn as_uuid(self) -> uuid::Uuid {
-        self.0.as_uuid()
-    }
-}
-
-impl std::fmt::Display for IdempotencyKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What the bank is to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    pub amount: Money,
-    /// What the bank statement shows.
-    pub invoice_number: String,
-}
-
-/// What a bank says about a payment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The money moved.
-    Succeeded { reference: Option<String> },
-    /// Refused for a documented reason; no money moved or will move under this key.
-    Declined {
-        reason: String,
-        reference: Option<String>,
-    },
-    /// Not decided yet.
-    Pending,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CallError {
-    /// The bank surely did nothing: it refused the call for now, or the connection was never made.
-    #[error("the bank took no call: {0}")]
-    Retryable(String),
-    /// The bank may have acted or not, and perhaps it is not there.
-    #[error("what the bank did is unknown: {0}")]
-    Unknown(String),
-    /// It answers, but nothing documented about this payment: it may have acted or not.
-    #[error("what the bank did is unknown: {0}")]
-    Undocumented(String),
-    /// It may have acted or not, and wants to be left alone for a while.
-    #[error("the bank wants no calls for {} s: {why}", pause.as_secs())]
-    Busy { pause: Duration, why: String },
-}
 
 impl From<Away> for CallError {
     fn from(away: Away) -> Self {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::gateway::{Answer, CallError, Order};
+use crate::order::{Answer, CallError, Order};
 
 /// How long a held row is left alone between two looks at it: once released, it goes on within this time.
 pub const HELD_DELAY: Duration = Duration::from_mins(1);

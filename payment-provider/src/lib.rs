@@ -12,6 +12,7 @@ pub mod fail_points;
 pub mod gateway;
 pub mod ledger;
 pub mod metrics;
+pub mod order;
 pub mod outcomes;
 pub mod pay_requests;
 pub mod store;

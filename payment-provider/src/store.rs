@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
-    gateway::Order,
     ledger::{Ending, Entry, Held, RequestHash, Settlement, State},
+    order::Order,
 };
 
 mod held;

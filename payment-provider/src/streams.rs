@@ -1,7 +1,5 @@
 //! The stream that this service keeps in NATS, who reads it, and whose stream it reads itself.
 
-use std::borrow::Cow;
-
 use jetstream::{
     connection::Connection,
     provisioning::StreamProvisioner,
@@ -22,14 +20,10 @@ pub const REQUESTS: Consumer = Consumer::new(streams::PAY_REQUESTS, "payment-pro
 /// Keeps the stream, and a consumer for each service that reads it.
 #[must_use]
 pub fn provisioner(connection: Connection, replicas: usize, more_readers: &[String]) -> StreamProvisioner {
-    let more = more_readers.iter().map(|name| Consumer {
-        durable: Cow::Owned(name.clone()),
-        ..INVOICE_APP
-    });
     StreamProvisioner {
         connection,
         stream: PAY_OUTCOMES,
-        consumers: [INVOICE_APP].into_iter().chain(more).collect(),
+        consumers: INVOICE_APP.and(more_readers),
         replicas,
     }
 }

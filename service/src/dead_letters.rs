@@ -7,7 +7,9 @@
 #![doc = include_str!("../tests/migrations/0002_dead_letters_once.sql")]
 //! ```
 
-use jetstream::delivery::Origin;
+use std::sync::Arc;
+
+use jetstream::delivery::{Decision, Handler, Origin, handle_one};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -137,6 +139,16 @@ where
         }
     }
     Ok(())
+}
+
+/// Handles a letter as if it had just been delivered. `Err` says why it is still not handled, which is `later` where trying again
+/// may help.
+pub async fn replay<H: Handler>(handler: &Arc<H>, origin: Origin, later: &str) -> Result<(), String> {
+    match handle_one(handler, origin).await {
+        Decision::Done => Ok(()),
+        Decision::Reject(reason) => Err(reason),
+        Decision::Retry(_) => Err(later.to_owned()),
+    }
 }
 
 /// Does it to each, one after the other; what went wrong with one holds up no other.

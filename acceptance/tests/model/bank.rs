@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use payment_provider::gateway::{Answer, CallError, Order};
+use payment_provider::order::{Answer, CallError, Order};
 use uuid::Uuid;
 
 use crate::transition::Luck;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use ::invoice_app::payment;
 use futures_util::FutureExt as _;
 use payment_contract::{Money, PaymentId, messages::OutcomeStatus};
-use payment_provider::gateway::Answer;
+use payment_provider::order::Answer;
 use reconcile::{Books, Options, Report, Status};
 use uuid::Uuid;
 

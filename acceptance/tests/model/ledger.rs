@@ -7,8 +7,8 @@ use payment_contract::{
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
 };
 use payment_provider::{
-    gateway::{Answer, Order},
     ledger::{Ending, Entry, Held, RequestHash, Settlement, State},
+    order::{Answer, Order},
 };
 use time::OffsetDateTime;
 

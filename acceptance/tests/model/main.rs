@@ -13,6 +13,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 
 mod bank;
 mod books;
+mod checks;
 mod invoice_app;
 mod ledger;
 mod nats;

@@ -2,8 +2,10 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use jetstream::delivery::{Decision, Origin, handle_one};
-use service::{BoxError, database, dead_letters::Command};
+use service::{
+    BoxError, database,
+    dead_letters::{self, Command, replay},
+};
 
 use crate::{
     app::NAME, config::Config, event_feed::Feed, payment_outcomes::PaymentOutcomes, store::Store,
@@ -19,15 +21,14 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError
         Feed::default(),
         None,
     ));
-    service::dead_letters::run(&pool, command, async |origin| replay(&outcomes, origin).await).await?;
+    dead_letters::run(&pool, command, async |origin| {
+        replay(
+            &outcomes,
+            origin,
+            "the database is not available; try again later",
+        )
+        .await
+    })
+    .await?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Handles a dead letter as if it had just been delivered. `Err` says why it is still not handled.
-pub async fn replay(handler: &Arc<PaymentOutcomes>, origin: Origin) -> Result<(), String> {
-    match handle_one(handler, origin).await {
-        Decision::Done => Ok(()),
-        Decision::Reject(reason) => Err(reason),
-        Decision::Retry(_) => Err("the database is not available; try again later".to_owned()),
-    }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, HttpBody as _},
-    extract::{FromRequest, Path, Request, rejection::PathRejection},
+    extract::{FromRequest, Request},
     http::{HeaderMap, header, request::Parts},
 };
 use payment_contract::trace::TraceParent;
@@ -15,6 +15,7 @@ use super::{
     body::{Incoming, check_type, essence},
     etag,
     fields::Fields,
+    idempotency_key,
     prefer::Prefer,
     problem::FieldError,
 };
@@ -92,7 +93,7 @@ impl Post {
 
     /// Its key, if it has one.
     pub fn key(&self, caller: &Caller) -> Result<Option<Key>, Error> {
-        Ok(Key::from_headers(&self.parts.headers, &caller.name)?)
+        idempotency_key::from_headers(&self.parts.headers, &caller.name)
     }
 
     /// The fingerprint as far as it goes without the body.
@@ -147,15 +148,6 @@ fn unknown_query(query: &str) -> FieldError {
         name.chars().take(64).collect::<String>(),
         "is not known: this call takes no query string, only a body",
     )
-}
-
-/// The id in a path, as it was written.
-pub fn path_id(path: Result<Path<String>, PathRejection>) -> Result<String, Error> {
-    match path {
-        // No form of a UUID is longer, and what is echoed stays short.
-        Ok(Path(id)) => Ok(id.chars().take(64).collect()),
-        Err(_) => Err(Error::Malformed("the path is not UTF-8".to_owned())),
-    }
 }
 
 /// Refuses a body that asks for something this call does not know.

@@ -13,7 +13,7 @@ use service::database::{ErrorKind, error_kind};
 use tracing::{error, warn};
 
 use super::problem_texts::page;
-use crate::{idempotency::BadKey, invoice::Status, tokens::Scope};
+use crate::{invoice::Status, tokens::Scope};
 
 /// Before the slug, in `type`: the page that tells more.
 pub const PREFIX: &str = "/problems/";
@@ -107,12 +107,6 @@ impl FieldError {
             field: field.into(),
             problem: problem.into(),
         }
-    }
-}
-
-impl From<BadKey> for Error {
-    fn from(error: BadKey) -> Self {
-        Self::Malformed(error.to_string())
     }
 }
 

@@ -19,13 +19,13 @@ use sqlx::{Connection as _, PgConnection};
 use tracing::debug;
 
 use crate::{
-    idempotency::{Called, Key, KeyedCall, NotRun},
+    idempotency::{Called, Key, KeyedCall, NotRun, SavedResponse},
     metrics,
     payment::{OutboxRequest, Payment},
     sender::{self, Job},
     store::{
         Store,
-        idempotency::{claim_all_in_tx, keep_payments_in_tx},
+        idempotency::{claim_all_in_tx, keep_all_in_tx},
         paying::{Single, pay_free_in_tx, requested_payment},
     },
     waiters::{Waiter, Waiters},
@@ -174,13 +174,12 @@ pub(super) async fn pay_checked_in_tx(
         .iter()
         .zip(&called)
         .filter_map(|(single, called)| match called {
-            Some(Called::Ran(request)) => Some((single.call.as_ref()?, request.payment_id)),
+            Some(Called::Ran(request)) => {
+                Some((single.call.as_ref()?, SavedResponse::Payment(request.payment_id)))
+            }
             _ => None,
         });
-    let kept: Vec<_> = kept.collect();
-    if !kept.is_empty() {
-        keep_payments_in_tx(connection, &kept).await?;
-    }
+    keep_all_in_tx(connection, kept.collect()).await?;
     Ok(called)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service::database::WarmPool;
+use service::database::{SHORT, WarmPool, in_time};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -261,21 +261,24 @@ impl Store {
     /// Forgets every change when they are those of another cluster, as after a dump was restored: transactions are counted
     /// anew in this one, and the old ones would stand after all that is to come. Whether it did.
     pub async fn forget_foreign_changes(&self) -> Result<bool, sqlx::Error> {
-        let mut tx = self.begin().await?;
-        let foreign = sqlx::query_scalar!(
-            "update invoice_changes_kept k
+        in_time(SHORT, async {
+            let mut tx = self.begin().await?;
+            let foreign = sqlx::query_scalar!(
+                "update invoice_changes_kept k
              set system_identifier = s.system_identifier, forgotten_xid = '0', forgotten_id = 0
              from pg_control_system() s where k.system_identifier <> s.system_identifier
              returning k.system_identifier"
-        )
-        .fetch_optional(&mut *tx)
-        .await?
-        .is_some();
-        if foreign {
-            sqlx::query!("truncate invoice_changes").execute(&mut *tx).await?;
-        }
-        tx.commit().await?;
-        Ok(foreign)
+            )
+            .fetch_optional(&mut *tx)
+            .await?
+            .is_some();
+            if foreign {
+                sqlx::query!("truncate invoice_changes").execute(&mut *tx).await?;
+            }
+            tx.commit().await?;
+            Ok(foreign)
+        })
+        .await
     }
 }
 

@@ -95,78 +95,68 @@ pub async fn check_in_tx(
     Ok(claim_in_tx(connection, &call.key).await?.check(&call.fingerprint))
 }
 
-/// Keeps the answer of a call that has a key. Does not commit.
-pub async fn keep_in_tx(
+/// Keeps the answers of calls with these keys. No two of the keys may be the same. Does not commit.
+pub async fn keep_all_in_tx(
     connection: &mut PgConnection,
-    call: Option<&KeyedCall>,
-    answer: &SavedResponse,
+    answers: Vec<(&KeyedCall, SavedResponse)>,
 ) -> Result<(), sqlx::Error> {
-    let Some(KeyedCall { key, fingerprint }) = call else {
+    if answers.is_empty() {
         return Ok(());
-    };
-    let (mut status, mut location, mut body, mut payment, mut batch) = (None, None, None, None, None);
-    match answer {
-        SavedResponse::Whole {
-            status: s,
-            location: l,
-            body: b,
-        } => {
-            status = i16::try_from(*s).ok();
-            location = l.as_deref();
-            body = Some(b.as_str());
+    }
+    let (mut principals, mut keys, mut fingerprints) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut statuses, mut locations, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut payments, mut batches) = (Vec::new(), Vec::new());
+    for (KeyedCall { key, fingerprint }, answer) in answers {
+        principals.push(key.principal().to_owned());
+        keys.push(key.text().to_owned());
+        fingerprints.push(fingerprint.clone());
+        let (mut whole, mut payment, mut batch) = ((None, None, None), None, None);
+        match answer {
+            SavedResponse::Whole {
+                status,
+                location,
+                body,
+            } => whole = (i16::try_from(status).ok(), location, Some(body)),
+            SavedResponse::Payment(id) => payment = Some(id.as_uuid()),
+            SavedResponse::Batch(id) => batch = Some(id.as_uuid()),
         }
-        SavedResponse::Payment(id) => payment = Some(id.as_uuid()),
-        SavedResponse::Batch(id) => batch = Some(id.as_uuid()),
+        statuses.push(whole.0);
+        locations.push(whole.1);
+        bodies.push(whole.2);
+        payments.push(payment);
+        batches.push(batch);
     }
     // A row that is there all the same is older than we promise to keep it.
     sqlx::query!(
         "insert into idempotency_keys (principal, key, fingerprint, status, location, body, payment_id, batch_id)
-         values ($1, $2, $3, $4, $5, $6, $7, $8)
+         select * from unnest($1::text[], $2::text[], $3::bytea[], $4::smallint[], $5::text[], $6::text[], $7::uuid[],
+                              $8::uuid[])
          on conflict (principal, key) do update set
              fingerprint = excluded.fingerprint, status = excluded.status, location = excluded.location,
              body = excluded.body, payment_id = excluded.payment_id, batch_id = excluded.batch_id,
              created_at = clock_timestamp()",
-        key.principal(),
-        key.text(),
-        fingerprint,
-        status,
-        location,
-        body,
-        payment,
-        batch
+        &principals,
+        &keys,
+        &fingerprints,
+        &statuses as &[Option<i16>],
+        &locations as &[Option<String>],
+        &bodies as &[Option<String>],
+        &payments as &[Option<Uuid>],
+        &batches as &[Option<Uuid>]
     )
     .execute(connection)
     .await
     .map(|_| ())
 }
 
-/// Keeps that calls with these keys made these payments. Does not commit.
-pub async fn keep_payments_in_tx(
+/// Keeps the answer of a call that has a key. Does not commit.
+pub async fn keep_in_tx(
     connection: &mut PgConnection,
-    calls: &[(&KeyedCall, PaymentId)],
+    call: Option<&KeyedCall>,
+    answer: SavedResponse,
 ) -> Result<(), sqlx::Error> {
-    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for (KeyedCall { key, fingerprint }, payment) in calls {
-        columns.0.push(key.principal().to_owned());
-        columns.1.push(key.text().to_owned());
-        columns.2.push(fingerprint.clone());
-        columns.3.push(payment.as_uuid());
-    }
-    // A row that is there all the same is older than we promise to keep it.
-    sqlx::query!(
-        "insert into idempotency_keys (principal, key, fingerprint, payment_id)
-         select * from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[])
-         on conflict (principal, key) do update set
-             fingerprint = excluded.fingerprint, status = null, location = null, body = null,
-             payment_id = excluded.payment_id, batch_id = null, created_at = clock_timestamp()",
-        &columns.0,
-        &columns.1,
-        &columns.2,
-        &columns.3
-    )
-    .execute(connection)
-    .await
-    .map(|_| ())
+    let answers = call.map(|call| (call, answer)).into_iter().collect();
+    keep_all_in_tx(connection, answers).await
 }
 
 impl Store {

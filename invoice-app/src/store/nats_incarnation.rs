@@ -38,39 +38,25 @@ impl Store {
             return Ok(Incarnation::Same);
         }
         let due = self.release_sent(None).await?;
-        let mut tx = self.database.pool().begin().await?;
-        let first = sqlx::query!(
-            "insert into nats_created (name, created)
-             select * from unnest($1::text[], $2::timestamptz[]) o (name, created) order by name
-             on conflict do nothing",
-            &names,
-            &times
-        )
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        let changed = sqlx::query!(
-            "with known as (
-                 select name from nats_created where name = any($1) order by name for no key update
-             ), seen as (
-                 select name, created from unnest($1::text[], $2::timestamptz[]) s (name, created)
-             )
-             update nats_created n set created = s.created from known k join seen s using (name)
-             where n.name = k.name and n.created <> s.created",
-            &names,
-            &times
-        )
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
         fail_point!(ForgottenCommitting);
-        tx.commit().await?;
+        let written = sqlx::query_scalar!(
+            r#"insert into nats_created as n (name, created)
+               select * from unnest($1::text[], $2::timestamptz[]) o (name, created) order by name
+               on conflict (name) do update set created = excluded.created where n.created <> excluded.created
+               returning old.name is null as "first!""#,
+            &names,
+            &times
+        )
+        .fetch_all(&self.database)
+        .await?;
         fail_point!(ForgottenCommitted);
-        Ok(match (first, changed) {
+        Ok(if written.is_empty() {
             // Another replica was faster.
-            (0, 0) => Incarnation::Same,
-            (_, 0) => Incarnation::FirstSeen,
-            _ => Incarnation::Forgot(due),
+            Incarnation::Same
+        } else if written.into_iter().all(|first| first) {
+            Incarnation::FirstSeen
+        } else {
+            Incarnation::Forgot(due)
         })
     }
 }

@@ -9,10 +9,7 @@ use std::{
 use invoice_app::{creating::Import, idempotency::Key, invoice::New};
 use payment_contract::Money;
 use rand::{RngExt as _, SeedableRng as _};
-use reqwest::{
-    Method,
-    header::{HeaderMap, HeaderValue},
-};
+use reqwest::Method;
 use serde_json::json;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 
@@ -52,12 +49,7 @@ async fn transaction_that_commits_late_is_not_skipped() {
 async fn import_under_way_holds_up_no_event() {
     let app = App::start().await;
     let mut reader = EventReader::connected(&app, "").await;
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        "idempotency-key",
-        HeaderValue::from_static("held-by-a-transaction"),
-    );
-    let key = Key::from_headers(&headers, "importer").unwrap();
+    let key = Key::parse("importer", "held-by-a-transaction");
     let mut import = Import::init(&app.store, None, key).await.unwrap().unwrap();
     for _ in 0..2500 {
         let amount = Money::parse("12.15", "EUR").unwrap();

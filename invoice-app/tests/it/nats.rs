@@ -172,7 +172,7 @@ async fn a_dead_letter_is_replayed_once_its_cause_is_gone() {
         });
         let outcomes = &app.outcomes;
         service::dead_letters::run(&app.pool, command, async |origin| {
-            invoice_app::commands::dead_letters::replay(outcomes, origin).await
+            service::dead_letters::replay(outcomes, origin, "later").await
         })
         .await
     };

@@ -5,6 +5,7 @@
 pub mod ids;
 pub mod messages;
 pub mod money;
+mod outcome_status;
 pub mod streams;
 pub mod subjects;
 pub mod timestamp;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, de::IgnoredAny};
 use time::OffsetDateTime;
 
+pub use crate::outcome_status::OutcomeStatus;
 use crate::{InvoiceId, Money, PaymentId, subjects, timestamp};
 
 /// Asks payment-provider to pay an invoice. Sent again, unchanged, until an outcome arrives.
@@ -22,16 +23,6 @@ pub struct PayRequestV1 {
     /// When the payment was requested.
     #[serde(with = "timestamp")]
     pub requested_at: OffsetDateTime,
-}
-
-/// How a payment ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OutcomeStatus {
-    /// The money moved.
-    Succeeded,
-    /// The bank refused, for a documented reason; no money moved.
-    Declined,
 }
 
 /// The reason of a payment that could never be made, so that the bank was not asked.
@@ -88,23 +79,6 @@ fn if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Prov
         Either::Effort(effort) => Some(effort),
         Either::Other(_) => None,
     })
-}
-
-impl OutcomeStatus {
-    /// The word on the wire, in subjects and in both databases.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Declined => "declined",
-        }
-    }
-}
-
-impl std::fmt::Display for OutcomeStatus {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 impl PayRequestV1 {

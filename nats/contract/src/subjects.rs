@@ -1,6 +1,6 @@
 //! Subjects. No subject literal stands anywhere else.
 
-use crate::{Currency, messages::OutcomeStatus};
+use crate::{Currency, outcome_status::OutcomeStatus};
 
 /// Every pay request.
 pub const PAY_REQUESTS: &str = "pay.v1.request.*";

@@ -8,13 +8,14 @@ use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::{BoxError, connection::Connection, publish::TRACEPARENT, streams::Consumer};
+use crate::{BoxError, connection::Connection, publish::outgoing::TRACEPARENT, streams::Consumer};
 
 mod acks;
 mod arrivals;
 mod consumer_loop;
 mod headers;
 mod in_flight;
+mod pull;
 mod puller;
 mod raw;
 mod raw_puller;

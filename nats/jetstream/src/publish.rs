@@ -8,20 +8,18 @@ use std::{
     time::Duration,
 };
 
-use async_nats::{HeaderMap, header};
-use bytes::Bytes;
 use futures_util::future::{self, Either};
 use tokio::sync::watch;
-use uuid::Uuid;
 
+pub use self::outgoing::{Error, Outgoing, Sent};
 use crate::{
-    BoxError,
     connection::{Connection, Link},
     metrics,
     traces::messaging::Publishing,
 };
 
 mod confirmed;
+pub(crate) mod outgoing;
 
 /// Of the messages sent without confirmation, every so many-th is confirmed all the same, before more are sent. A server that is
 /// given more than it can store drops what is beyond its queue of 10,000, and says so to nobody who did not ask.
@@ -31,77 +29,6 @@ const CONFIRM_EVERY: usize = 1000;
 const SEND_LIMIT: Duration = Duration::from_secs(5);
 /// Added per message, so that a large batch on a slow link is not taken for a dead link.
 const SEND_LIMIT_PER_MESSAGE: Duration = Duration::from_millis(1);
-/// Names the sender's span.
-pub(crate) const TRACEPARENT: &str = "traceparent";
-const CONTENT_TYPE: &str = "content-type";
-const JSON: &str = "application/json";
-
-/// A message ready to be sent.
-#[derive(Clone, Debug)]
-pub struct Outgoing {
-    /// Where to.
-    pub subject: String,
-    /// The same with what differs from message to message left open: `pay.v1.request.{currency}`.
-    pub template: &'static str,
-    /// `Nats-Msg-Id`.
-    pub message_id: String,
-    /// What this message and the answers to it have in common.
-    pub conversation_id: Uuid,
-    /// Which send of it this is.
-    pub sent: Sent,
-    /// `traceparent`, W3C trace context: whose work sending it is part of. Where traces are on, the span of sending it goes out instead.
-    pub traceparent: Option<String>,
-    /// The JSON body.
-    pub body: Bytes,
-}
-
-/// Which send of a message this is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// The only one that has its id.
-    Once,
-    /// The first of those that each have an id of their own.
-    First,
-    /// A later one.
-    Again {
-        /// The id of the first, which may never have got as far as this.
-        first: String,
-    },
-}
-
-/// Why a message is not known to be stored. It may be all the same: send it again, never assume.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Not connected, or not any more; nothing was sent, or only some of it.
-    #[error("not connected to NATS")]
-    Disconnected,
-    /// The server did not confirm.
-    #[error("the message was not confirmed by the stream")]
-    Unconfirmed(#[source] BoxError),
-}
-
-impl Error {
-    /// Its name in spans.
-    pub(crate) const fn kind(&self) -> &'static str {
-        match self {
-            Self::Disconnected => "disconnected",
-            Self::Unconfirmed(_) => "unconfirmed",
-        }
-    }
-}
-
-impl Outgoing {
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        // Both are made of letters, digits and punctuation, so nothing here can break the header block.
-        headers.insert(header::NATS_MESSAGE_ID, self.message_id.as_str());
-        headers.insert(CONTENT_TYPE, JSON);
-        if let Some(traceparent) = &self.traceparent {
-            headers.insert(TRACEPARENT, traceparent.as_str());
-        }
-        headers
-    }
-}
 
 /// Publishes in the own account.
 #[derive(Clone, Debug)]

@@ -50,6 +50,16 @@ impl Consumer {
             ack_wait: ACK_WAIT,
         }
     }
+
+    /// This one, and others of its kind by these names.
+    #[must_use]
+    pub fn and(self, others: &[String]) -> Vec<Self> {
+        let others = others.iter().map(|name| Self {
+            durable: Cow::Owned(name.clone()),
+            ..self.clone()
+        });
+        std::iter::once(self.clone()).chain(others).collect()
+    }
 }
 
 /// The stream's settings, over what the server holds and we have no opinion about (its own metadata).

@@ -11,8 +11,8 @@ use time::OffsetDateTime;
 use super::resolve::{Refusal, Resolved, ask_bank, in_words};
 use crate::{
     app::Parts,
-    gateway::Answer,
     ledger::{Ending, RequestHash, Settlement},
+    order::Answer,
     store::{Intent, Resolution},
 };
 

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::{
     app::Parts,
-    gateway::{Answer, CallError, IdempotencyKey},
     ledger::{Ending, Entry, Settlement, State},
+    order::{Answer, CallError, IdempotencyKey},
     store::{self, Resolution},
 };
 

@@ -13,9 +13,10 @@ mod client_span;
 use client_span::ClientSpan;
 
 use super::{
-    Answer, CallError, Gateway, IdempotencyKey, Order,
+    Gateway,
     credentials::{self, Credentials, Token},
 };
+use crate::order::{Answer, CallError, IdempotencyKey, Order};
 
 /// An answer is a few hundred bytes; more than this is not one.
 const LARGEST_ANSWER: usize = 64 * 1024;

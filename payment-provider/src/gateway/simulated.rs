@@ -22,8 +22,11 @@ use service::{
 };
 use uuid::Uuid;
 
-use super::{Answer, CallError, Gateway, IdempotencyKey, Order};
-use crate::metrics;
+use super::Gateway;
+use crate::{
+    metrics,
+    order::{Answer, CallError, IdempotencyKey, Order},
+};
 
 /// How long the slow amount takes.
 const SLOW: Duration = Duration::from_secs(2);

@@ -23,12 +23,12 @@ use super::{
     lease::{Lease, jitter, spread, until_it_is_back},
 };
 use crate::{
-    gateway::Order,
     ledger::{
         Age, Ending, Entry, HELD_DELAY, Held, NextStep, RequestHash, Settlement, may_have_been_called_before,
         next_step, wait_for_lease,
     },
     metrics,
+    order::Order,
     store::{self, Inserted, Intent},
 };
 

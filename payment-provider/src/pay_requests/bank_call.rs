@@ -12,9 +12,10 @@ use super::{
     lease::{Lease, LeaseLost},
 };
 use crate::{
-    gateway::{Away, IdempotencyKey, Order, Permit},
+    gateway::{Away, Permit},
     ledger::{Age, LookedUp, Settlement, looked_up, may_call, paid},
     metrics,
+    order::{IdempotencyKey, Order},
 };
 
 /// A bank that takes this long is worth telling: most take a tenth of it.

@@ -11,8 +11,8 @@ use tracing::warn;
 
 use super::{PayRequests, admission::Admitted, bank_call::BankCall};
 use crate::{
-    gateway::IdempotencyKey,
     ledger::{Entry, State},
+    order::IdempotencyKey,
     store,
 };
 

@@ -1,6 +1,7 @@
 //! Ending a row by hand: the decision and its record are one transaction.
 
 use payment_contract::PaymentId;
+use service::database::{SHORT, in_time};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -41,6 +42,7 @@ impl Store {
         resolution: &Resolution,
         token: Uuid,
     ) -> Result<Option<OffsetDateTime>, Error> {
+        in_time(SHORT, async {
         let mut tx = self.database.pool().begin().await?;
         let settled_at = sqlx::query_scalar!(
             r#"update ledger
@@ -61,6 +63,8 @@ impl Store {
             tx.commit().await?;
         }
         Ok(settled_at)
+        })
+        .await
     }
 
     /// Writes the finished row of a payment that the ledger never had, and who decided so. `None`, and nothing changed, when it
@@ -70,6 +74,7 @@ impl Store {
         intent: &Intent,
         resolution: &Resolution,
     ) -> Result<Option<OffsetDateTime>, Error> {
+        in_time(SHORT, async {
         let mut tx = self.database.pool().begin().await?;
         let settled_at = sqlx::query_scalar!(
             r#"insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
@@ -96,6 +101,8 @@ impl Store {
             tx.commit().await?;
         }
         Ok(settled_at)
+        })
+        .await
     }
 
     /// What operators decided about a payment.

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use jetstream::delivery::Origin;
 use payment_contract::{Money, messages::PayRequestV1};
-use payment_provider::commands::dead_letters::replay;
-use service::dead_letters::{Chosen, Command, run};
+use service::dead_letters::{Chosen, Command, replay, run};
 
 use crate::{
     delivered::Running,
@@ -101,7 +100,7 @@ async fn replayed_request_is_paid_and_a_still_bad_one_stays() {
 
     let again = async |id| {
         run(&world.pool, Command::Replay(only(id)), async |origin: Origin| {
-            replay(&provider, origin).await
+            replay(&provider, origin, "later").await
         })
         .await
     };

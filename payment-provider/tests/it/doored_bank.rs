@@ -4,7 +4,10 @@ use std::{collections::HashSet, sync::Mutex};
 
 use futures_util::{FutureExt as _, future::BoxFuture};
 use payment_contract::{PaymentId, messages::PayRequestV1};
-use payment_provider::gateway::{Answer, CallError, Gateway, IdempotencyKey, Order, simulated::Simulated};
+use payment_provider::{
+    gateway::{Gateway, simulated::Simulated},
+    order::{Answer, CallError, IdempotencyKey, Order},
+};
 use service::database::WarmPool;
 use tokio::sync::watch;
 use uuid::Uuid;

@@ -9,8 +9,9 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use payment_contract::{Money, PaymentId};
-use payment_provider::gateway::{
-    Answer, Bank, CallError, IdempotencyKey, Order, credentials::Credentials, http::Http,
+use payment_provider::{
+    gateway::{Bank, credentials::Credentials, http::Http},
+    order::{Answer, CallError, IdempotencyKey, Order},
 };
 use reqwest::Url;
 use serde_json::{Value, json};

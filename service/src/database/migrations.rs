@@ -60,10 +60,10 @@ pub async fn migrate(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateEr
 async fn migrate_once(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateError> {
     // Out of the pool, since it has limits of its own.
     let mut connection = pool.acquire().await?.detach();
-    connection.execute("set statement_timeout = 0").await?;
+    in_time(SHORT, connection.execute("set statement_timeout = 0")).await?;
     // Asked for again and again: a session that waits inside a statement would hold up `create index concurrently`, which
     // waits for every older statement.
-    while !try_lock(&mut connection).await? {
+    while !in_time(SHORT, try_lock(&mut connection)).await? {
         tokio::time::sleep(AWAY_PAUSE).await;
     }
     for migration in migrator.iter() {
@@ -73,10 +73,11 @@ async fn migrate_once(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateE
         } else {
             MIGRATION_LOCK_TIMEOUT
         };
-        sqlx::query_scalar::<_, String>("select set_config('lock_timeout', $1, false)")
+        let setting = sqlx::query_scalar::<_, String>("select set_config('lock_timeout', $1, false)")
             .bind(lock_timeout)
-            .fetch_one(&mut connection)
-            .await?;
+            .fetch_one(&mut connection);
+        in_time(SHORT, setting).await?;
+        // Nobody knows how long a migration may take, so this alone has no limit.
         migrator
             .run_direct(Some(migration.version), &mut connection, false)
             .await?;

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Response;
 use tokio::task::JoinSet;
 
-use super::{proc, report::Report, table::mebibytes, testbed::Testbed};
+use super::{numbers::mebibytes, proc, report::Report, testbed::Testbed};
 use acceptance::{
     Client, Error, Result,
     client::{NO_WAIT, count},

@@ -12,6 +12,7 @@ pub mod limit;
 pub mod lists;
 pub mod machine;
 pub mod mixed;
+pub mod numbers;
 pub mod original;
 pub mod pay_all;
 pub mod pay_each;
@@ -27,9 +28,9 @@ pub mod targets;
 pub mod testbed;
 pub mod usage;
 
+use numbers::mebibytes;
 use pay_each::bank::RemoteBank;
 use report::Report;
-use table::mebibytes;
 use testbed::Testbed;
 
 /// A call beside which single payments are made pays as many as so many calls otherwise.
@@ -147,7 +148,7 @@ pub async fn run(options: &Options) -> Result<Report> {
         }
     }
     peers::compare(&mut report);
-    report.targets = targets::judge(&report);
+    report.targets = targets::judge(|figure| report.median(figure));
     report.write(&options.json)?;
     draw(&options.json, &options.svg)?;
     Ok(report)

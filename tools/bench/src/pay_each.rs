@@ -19,8 +19,8 @@ use self::{
     wire::Wires,
 };
 use super::{
+    numbers::rounded,
     statistics::{milliseconds, percentile},
-    table::rounded,
     testbed::{self, Testbed},
     usage::Usage,
 };

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use local_stack::Service;
 
-use super::{proc, report::Report, table::mebibytes, testbed::Testbed};
+use super::{numbers::mebibytes, proc, report::Report, testbed::Testbed};
 use acceptance::Result;
 
 /// A start leaves more behind than stays: this long after it a service is at rest.

@@ -17,7 +17,7 @@ use super::{
     pulse::Pulse,
     rest::come_to_rest,
     strikes::Strikes,
-    timeline::Timeline,
+    timeline::{Ended, Timeline},
     world::World,
 };
 use acceptance::{Error, Result, SeededRng};
@@ -41,13 +41,6 @@ pub struct Options {
 
 /// A request that was lost over and over is sent again within 12 minutes, and a bank's answer looked up within one.
 pub const REST: Duration = Duration::from_mins(12);
-
-/// How long the faults took, and everything until it was at rest.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ended {
-    pub(super) faults: Duration,
-    pub(super) rest: Duration,
-}
 
 /// Runs, prints what it does, and judges. An error means that the run itself failed.
 pub async fn run(options: Options) -> Result<Verdict> {

@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use super::{
     plan::{Damage, Fault, Lane, Replica, Stream, Strike},
     restores::Restores,
-    timeline::Struck,
     world::World,
 };
 use acceptance::{Error, Result, eventually, eventually_within};
@@ -20,6 +19,14 @@ use bank_simulator::Mix;
 
 /// A stream that was deleted a moment ago may not be back yet.
 const GONE: Duration = Duration::from_secs(15);
+
+/// A fault as it was carried out, counted from the start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Struck {
+    pub(super) fault: Fault,
+    pub(super) since: Duration,
+    pub(super) until: Duration,
+}
 
 /// What was struck, and when nobody's lease could be trusted.
 #[derive(Debug, Default)]

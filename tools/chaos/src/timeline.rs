@@ -11,8 +11,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::{
     plan::{Damage, Fault, Link, Replica},
-    run::Ended,
-    strikes::Strikes,
+    strikes::{Strikes, Struck},
     world::World,
 };
 
@@ -42,14 +41,6 @@ const ROWS: [&str; 8] = [
 
 /// Each point's minute, and what is drawn over it.
 type Curve = Vec<(f64, f64)>;
-
-/// A fault as it was carried out, counted from the start.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Struck {
-    pub(super) fault: Fault,
-    pub(super) since: Duration,
-    pub(super) until: Duration,
-}
 
 impl Struck {
     /// In which of the [`ROWS`].
@@ -81,6 +72,13 @@ impl Struck {
             _ => "peer",
         }
     }
+}
+
+/// How long the faults took, and everything until it was at rest.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) faults: Duration,
+    pub(super) rest: Duration,
 }
 
 /// What was when.

@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod demo;
 pub(crate) mod dev_postgres;
+pub(crate) mod invoices;
 pub(crate) mod keys;
 pub(crate) mod nats_sub;
 pub(crate) mod progress;

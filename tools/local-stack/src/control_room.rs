@@ -5,6 +5,7 @@ mod action;
 mod backup;
 mod bank;
 mod books;
+mod counting;
 mod cuts;
 mod diary;
 mod faults;
@@ -80,7 +81,7 @@ impl ControlRoom {
         let mut tasks = JoinSet::new();
         tasks.spawn(http::serve(listener, port, Arc::clone(&room)));
         tasks.spawn(books::keep_checking(Arc::clone(&room)));
-        tasks.spawn(numbers::keep_counting(Arc::clone(&room)));
+        tasks.spawn(counting::keep_counting(Arc::clone(&room)));
         tasks.spawn(overheard::listen(Arc::clone(&room)));
         tasks.spawn(diary::follow_logs(Arc::clone(&room)));
         tasks.spawn(backup::keep_copying(Arc::clone(&room)));

@@ -101,9 +101,9 @@ fn run_async(command: Command) -> local_stack::Result<ExitCode> {
         match command {
             Command::Up => commands::up::run().await,
             Command::Demo { once } => commands::demo::run(once).await,
-            Command::Invoices => commands::client::invoices().await,
-            Command::Import { file } => commands::client::import(&file).await,
-            Command::Pay => commands::client::pay().await,
+            Command::Invoices => commands::invoices::invoices().await,
+            Command::Import { file } => commands::invoices::import(&file).await,
+            Command::Pay => commands::invoices::pay().await,
             Command::NatsSub { subject } => commands::nats_sub::run(&subject).await,
             Command::DevPostgres { port, command } => commands::dev_postgres::run(port, &command).await,
             Command::Keys { .. } | Command::Child(_) | Command::Guard { .. } => Ok(ExitCode::SUCCESS),

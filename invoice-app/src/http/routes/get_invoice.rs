@@ -1,21 +1,20 @@
 //! `GET /invoices/{id}`: one invoice with its payments.
 
-use std::{str::FromStr as _, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State, rejection::PathRejection},
+    extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use payment_contract::InvoiceId;
 
 use crate::http::{
     Api, Error,
     access::Reader,
     etag::{etag, is_known},
     openapi::parameters,
-    post::path_id,
+    path_id::PathId,
     query::{Parameters, RawQuery},
     representation::{InvoiceWithPayments, PaymentView},
 };
@@ -38,13 +37,12 @@ pub async fn get_invoice(
     State(api): State<Arc<Api>>,
     _: Reader,
     headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
+    id: PathId,
     query: RawQuery,
 ) -> Result<Response, Error> {
     Parameters::none(query)?;
-    let id = path_id(path)?;
-    let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
-    let invoice = api.store.invoice(parsed).await?.ok_or(Error::NoInvoice(id))?;
+    let parsed = id.parse(Error::NoInvoice)?;
+    let invoice = api.store.invoice(parsed).await?.ok_or(Error::NoInvoice(id.0))?;
     let tag = etag(&invoice).map(|tag| [(header::ETAG, tag)]);
     if is_known(&headers, &invoice.version())? {
         return Ok((

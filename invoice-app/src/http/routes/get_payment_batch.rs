@@ -1,18 +1,14 @@
 //! `GET /payment-batches/{id}`: how the payments of one call stand now.
 
-use std::{str::FromStr as _, sync::Arc};
+use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State, rejection::PathRejection},
-};
+use axum::{Json, extract::State};
 
-use crate::batch_id::BatchId;
 use crate::http::{
     Api, Error,
     access::Reader,
     openapi::parameters,
-    post::path_id,
+    path_id::PathId,
     query::{Parameters, RawQuery},
     representation::BatchView,
 };
@@ -29,12 +25,11 @@ use crate::http::{
 pub async fn get_payment_batch(
     State(api): State<Arc<Api>>,
     _: Reader,
-    path: Result<Path<String>, PathRejection>,
+    id: PathId,
     query: RawQuery,
 ) -> Result<Json<BatchView>, Error> {
     Parameters::none(query)?;
-    let id = path_id(path)?;
-    let parsed = BatchId::from_str(&id).map_err(|_| Error::NoBatch(id.clone()))?;
-    let batch = api.store.batch(parsed).await?.ok_or(Error::NoBatch(id))?;
+    let parsed = id.parse(Error::NoBatch)?;
+    let batch = api.store.batch(parsed).await?.ok_or(Error::NoBatch(id.0))?;
     Ok(Json(batch.into()))
 }

@@ -1,12 +1,9 @@
 //! `GET /invoices/{id}/events`: what happened to one invoice, oldest first, and who asked for it.
 
-use std::{str::FromStr as _, sync::Arc};
+use std::sync::Arc;
 
-use axum::{
-    Json,
-    extract::{Path, State, rejection::PathRejection},
-};
-use payment_contract::{InvoiceId, PaymentId, messages::ProviderEffort};
+use axum::{Json, extract::State};
+use payment_contract::{PaymentId, messages::ProviderEffort};
 use serde::Serialize;
 use time::{OffsetDateTime, serde::rfc3339};
 use utoipa::ToSchema;
@@ -15,7 +12,7 @@ use crate::http::{
     Api, Error,
     access::Reader,
     openapi::parameters,
-    post::path_id,
+    path_id::PathId,
     query::{Parameters, RawQuery},
 };
 use crate::{
@@ -94,13 +91,12 @@ impl From<ProviderEffort> for ProviderView {
 pub async fn list_invoice_events(
     State(api): State<Arc<Api>>,
     _: Reader,
-    path: Result<Path<String>, PathRejection>,
+    id: PathId,
     query: RawQuery,
 ) -> Result<Json<HistoryView>, Error> {
     Parameters::none(query)?;
-    let id = path_id(path)?;
-    let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
-    let history = api.store.history(parsed).await?.ok_or(Error::NoInvoice(id))?;
+    let parsed = id.parse(Error::NoInvoice)?;
+    let history = api.store.history(parsed).await?.ok_or(Error::NoInvoice(id.0))?;
     Ok(Json(history.into()))
 }
 

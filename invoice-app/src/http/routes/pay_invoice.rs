@@ -1,19 +1,16 @@
 //! `POST /invoices/{id}/pay`: pays one invoice.
 
-use std::{str::FromStr as _, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
-use axum::{
-    extract::{Path, State, rejection::PathRejection},
-    response::Response,
-};
-use payment_contract::InvoiceId;
+use axum::{extract::State, response::Response};
 
 use crate::http::{
     Api, Error,
     access::Payer,
     body,
     openapi::{parameters, schemas},
-    post::{Post, ReadPost, no_fields, path_id},
+    path_id::PathId,
+    post::{Post, ReadPost, no_fields},
     representation::PaymentView,
     responses::{repeated, settled_or_not},
 };
@@ -44,10 +41,9 @@ use crate::{
 pub async fn pay_invoice(
     State(api): State<Arc<Api>>,
     Payer(caller): Payer,
-    path: Result<Path<String>, PathRejection>,
+    id: PathId,
     mut post: Post,
 ) -> Result<Response, Error> {
-    let id = path_id(path)?;
     let condition = post.if_match()?;
     let ReadPost {
         body,
@@ -58,7 +54,7 @@ pub async fn pay_invoice(
     } = post.read(&caller, body::PLAIN, &api).await?;
     no_fields(&body)?;
     drop(body);
-    let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
+    let parsed = id.parse(Error::NoInvoice)?;
     let asked = Instant::now();
     let (payment, waiter, is_repeat) = match api
         .paying
@@ -71,7 +67,7 @@ pub async fn pay_invoice(
         }
         Called::Ran(PaidOne::NotPayable(status)) => return Err(Error::NotPayable(status)),
         Called::Ran(PaidOne::Changed) => return Err(Error::PreconditionFailed),
-        Called::Ran(PaidOne::Unknown) => return Err(Error::NoInvoice(id)),
+        Called::Ran(PaidOne::Unknown) => return Err(Error::NoInvoice(id.0)),
         Called::NotRun(why) => repeat(&api, repeated(why)?).await?,
     };
     let payment = api

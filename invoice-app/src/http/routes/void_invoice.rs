@@ -1,12 +1,8 @@
 //! `POST /invoices/{id}/void`: an invoice that is not to be paid.
 
-use std::{str::FromStr as _, sync::Arc};
+use std::sync::Arc;
 
-use axum::{
-    extract::{Path, State, rejection::PathRejection},
-    response::Response,
-};
-use payment_contract::InvoiceId;
+use axum::{extract::State, response::Response};
 use service::database::{SHORT, in_time};
 
 use crate::http::{
@@ -14,7 +10,8 @@ use crate::http::{
     access::Writer,
     body,
     openapi::{parameters, schemas},
-    post::{Post, no_fields, path_id},
+    path_id::PathId,
+    post::{Post, no_fields},
     representation::{InvoiceView, tagged},
 };
 use crate::store::invoices::Voided;
@@ -32,19 +29,18 @@ use crate::store::invoices::Voided;
 pub async fn void_invoice(
     State(api): State<Arc<Api>>,
     Writer(caller): Writer,
-    path: Result<Path<String>, PathRejection>,
+    id: PathId,
     mut post: Post,
 ) -> Result<Response, Error> {
-    let id = path_id(path)?;
     let condition = post.if_match()?;
     no_fields(&post.read(&caller, body::PLAIN, &api).await?.body)?;
-    let parsed = InvoiceId::from_str(&id).map_err(|_| Error::NoInvoice(id.clone()))?;
+    let parsed = id.parse(Error::NoInvoice)?;
     let actor = caller.actor.as_deref();
     let voiding = api.store.void_invoice(parsed, actor, condition.as_ref());
     match in_time(SHORT, voiding).await? {
         Voided::Void(invoice) => Ok(tagged(invoice)),
         Voided::Changed => Err(Error::PreconditionFailed),
         Voided::Refused(status) => Err(Error::NotVoidable(status)),
-        Voided::Unknown => Err(Error::NoInvoice(id)),
+        Voided::Unknown => Err(Error::NoInvoice(id.0)),
     }
 }

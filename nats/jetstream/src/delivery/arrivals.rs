@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     metrics,
-    publish::TRACEPARENT,
+    publish::outgoing::TRACEPARENT,
     traces::messaging::{Arrival, processing, receiving},
 };
 

@@ -16,38 +16,22 @@ use super::{
     arrivals::{Arrived, receive},
     consumer_loop::{ConsumerLoop, GIVEN_BACK},
     in_flight::{Over, Route},
+    pull::{End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, ends_replies, free_slots},
     raw_puller,
 };
 use crate::{connection::Link, error_chain::chain, provisioning::look_up};
 
-/// How long the server keeps a pull that finds nothing. Also how long a pull that got lost on its way goes unnoticed.
-pub(super) const PULL_EXPIRES: Duration = Duration::from_secs(5);
-/// A pull that the server should have ended this long ago was lost.
-pub(super) const PULL_OVERDUE: Duration = Duration::from_secs(2);
 /// Longest to ask: the question waits for room in the connection's queue.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// While the server has many more to send, a batch waits this long for them, all in all.
 const BATCH_WAIT: Duration = Duration::from_millis(10);
 /// So many are surely on their way here. A few may be on their way to somebody else, or may have been sent already.
 const MANY: u64 = 64;
-/// When hardly any slot is free, the next pull waits this long for more: one question for many messages.
-const GATHER: Duration = Duration::from_millis(5);
-/// On shutdown, messages that are on their way are waited for this long, to be given back.
-pub(super) const LAST_ARRIVALS: Duration = Duration::from_millis(50);
 /// After the connection was lost, messages are pulled over a raw one for the ack wait and this long: what the client broke on
 /// comes again then.
 const RAW_PULLING: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-
-/// Why pulling from a durable ended.
-pub(super) enum End {
-    Stopped,
-    Reconnected,
-    /// Raw pulling has lasted long enough, or is to begin now, or the durable is another one.
-    Checked,
-    Trouble(String),
-}
 
 /// Takes messages until `stop`, whatever happens in between.
 pub(super) async fn run<H: Handler>(consumer_loop: &Arc<ConsumerLoop<H>>, stop: &CancellationToken) {
@@ -100,13 +84,6 @@ pub(super) async fn run<H: Handler>(consumer_loop: &Arc<ConsumerLoop<H>>, stop: 
             }
         }
     }
-}
-
-/// Whether the server takes a message for the end of the replies to a question. It carries them over from the other account as
-/// a stream, and one that has neither body nor headers ends that: what the consumer sends after it goes nowhere, until it is
-/// asked anew by somebody else.
-pub(super) fn ends_replies(message: &async_nats::Message) -> bool {
-    message.payload.is_empty() && message.headers.is_none()
 }
 
 fn raw_pulling_ends<H: Handler>(consumer_loop: &ConsumerLoop<H>) -> Instant {
@@ -183,27 +160,6 @@ async fn pull<H: Handler>(
         }
         consumer_loop.well();
     }
-}
-
-/// As many slots as are free, up to a batch; waits for at least one. `None` never happens while the loop runs.
-pub(super) async fn free_slots<H: Handler>(
-    consumer_loop: &Arc<ConsumerLoop<H>>,
-) -> Option<OwnedSemaphorePermit> {
-    let mut slots = Arc::clone(&consumer_loop.slots).acquire_owned().await.ok()?;
-    let most = consumer_loop
-        .settings
-        .max_batch
-        .clamp(1, consumer_loop.settings.slots.max(1));
-    if consumer_loop.slots.available_permits() < most / 8 {
-        tokio::time::sleep(GATHER).await;
-    }
-    let more = consumer_loop.slots.available_permits().min(most - 1);
-    if let Ok(more) = u32::try_from(more)
-        && let Ok(more) = Arc::clone(&consumer_loop.slots).try_acquire_many_owned(more)
-    {
-        slots.merge(more);
-    }
-    Some(slots)
 }
 
 /// One question to the server, and the slots kept for its answers.

@@ -14,7 +14,7 @@ use super::{
     consumer_loop::{ConsumerLoop, GIVEN_BACK},
     headers,
     in_flight::{Over, Route},
-    puller::{End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, ends_replies, free_slots},
+    pull::{End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, ends_replies, free_slots},
     raw::{Frame, Raw},
 };
 use crate::connection::PEER_API;

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{KeyValue, Span, SpanBuilder, SpanKind};
-use crate::publish::{Error, Outgoing, Sent};
+use crate::publish::outgoing::{Error, Outgoing, Sent};
 
 /// Messages on their way out together: a span for each, and one for the group where there are several.
 #[derive(Debug, Default)]

@@ -12,8 +12,9 @@ use payment_contract::{
     trace::TraceParent,
 };
 use payment_provider::{
-    gateway::{Gateway, Order, simulated::Simulated},
+    gateway::{Gateway, simulated::Simulated},
     ledger::{RequestHash, Settlement},
+    order::{Answer, Order},
     store::{Intent, Recorded, ResultToRecord},
 };
 use service::database::allow_time_in_tx;
@@ -189,7 +190,7 @@ impl Stores {
         });
         let mut results = Vec::with_capacity(requests.len());
         for (request, answer) in requests.iter().zip(join_all(orders).await) {
-            let payment_provider::gateway::Answer::Succeeded { reference } = answer? else {
+            let Answer::Succeeded { reference } = answer? else {
                 return Err(Error::new(format!("{} was not paid", request.payment_id)));
             };
             results.push(ResultToRecord {

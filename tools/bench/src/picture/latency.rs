@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::panel::{MARGIN, heading, tick};
-use crate::table::rounded;
+use crate::numbers::rounded;
 
 /// Of the plot; its ticks stand to its left.
 const LEFT: f64 = 56.0;

@@ -3,7 +3,7 @@
 use charts::Picture;
 use serde_json::Value;
 
-use crate::table::rounded;
+use crate::numbers::rounded;
 
 /// Narrow enough for a phone, and for words that can be read there.
 pub(super) const WIDTH: f64 = 480.0;

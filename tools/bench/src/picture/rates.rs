@@ -4,7 +4,7 @@ use charts::{Picture, Scale};
 use serde_json::Value;
 
 use super::panel::{MARGIN, heading, value};
-use crate::table::rounded;
+use crate::numbers::rounded;
 
 /// Where bars begin, and where the longest ends: its number stands behind it.
 const BARS: (f64, f64) = (192.0, 350.0);

@@ -4,7 +4,7 @@ use charts::{Picture, Scale};
 use serde_json::Value;
 
 use super::panel::{MARGIN, heading, tick, value};
-use crate::{table::rounded, targets};
+use crate::{numbers::rounded, targets};
 
 /// Of the plot; words stand to its left and numbers to its right.
 const PLOT: (f64, f64) = (150.0, 334.0);

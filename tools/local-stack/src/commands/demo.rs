@@ -10,12 +10,7 @@ use std::{
 use local_stack::{Error, Ports, Result, Stack, StackOptions};
 use serde_json::Value;
 
-use super::{
-    client::{Client, table},
-    progress,
-    shutdown::Shutdown,
-    up,
-};
+use super::{client::Client, invoices::table, progress, shutdown::Shutdown, up};
 use crate::control_room::ControlRoom;
 
 const INVOICES: [(&str, &str, &str); 3] = [

@@ -3,11 +3,20 @@
 use std::sync::Arc;
 
 use local_stack::{Error, Result};
+use serde::Deserialize;
 
-use super::{Room, backup, bank, faults::Target, http::Wish, work};
+use super::{Room, backup, bank, faults::Target, work};
 
 /// What a call that pays many pays, unless it says how many.
 const MANY: u32 = 100_000;
+
+/// What some switches need to know beside their name.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wish {
+    /// How many.
+    pub(super) count: Option<u32>,
+}
 
 /// `None` when there is no such switch.
 pub(super) async fn act(room: &Arc<Room>, name: &str, wish: &Wish) -> Option<Result<String>> {

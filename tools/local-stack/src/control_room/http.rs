@@ -15,11 +15,14 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use local_stack::workspace_root;
-use serde::Deserialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use super::{Room, action, guard, snapshot};
+use super::{
+    Room,
+    action::{self, Wish},
+    guard, snapshot,
+};
 
 /// Nothing from elsewhere, nothing inline, and no text that becomes markup.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
@@ -102,14 +105,6 @@ async fn source(Path(path): Path<String>) -> Response {
         Ok(text) => file("text/plain; charset=utf-8", text),
         Err(_) => StatusCode::NOT_FOUND.into_response(),
     }
-}
-
-/// What some switches need to know beside their name.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wish {
-    /// How many.
-    pub(super) count: Option<u32>,
 }
 
 async fn act(State(room): State<Arc<Room>>, Path(name): Path<String>, wish: Option<Json<Wish>>) -> Response {
