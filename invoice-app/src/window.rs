@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use jetstream::{connection::Connection, provisioning::consumer_pending};
+use jetstream::{
+    connection::Connection,
+    provisioning::{Backlog, consumer_backlog},
+};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -12,6 +15,9 @@ use crate::streams::PAYMENT_PROVIDER;
 /// Requests that wait to be fetched, from which on no more pages are sent. A page lasts payment-provider for longer than
 /// [`LOOK_AGAIN`], so that it never finds nothing to do.
 const FULL: u64 = 256;
+/// Requests taken and not finished, from which on no more pages are sent: more than ten replicas work on at a time. While the
+/// bank is away they are put off, and would otherwise all be taken one after the other, to come back in front of everybody.
+const MOST_TAKEN: u64 = 12_000;
 /// How soon to look again after the window was full.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// However many wait, a page is sent after this long: single payments, which do not wait here, must not keep the others back for ever.
@@ -51,8 +57,8 @@ impl Window {
             // Sending fails at once, and says so.
             return true;
         }
-        match tokio::time::timeout(LOOK_LIMIT, consumer_pending(&self.connection, &PAYMENT_PROVIDER)).await {
-            Ok(Ok(pending)) => pending.is_none_or(|pending| pending < FULL),
+        match tokio::time::timeout(LOOK_LIMIT, consumer_backlog(&self.connection, &PAYMENT_PROVIDER)).await {
+            Ok(Ok(backlog)) => backlog.is_none_or(fits),
             Ok(Err(error)) => {
                 debug!(error = %service::telemetry::chain(&error), "could not ask how many requests wait");
                 true
@@ -60,4 +66,8 @@ impl Window {
             Err(_) => true,
         }
     }
+}
+
+const fn fits(backlog: Backlog) -> bool {
+    backlog.pending < FULL && backlog.unacked < MOST_TAKEN
 }

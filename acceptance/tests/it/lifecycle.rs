@@ -43,12 +43,12 @@ async fn stopped_while_paying(kind: ServiceKind, stream: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_payment_provider_finishes_what_is_in_hand_and_exits_with_0() {
+async fn stopped_payment_provider_finishes_what_is_in_flight_and_exits_with_0() {
     stopped_while_paying(ServiceKind::PaymentProvider, "PAY_REQUESTS").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn stopped_invoice_app_finishes_what_is_in_hand_and_exits_with_0() {
+async fn stopped_invoice_app_finishes_what_is_in_flight_and_exits_with_0() {
     stopped_while_paying(ServiceKind::InvoiceApp, "PAY_OUTCOMES").await;
 }
 

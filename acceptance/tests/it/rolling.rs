@@ -101,7 +101,7 @@ async fn replicas_replaced_one_after_the_other_fail_no_call_and_deliver_almost_n
         let again = state.deliveries.saturating_sub(state.last_sequence);
         let sent_again = state.last_sequence.saturating_sub(asked);
         eprintln!("{stream}: {asked} payments, {sent_again} sent again, {again} delivered again");
-        // Each of the four restarts may repeat what was in hand at that moment, and a caller has one payment open.
+        // Each of the four restarts may repeat what was in flight at that moment, and a caller has one payment open.
         assert!(again + sent_again <= 4 * CALLERS as u64, "{state:?}");
         assert!(again * 100 < asked, "{state:?}");
     }

@@ -108,7 +108,7 @@ impl InvoiceApp {
             .extend(self.payments.last().map(|payment| self.request(payment)));
     }
 
-    /// What the sender had in hand, as messages.
+    /// What the sender had in flight, as messages.
     pub(crate) fn send(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.with_sender)
             .into_iter()
@@ -159,7 +159,7 @@ impl InvoiceApp {
         self.copy.as_ref().map(|copy| copy.at)
     }
 
-    /// The copy takes the database's place. The process goes on with what it has in hand.
+    /// The copy takes the database's place. The process goes on with what it has in flight.
     pub(crate) fn go_back(&mut self) {
         if let Some(copy) = self.copy.clone() {
             (self.invoices, self.payments) = (copy.invoices, copy.payments);

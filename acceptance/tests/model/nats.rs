@@ -29,7 +29,7 @@ impl Stream {
         self.messages.len()
     }
 
-    /// Delivers one. It stays until it is acknowledged, so that it may come again, also while somebody has it in hand.
+    /// Delivers one. It stays until it is acknowledged, so that it may come again, also while somebody has it in flight.
     pub(crate) fn deliver(&self, index: usize) -> Option<(u64, Bytes)> {
         self.messages
             .get(index)

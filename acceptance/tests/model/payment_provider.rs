@@ -1,4 +1,4 @@
-//! payment-provider: what its two replicas have in hand, each request at one of the steps between which anything may happen.
+//! payment-provider: what its two replicas have in flight, each request at one of the steps between which anything may happen.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{
 const LEASE_MARGIN: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A request in hand; without a message when it is an earlier attempt's, or one that nobody asks about.
+/// A request in flight; without a message when it is an earlier attempt's, or one that nobody asks about.
 #[derive(Debug)]
 struct Work {
     replica: bool,
@@ -72,28 +72,28 @@ pub(crate) enum Effect {
 pub(crate) struct PaymentProvider {
     began: Instant,
     pub(crate) ledger: Ledger,
-    in_hand: Vec<Work>,
+    in_flight: Vec<Work>,
     /// Results that contradicted finished rows, and requests that contradicted theirs.
     pub(crate) conflicts: Vec<String>,
 }
 
 /// More at a time would only be more of the same.
-const MOST_IN_HAND: usize = 6;
+const MOST_IN_FLIGHT: usize = 6;
 
 impl PaymentProvider {
     pub(crate) fn new() -> Self {
         Self {
             began: Instant::now(),
             ledger: Ledger::default(),
-            in_hand: Vec::new(),
+            in_flight: Vec::new(),
             conflicts: Vec::new(),
         }
     }
 
     pub(crate) fn take(&mut self, replica: bool, sequence: u64, body: &[u8]) {
-        if self.in_hand.len() < MOST_IN_HAND {
+        if self.in_flight.len() < MOST_IN_FLIGHT {
             let request = decode(body).unwrap();
-            self.in_hand.push(Work {
+            self.in_flight.push(Work {
                 replica,
                 sequence: Some(sequence),
                 request,
@@ -109,10 +109,10 @@ impl PaymentProvider {
             return;
         };
         let (request, entry) = (row.request.clone(), row.entry(now));
-        if self.in_hand.len() < MOST_IN_HAND
+        if self.in_flight.len() < MOST_IN_FLIGHT
             && let Some(lease) = self.ledger.take_lease(request.payment_id, now)
         {
-            self.in_hand.push(Work {
+            self.in_flight.push(Work {
                 replica: true,
                 sequence: None,
                 request,
@@ -122,18 +122,18 @@ impl PaymentProvider {
         }
     }
 
-    pub(crate) fn in_hand(&self) -> usize {
-        self.in_hand.len()
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.len()
     }
 
     /// The calls of a dead replica are still on their way to the bank.
     pub(crate) fn die(&mut self, replica: bool) {
-        self.in_hand.retain(|work| work.replica != replica);
+        self.in_flight.retain(|work| work.replica != replica);
     }
 
     /// Takes one request one step further.
     pub(crate) fn step(&mut self, index: usize, luck: Luck, bank: &mut Bank, now: Duration) -> Effect {
-        let work = self.in_hand.swap_remove(index);
+        let work = self.in_flight.swap_remove(index);
         let Work {
             replica,
             mut sequence,
@@ -213,7 +213,7 @@ impl PaymentProvider {
             At::PutOff => At::PutOff,
         };
         if !matches!(at, At::PutOff) {
-            self.in_hand.push(Work {
+            self.in_flight.push(Work {
                 replica,
                 sequence,
                 request,

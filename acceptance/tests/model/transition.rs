@@ -58,7 +58,7 @@ pub(crate) enum Transition {
     DeliverRequest { which: Pick, to: bool },
     /// A request is gone from the stream.
     LoseRequest(Pick),
-    /// payment-provider goes one step further with one of the requests it has in hand.
+    /// payment-provider goes one step further with one of the requests it has in flight.
     Work(Pick, Luck),
     /// An outcome is delivered, for the first time or once more.
     DeliverOutcome { which: Pick, ack_lost: bool },

@@ -85,7 +85,7 @@ impl World {
                 }
             }
             Transition::Work(which, luck) => {
-                if let Some(index) = which.of(self.payment_provider.in_hand()) {
+                if let Some(index) = which.of(self.payment_provider.in_flight()) {
                     self.work(index, luck);
                 }
             }
@@ -248,7 +248,7 @@ impl World {
     }
 
     fn work_off(&mut self) {
-        while self.payment_provider.in_hand() > 0 {
+        while self.payment_provider.in_flight() > 0 {
             self.work(0, Luck::Answered);
             self.note_endings();
         }

@@ -39,8 +39,9 @@ impl Paying {
         self.waiters.batch(id)
     }
 
-    /// Waits until the payment is settled or the deadline has come; the payment as it is then. The request is committed: should
-    /// the database go away meanwhile, the last known state is still a true answer.
+    /// Waits until the payment is settled or the deadline has come; the payment as it is then, as far as the waiter heard: at the
+    /// deadline nobody asks the database, since of thousands who began to wait together all would. The request is committed:
+    /// should the database go away meanwhile, the last known state is still a true answer.
     pub async fn wait_for_payment(
         &self,
         mut payment: Payment,
@@ -48,7 +49,9 @@ impl Paying {
         deadline: Deadline,
     ) -> Payment {
         while payment.status == Status::Requested && deadline.lasts() {
-            deadline.pause(waiter.changed()).await;
+            if !deadline.pause(waiter.changed()).await {
+                break;
+            }
             if let Some(outcome) = waiter.outcome() {
                 return payment.settled_with(outcome);
             }
@@ -87,12 +90,12 @@ impl Deadline {
         !self.stop.is_cancelled() && Instant::now() < self.until
     }
 
-    /// Until something changed, or until it is time to give up.
-    async fn pause<T>(&self, changed: impl Future<Output = T>) {
+    /// Until something changed, or until it is time to give up; whether something changed.
+    async fn pause<T>(&self, changed: impl Future<Output = T>) -> bool {
         tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = tokio::time::sleep_until(self.until) => {}
-            _ = changed => {}
+            () = self.stop.cancelled() => false,
+            () = tokio::time::sleep_until(self.until) => false,
+            _ = changed => true,
         }
     }
 }

@@ -34,3 +34,4 @@ mod provider;
 mod settling;
 mod sweeping;
 mod waiting;
+mod window;

@@ -191,10 +191,28 @@ pub async fn peer_consumer_created(
     Ok(found.map(|found| found.cached_info().created))
 }
 
-/// How many messages of this service's stream the consumer has not been given yet. `None` while it does not exist.
-pub async fn consumer_pending(connection: &Connection, consumer: &Consumer) -> Result<Option<u64>, Error> {
+/// How far a consumer is with this service's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Messages it has not been given yet.
+    pub pending: u64,
+    /// Those it was given and has not acknowledged: being worked on, or put off.
+    pub unacked: u64,
+}
+
+/// How far the consumer is. `None` while it does not exist.
+pub async fn consumer_backlog(
+    connection: &Connection,
+    consumer: &Consumer,
+) -> Result<Option<Backlog>, Error> {
     let found = look_up(&connection.own_jetstream(), consumer).await?;
-    Ok(found.map(|found| found.cached_info().num_pending))
+    Ok(found.map(|found| {
+        let info = found.cached_info();
+        Backlog {
+            pending: info.num_pending,
+            unacked: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
+        }
+    }))
 }
 
 /// The consumer, by its info alone; `None` when it, or its stream, does not exist.

@@ -112,7 +112,7 @@ pub(crate) fn consumer_config(base: consumer::Config, consumer: &Consumer) -> co
         // A limit would park a payment where nobody sees it; a bad message ends as a dead letter instead.
         max_deliver: -1,
         // A delayed nak keeps its place among the pending: any limit here is one that waiting messages can use up. The
-        // puller's slots bound the work in hand.
+        // puller's slots bound the work in flight.
         max_ack_pending: -1,
         // All of the stream. A filter would also change the subject on which the durable is made.
         filter_subject: String::new(),

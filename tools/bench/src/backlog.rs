@@ -1,4 +1,4 @@
-//! `backlog`: everything is asked for at once, many times what is in hand at any moment: it must be worked off at an even
+//! `backlog`: everything is asked for at once, many times what is in flight at any moment: it must be worked off at an even
 //! rate, and nothing of it may be taken for lost and sent again.
 
 use std::time::{Duration, Instant};

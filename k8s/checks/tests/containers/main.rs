@@ -68,7 +68,7 @@ async fn manifests_run_as_containers_and_pay_an_invoice() {
     assert!(books.contains("1 payments match"), "{books}");
     assert_no_way_to_payment_provider(&pods);
 
-    // Services first, as their work in hand needs the others.
+    // Services first, as their work in flight needs the others.
     for service in ["invoice-app", "payment-provider"] {
         assert_eq!(
             pods.stop(service),

@@ -35,6 +35,9 @@ const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
 /// How long the queue is as long as the server last said: it says so with each message, and each time a pull finds none.
 const PENDING_KNOWN_FOR: Duration = Duration::from_secs(30);
 
+/// For so many ack waits progress is reported. Work that takes longer makes none: somebody else may get the message.
+const ACK_WAITS_IN_PROGRESS: u32 = 4;
+
 pub(super) struct ConsumerLoop<H> {
     pub(super) connection: Connection,
     pub(super) consumer: Consumer,
@@ -193,14 +196,17 @@ impl<H: Handler> ConsumerLoop<H> {
         }
     }
 
-    /// Reports progress of everything in flight, so that the server does not deliver it a second time meanwhile.
+    /// Reports progress of what is in flight, so that the server does not deliver it a second time meanwhile.
     pub(super) async fn keep_alive(&self) {
         let mut ticks = tokio::time::interval(self.consumer.ack_wait / 3);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
             self.forget_old_pending();
-            for (reply, route) in self.in_flight.replies() {
+            for (reply, route) in self
+                .in_flight
+                .replies(self.consumer.ack_wait * ACK_WAITS_IN_PROGRESS)
+            {
                 self.send(reply, AckKind::Progress.into(), &route).await;
             }
         }

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_nats::Subject;
@@ -108,10 +109,11 @@ impl InFlight {
         Some(Arc::clone(&message.origin))
     }
 
-    /// Where to report progress of everything in flight.
-    pub(super) fn replies(&self) -> Vec<(Subject, Route)> {
+    /// Where to report progress of what was taken less than `limit` ago.
+    pub(super) fn replies(&self, limit: Duration) -> Vec<(Subject, Route)> {
         self.lock()
             .values()
+            .filter(|message| message.taken.elapsed() < limit)
             .map(|message| (message.reply.clone(), message.route.clone()))
             .collect()
     }

@@ -116,7 +116,7 @@ pub(crate) struct Arrival<'a> {
     pub(crate) delivered: i64,
 }
 
-/// From taking a message in hand to its ack.
+/// From taking a message to its ack.
 pub(crate) fn processing(arrival: &Arrival<'_>) -> Span {
     Span::begin(arrival.traceparent, || {
         let attributes = attributes("process", "process", arrival.template);

@@ -149,7 +149,21 @@ async fn slow_work_is_kept_alive_and_not_delivered_twice() {
 }
 
 #[tokio::test]
-async fn the_slots_bound_what_is_in_hand_and_each_decision_frees_one() {
+async fn work_without_progress_is_left_to_another_replica() {
+    let pair = Pair::start().await;
+    let handler = Recorder::new(|_, delivery| match delivery {
+        1 => Action::Hold,
+        _ => Action::Decide(Decision::Done),
+    });
+    publish(&pair, 0..1).await;
+    // Whoever has room gets it, here the same one.
+    let _running = start(&pair, SETTINGS, &handler);
+    eventually("the second delivery", || async { handler.done() == 1 }).await;
+    assert_eq!(handler.deliveries("I0"), 2);
+}
+
+#[tokio::test]
+async fn the_slots_bound_what_is_in_flight_and_each_decision_frees_one() {
     let pair = Pair::start().await;
     let handler = Recorder::new(|_, _| Action::Hold);
     let settings = Settings {
@@ -159,8 +173,8 @@ async fn the_slots_bound_what_is_in_hand_and_each_decision_frees_one() {
     };
     publish(&pair, 0..200).await;
     let _running = start(&pair, settings, &handler);
-    eventually("a full hand", || async {
-        handler.most_in_hand.load(Ordering::SeqCst) == 10
+    eventually("all slots taken", || async {
+        handler.most_in_flight.load(Ordering::SeqCst) == 10
     })
     .await;
     for released in 1..=200 {
@@ -172,7 +186,7 @@ async fn the_slots_bound_what_is_in_hand_and_each_decision_frees_one() {
         }
     }
     eventually("the last ack", || nothing_left(&pair)).await;
-    assert_eq!(handler.most_in_hand.load(Ordering::SeqCst), 10);
+    assert_eq!(handler.most_in_flight.load(Ordering::SeqCst), 10);
 }
 
 #[tokio::test]
@@ -264,12 +278,12 @@ async fn a_dead_letter_that_cannot_be_stored_is_not_lost() {
 }
 
 #[tokio::test]
-async fn stopping_finishes_what_is_in_hand_and_takes_nothing_new() {
+async fn stopping_finishes_what_is_in_flight_and_takes_nothing_new() {
     let pair = Pair::start().await;
     let handler = Recorder::new(|_, _| Action::Take(Duration::from_millis(500)));
     publish(&pair, 0..1000).await;
     let mut running = start(&pair, SETTINGS, &handler);
-    eventually("a full hand", || async { handler.seen() >= SETTINGS.slots }).await;
+    eventually("all slots taken", || async { handler.seen() >= SETTINGS.slots }).await;
     running.stop.cancel();
     (&mut running.task).await.unwrap();
     let (seen, done) = (handler.seen(), handler.done());
@@ -340,7 +354,7 @@ async fn stopping_gives_back_what_takes_too_long() {
         ..SETTINGS
     };
     let mut running = start(&pair, settings, &handler);
-    eventually("work in hand", || async { handler.seen() == 5 }).await;
+    eventually("work in flight", || async { handler.seen() == 5 }).await;
     running.stop.cancel();
     let began = Instant::now();
     (&mut running.task).await.unwrap();

@@ -42,7 +42,7 @@ async fn missed(pair: &Pair, admin: &async_nats::jetstream::Context, delete: imp
         .unwrap();
     admin.client().flush().await.unwrap();
     delete.await;
-    // Both lanes at least once, and one of them again.
+    // Both pullers at least once, and one of them again.
     for _ in 0..3 {
         tokio::time::timeout(LIMIT, asked.next())
             .await
@@ -131,7 +131,7 @@ async fn an_ack_from_before_a_reconnect_does_not_end_a_message_of_the_new_stream
     });
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..2).await;
-    eventually("work in hand", || async { handler.seen() == 2 }).await;
+    eventually("work in flight", || async { handler.seen() == 2 }).await;
     let epoch = pair.payment_provider.link().borrow().epoch;
     pair.server.kill9().await;
     pair.server.wipe_store();
@@ -170,7 +170,7 @@ async fn an_ack_does_not_end_a_message_of_a_stream_made_again_meanwhile() {
     });
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..2).await;
-    eventually("work in hand", || async { handler.seen() == 2 }).await;
+    eventually("work in flight", || async { handler.seen() == 2 }).await;
     let admin = pair.server.admin("INVOICE").await;
     admin.delete_stream("PAY_REQUESTS").await.unwrap();
     eventually("the new stream", || async {

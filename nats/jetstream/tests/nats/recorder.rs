@@ -51,8 +51,8 @@ pub(crate) struct Recorder {
     pub(crate) batches: Mutex<Vec<usize>>,
     pub(crate) letters: Mutex<Vec<DeadLetter>>,
     pub(crate) dead_letters_to_fail: AtomicUsize,
-    in_hand: AtomicUsize,
-    pub(crate) most_in_hand: AtomicUsize,
+    in_flight: AtomicUsize,
+    pub(crate) most_in_flight: AtomicUsize,
 }
 
 impl Recorder {
@@ -65,8 +65,8 @@ impl Recorder {
             batches: Mutex::default(),
             letters: Mutex::default(),
             dead_letters_to_fail: AtomicUsize::new(0),
-            in_hand: AtomicUsize::new(0),
-            most_in_hand: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            most_in_flight: AtomicUsize::new(0),
         })
     }
 
@@ -105,8 +105,8 @@ impl Handler for Recorder {
 
     async fn handle(&self, batch: Vec<Received<PayRequestV1>>, decisions: Decisions) {
         self.batches.lock().unwrap().push(batch.len());
-        let now = self.in_hand.fetch_add(batch.len(), Ordering::SeqCst) + batch.len();
-        self.most_in_hand.fetch_max(now, Ordering::SeqCst);
+        let now = self.in_flight.fetch_add(batch.len(), Ordering::SeqCst) + batch.len();
+        self.most_in_flight.fetch_max(now, Ordering::SeqCst);
         let handling = batch.iter().map(|received| async {
             let number = received.message.invoice_number.clone();
             let deliveries = {
@@ -116,7 +116,7 @@ impl Handler for Recorder {
                 *count
             };
             let decision = self.act(received, deliveries).await;
-            self.in_hand.fetch_sub(1, Ordering::SeqCst);
+            self.in_flight.fetch_sub(1, Ordering::SeqCst);
             if let Some(decision) = decision {
                 if decision == Decision::Done {
                     self.done.lock().unwrap().insert(number);

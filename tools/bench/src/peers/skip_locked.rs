@@ -35,7 +35,7 @@ pub(super) async fn measure(books: &Books<'_>, at_once: i64) -> Result<Run> {
         .await
 }
 
-/// Until there is nothing that nobody else has in hand.
+/// Until there is nothing that nobody else has in flight.
 async fn work(mut database: PgConnection, at_once: i64) -> Result<()> {
     loop {
         let mut tx = database.begin().await?;

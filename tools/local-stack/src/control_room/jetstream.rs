@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Default, Serialize)]
 pub(super) struct Queue {
     waiting: u64,
-    in_hand: u64,
+    in_flight: u64,
 }
 
 /// Requests and outcomes.
@@ -64,7 +64,7 @@ pub(super) async fn queues(http: &reqwest::Client, monitor_url: &str) -> Result<
         let consumers = consumers.flat_map(|stream| &stream.consumer_detail);
         consumers.fold(Queue::default(), |queue, consumer| Queue {
             waiting: queue.waiting + consumer.num_pending,
-            in_hand: queue.in_hand + consumer.num_ack_pending,
+            in_flight: queue.in_flight + consumer.num_ack_pending,
         })
     };
     Ok(Queues {
