@@ -28,6 +28,7 @@ impl BankProcess {
             format!("--seed={}", options.seed),
             format!("--faults={}", options.mix),
             format!("--caller-patience-ms={}", ms(options.caller_patience)),
+            format!("--fastest-ms={}", ms(options.fastest)),
             format!("--slowest-ms={}", ms(options.slowest)),
             format!("--latest-ms={}", ms(options.latest)),
         ];

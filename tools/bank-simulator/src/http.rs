@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Mix, Simulator,
+    Mix, Options, Simulator,
     books::{self, Ended, Entered, Order},
     faults::{CallKind, Draw, Fault},
     journal::{Event, now_ms},
@@ -172,7 +172,8 @@ impl Simulator {
             }
             Fault::TimeoutBefore => std::future::pending().await,
             Fault::Slow => {
-                tokio::time::sleep(self.options.slowest.mul_f64(draw.degree)).await;
+                let Options { fastest, slowest, .. } = *self.options;
+                tokio::time::sleep(fastest + slowest.saturating_sub(fastest).mul_f64(draw.degree)).await;
                 None
             }
             Fault::Decline

@@ -45,6 +45,8 @@ pub struct Options {
     pub forget_after: Option<Duration>,
     /// A caller hangs up after this long, whether or not the line tells: an older call is not in flight any more.
     pub caller_patience: Duration,
+    /// The least that a slow call takes.
+    pub fastest: Duration,
     /// The longest that a slow call takes.
     pub slowest: Duration,
     /// The longest that a late charge takes.
@@ -61,6 +63,7 @@ impl Options {
             mix: Mix::default(),
             forget_after: None,
             caller_patience: Duration::from_secs(5),
+            fastest: Duration::ZERO,
             slowest: Duration::from_secs(1),
             latest: Duration::from_secs(4),
         }

@@ -29,6 +29,9 @@ struct Arguments {
     /// How long callers wait: two calls under one key within this time, the first unanswered, are reported.
     #[arg(long, default_value_t = 5_000)]
     caller_patience_ms: u64,
+    /// The least that a slow call takes.
+    #[arg(long, default_value_t = 0)]
+    fastest_ms: u64,
     /// The longest that a slow call takes.
     #[arg(long, default_value_t = 1_000)]
     slowest_ms: u64,
@@ -58,6 +61,7 @@ fn run(arguments: Arguments) -> Result<()> {
         mix: arguments.faults,
         forget_after: arguments.forget_after_ms.map(Duration::from_millis),
         caller_patience: Duration::from_millis(arguments.caller_patience_ms),
+        fastest: Duration::from_millis(arguments.fastest_ms),
         slowest: Duration::from_millis(arguments.slowest_ms),
         latest: Duration::from_millis(arguments.latest_ms),
     };

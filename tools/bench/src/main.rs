@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use acceptance::Result;
-use bench::{self, Options, Part, original, pay_each::bank};
+use bench::{self, Options, Part, original};
 use clap::{Parser, Subcommand, ValueEnum as _};
 
 /// What a quick run leaves of the numbers: a fifth.
@@ -67,13 +67,6 @@ enum Role {
         #[arg(long)]
         invoices: u32,
     },
-    /// A bank with moods.
-    Bank {
-        #[arg(long)]
-        port: u16,
-        #[arg(long)]
-        seed: u64,
-    },
 }
 
 fn main() -> ExitCode {
@@ -107,7 +100,6 @@ async fn play(role: Role) -> Result<()> {
             provider_port,
             invoices,
         } => original::serve_invoices(port, provider_port, invoices).await,
-        Role::Bank { port, seed } => bank::serve(port, seed).await,
     }
 }
 
