@@ -57,11 +57,11 @@ choose_context() {
 
 kube() { kubectl --context "$context" "$@"; }
 
-# For what needs the deployed system, and would otherwise fail somewhere in its middle.
-need_deployment() {
+# need NAMESPACE OBJECT: for what needs that part of the deployed system, and would otherwise fail somewhere in its middle. Teams
+# read their own namespace alone, so each script asks for what it uses, and for nothing else.
+need() {
   local words
-  choose_context
-  words=$(kube get deployment invoice-app --namespace invoices 2>&1 >/dev/null) && return
+  words=$(kube get "$2" --namespace "$1" 2>&1 >/dev/null) && return
   case $words in
     *NotFound*) die "The system is not deployed to $context; 'just deploy' does that." ;;
     *) die "Whether the system is deployed to $context cannot be told; kubectl said:" "$words" ;;

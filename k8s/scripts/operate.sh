@@ -23,7 +23,8 @@ if [ "$service" = reconcile ]; then
 elif [ "$#" = 0 ]; then
   die "usage: operate.sh $service COMMAND [ARGUMENTS…]"
 fi
-need_deployment
+choose_context
+need "$namespace" "cronjob/$template"
 
 # A list in JSON of the arguments.
 json_list() {

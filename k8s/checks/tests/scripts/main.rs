@@ -244,6 +244,7 @@ fn recipes_for_the_deployed_system_say_that_it_is_not_deployed() {
         ("logs.sh", &[]),
         ("nats-sub.sh", &[]),
         ("outside.sh", &[]),
+        ("operate.sh", &["payment-provider", "ledger", "list"]),
     ] {
         let ran = run_with(script, arguments, &[("FAKE_DEPLOYED", "no")]);
         assert_eq!(
@@ -252,6 +253,48 @@ fn recipes_for_the_deployed_system_say_that_it_is_not_deployed() {
         );
         assert_eq!(ran.code, Some(1), "{script}");
     }
+}
+
+/// Each with the rights of its Role, which end at its namespace.
+#[test]
+fn recipes_ask_for_nothing_that_their_team_may_not_read() {
+    for (namespace, script, arguments, done) in [
+        (
+            "payments",
+            "operate.sh",
+            &["payment-provider", "ledger", "list"] as &[_],
+            "logs job/operator-",
+        ),
+        (
+            "payments",
+            "operate.sh",
+            &["payment-provider", "dead-letters", "list"],
+            "logs job/operator-",
+        ),
+        (
+            "invoices",
+            "operate.sh",
+            &["invoice-app", "payments", "list"],
+            "logs job/operator-",
+        ),
+        (
+            "reconciliation",
+            "operate.sh",
+            &["reconcile"],
+            "logs job/operator-",
+        ),
+        ("messaging", "nats-sub.sh", &["pay.>"], "nats sub pay.>"),
+        ("messaging", "logs.sh", &[], "logs --namespace messaging"),
+        ("payments", "logs.sh", &[], "logs --namespace payments"),
+        ("invoices", "logs.sh", &[], "logs --namespace invoices"),
+    ] {
+        let settings = [("FAKE_TEAM_OF", namespace), ("FAKE_EXIT", "0")];
+        let ran = run_with(script, arguments, &settings);
+        assert_eq!(ran.code, Some(0), "{namespace}: {script} {arguments:?}: {}", ran.said);
+        assert!(ran.asked.contains(done), "{namespace}: {}", ran.asked);
+    }
+    let ran = run_with("logs.sh", &[], &[("FAKE_TEAM_OF", "elsewhere")]);
+    assert_eq!(ran.said, "You may read no logs of the system in kind-fake.\n");
 }
 
 #[test]
