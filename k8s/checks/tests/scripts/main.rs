@@ -331,6 +331,10 @@ fn the_check_of_the_books_runs_as_its_template_says() {
         "{}",
         ran.asked
     );
+    // Its CronJob has to see that it succeeded, or the alerts go on.
+    assert!(!ran.asked.contains("delete job"), "{}", ran.asked);
+    let ran = run_with("operate.sh", &["reconcile"], &[("TIMEOUT", "1")]);
+    assert!(ran.asked.contains("delete job operator-"), "{}", ran.asked);
     let ran = run_with("operate.sh", &["reconcile", "--no-bank"], &[]);
     assert!(ran.said.contains("without arguments: --no-bank"), "{}", ran.said);
 }
