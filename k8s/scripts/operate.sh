@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command of an operator inside the cluster, as a Job made of the service's template, and prints what it prints:
 # operate.sh SERVICE COMMAND [ARGUMENTS…], such as operate.sh payment-provider ledger list --open. Ends as the command ends.
+# A decision about a payment is recorded under the name by which the cluster knows you, unless --by says another.
 #
 #   TIMEOUT  how many seconds it may take (900)
 set -euo pipefail
@@ -25,6 +26,15 @@ elif [ "$#" = 0 ]; then
 fi
 choose_context
 need "$namespace" "cronjob/$template"
+
+# A Job knows nobody's name, so who decides is said here.
+case " $* " in
+  *" --by"*) ;;
+  " ledger resolve "* | " ledger release "* | " ledger declare-lost "*)
+    name=$(kube auth whoami -o 'jsonpath={.status.userInfo.username}' 2>/dev/null) || name=
+    [ -z "$name" ] || set -- "$@" --by "$name"
+    ;;
+esac
 
 # A list in JSON of the arguments.
 json_list() {

@@ -323,6 +323,25 @@ fn an_operators_command_runs_inside_and_ends_as_it_ends() {
 }
 
 #[test]
+fn a_decision_is_recorded_under_the_name_that_the_cluster_knows() {
+    let me = ("FAKE_NAME", "jo@example.com");
+    let decide = ["payment-provider", "ledger", "resolve", "0198", "declined"];
+    let ran = run_with("operate.sh", &decide, &[("FAKE_EXIT", "0"), me]);
+    assert!(ran.asked.contains(r#""declined","--by","jo@example.com"]"#), "{}", ran.asked);
+    // What was said counts; one who only looks decides nothing; and an old cluster does not know.
+    for (command, name) in [
+        (&["ledger", "resolve", "0198", "declined", "--by=her"] as &[_], me),
+        (&["ledger", "list", "--open"], me),
+        (&["ledger", "release", "--new"], ("FAKE_NAME", "")),
+    ] {
+        let arguments = [&["payment-provider"], command].concat();
+        let ran = run_with("operate.sh", &arguments, &[("FAKE_EXIT", "0"), name]);
+        assert_eq!(ran.code, Some(0), "{}", ran.said);
+        assert!(!ran.asked.contains(r#""--by","#), "{command:?}: {}", ran.asked);
+    }
+}
+
+#[test]
 fn the_check_of_the_books_runs_as_its_template_says() {
     let ran = run_with("operate.sh", &["reconcile"], &[("FAKE_EXIT", "1")]);
     assert_eq!(ran.code, Some(1), "{}", ran.said);
