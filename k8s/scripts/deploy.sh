@@ -25,6 +25,7 @@ check_overlay
 choose_context
 check_cluster
 check_namespaces
+check_secrets
 check_images
 say "deploying $overlay to $context"
 

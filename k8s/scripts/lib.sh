@@ -83,6 +83,12 @@ container_engine() {
 is_ours() { [ "$(kube get namespace "$1" -o "jsonpath={.metadata.labels.app\.kubernetes\.io/part-of}" 2>/dev/null)" = "$part_of" ]; }
 exists() { kube get namespace "$1" >/dev/null 2>&1; }
 
+# unmounted NAMESPACE POD: what a pod waits for that is not there. Its status says ContainerCreating and no more; events tell.
+unmounted() {
+  kube get events --namespace "$1" --field-selector "involvedObject.name=$2,reason=FailedMount" \
+    -o 'jsonpath={range .items[*]}{.message}{"\n"}{end}' 2>/dev/null | grep 'not found' | tail -n 1
+}
+
 # The token of the recipes, as `just deploy` made it.
 api_token() {
   local token words

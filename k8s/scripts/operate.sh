@@ -78,6 +78,10 @@ while [ -z "$code" ] && [ "$SECONDS" -lt "$end" ]; do
   sleep "${PATIENCE:-1}"
   code=$(field '.status.containerStatuses[0].state.terminated.exitCode')
   case $(field '.status.containerStatuses[0].state.waiting.reason') in
+    ContainerCreating)
+      ! words=$(unmounted "$namespace" "$(field .metadata.name)") ||
+        die "The command cannot start in $namespace; its pod lacks something it mounts:" "$words"
+      ;;
     ErrImagePull | ImagePullBackOff | ErrImageNeverPull | CreateContainerConfigError)
       die "The command cannot start in $namespace; its pod says:" "$(field '.status.containerStatuses[0].state.waiting.message')"
       ;;

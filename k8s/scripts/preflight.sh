@@ -45,6 +45,35 @@ check_namespaces() {
   done
 }
 
+# Secrets that pods of the overlay mount and that neither are there nor are made here. A pod would wait for one without a word.
+check_secrets() {
+  local secret missing=()
+  while read -r secret; do
+    case $secret in
+      messaging/nats-tls | */nats-user | invoices/api-tokens) continue ;;
+      */database | */databases | data/*) ! renders namespace data || continue ;;
+    esac
+    kube get secret "${secret#*/}" --namespace "${secret%/*}" >/dev/null 2>&1 || missing+=("$secret")
+  done < <(mounted_secrets)
+  [ "${#missing[@]}" = 0 ] || die "$overlay mounts secrets that $context does not have: ${missing[*]}. Make them first (docs/kubernetes.md, Secrets)."
+}
+
+# renders KIND NAME: whether the overlay has that object.
+renders() { grep -A 20 -ix "kind: $1" target/deploy/overlay.yaml | grep -x "  name: $2" >/dev/null; }
+
+# The secrets in volumes of the overlay that a pod cannot do without, as NAMESPACE/NAME.
+mounted_secrets() {
+  awk '
+    function tell() { if (name != "" && !optional) print namespace "/" name; name = ""; optional = 0 }
+    /^---/ { tell(); namespace = "" }
+    /^  namespace: / { namespace = $2 }
+    /^ +(- )?(name|configMap|secret):/ { tell() }
+    /^ +secretName: / { name = $2 }
+    /^ +optional: true$/ { optional = 1 }
+    END { tell() }
+  ' target/deploy/overlay.yaml | sort -u
+}
+
 # Whether images can be built, and brought there.
 check_images() {
   [ -z "${TAG:-}" ] || return 0

@@ -12,6 +12,9 @@ use std::{
 use harness::{paid_invoices, run, run_with};
 use manifest_checks::workspace_root;
 
+/// As a kubelet says it.
+const UNMOUNTED: &str = "MountVolume.SetUp failed for volume \"database\" : secret \"database\" not found";
+
 #[test]
 fn what_can_be_known_in_a_second_is_said_before_anything_is_built() {
     for (settings, sentence, words) in [
@@ -68,6 +71,15 @@ fn what_can_be_known_in_a_second_is_said_before_anything_is_built() {
             "1.29",
         ),
         (&[("FAKE_MAY", "no")], "You may not create namespaces", "no"),
+        (
+            &[
+                ("OVERLAY", "k8s/overlays/production"),
+                ("FAKE_OPERATORS", "monitoring.coreos.com/v1 gateway.networking.k8s.io/v1"),
+                ("FAKE_NO_SECRET", "nats-user database"),
+            ],
+            "k8s/overlays/production mounts secrets that kind-fake does not have: invoices/database payments/database.",
+            "docs/kubernetes.md",
+        ),
     ] {
         let ran = run("deploy.sh", settings);
         assert_eq!(ran.code, Some(1), "{settings:?}: {}", ran.said);
@@ -207,8 +219,12 @@ fn the_reason_comes_before_the_details() {
             "no node has room for invoice-app-1 in data: 0/1 nodes",
         ),
         (
-            "invoice-app-1|IMAGE|CreateContainerConfigError|||secret \"database\" not found",
-            "lacks something it mounts: secret \"database\" not found",
+            "invoice-app-1|IMAGE|ContainerCreating|||",
+            "lacks something it mounts: MountVolume.SetUp failed for volume \"database\" : secret \"database\" not found.",
+        ),
+        (
+            "invoice-app-1|IMAGE|CreateContainerConfigError|||configmap \"nats-public-keys\" not found",
+            "lacks something its variables come from: configmap \"nats-public-keys\" not found",
         ),
         (
             "invoice-app-1|IMAGE|CrashLoopBackOff|64||back-off",
@@ -227,6 +243,7 @@ fn the_reason_comes_before_the_details() {
                 ("TAG", "1"),
                 ("FAKE_IMAGE", image),
                 ("FAKE_PODS", &pods),
+                ("FAKE_EVENTS", UNMOUNTED),
                 ("TIMEOUT", "2"),
             ],
         );
@@ -373,6 +390,11 @@ fn an_operators_command_that_cannot_run_says_why() {
             "nowhere",
         ),
         (
+            ("FAKE_WAITING", "ContainerCreating"),
+            "The command cannot start in payments; its pod lacks something it mounts:",
+            UNMOUNTED,
+        ),
+        (
             ("TIMEOUT", "1"),
             "The command did not end within 1 s, and was stopped.",
             "",
@@ -383,7 +405,7 @@ fn an_operators_command_that_cannot_run_says_why() {
             "just deploy",
         ),
     ] {
-        let ran = run_with("operate.sh", &list, &[settings]);
+        let ran = run_with("operate.sh", &list, &[settings, ("FAKE_EVENTS", UNMOUNTED)]);
         assert_eq!(ran.code, Some(1), "{settings:?}: {}", ran.said);
         assert!(
             ran.said.starts_with(sentence) && ran.said.contains(words),
