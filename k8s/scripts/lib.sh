@@ -11,7 +11,8 @@ readonly part_of=invoice-payments
 readonly namespaces=(invoices payments reconciliation messaging data)
 readonly our_cluster=invoice-payments
 # What the Dockerfile makes, a target each.
-readonly images=(invoice-app payment-provider reconcile probe)
+readonly deployed_images=(invoice-app payment-provider reconcile)
+readonly images=("${deployed_images[@]}" probe)
 overlay=${OVERLAY:-k8s/overlays/local}
 
 say() { printf '%s\n' "$@" >&2; }

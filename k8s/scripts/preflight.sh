@@ -74,10 +74,19 @@ mounted_secrets() {
   ' target/deploy/overlay.yaml | sort -u
 }
 
+# image_name PROGRAM: by what name the overlay runs its image, which a copy may have changed; without tag and digest.
+image_name() {
+  sed -n 's/^ *\(- \)\{0,1\}image: *"\{0,1\}\([^"@]*\).*/\2/p' target/deploy/overlay.yaml | sed 's/:[^/:]*$//' |
+    awk -v last="$1" '{ parts = split($0, part, "/") } part[parts] == last { found = $0 } END { print found }'
+}
+
 # Whether images can be built, and brought there.
 check_images() {
-  [ -z "${TAG:-}" ] || return 0
   local program
+  for program in "${deployed_images[@]}"; do
+    [ -n "$(image_name "$program")" ] || die "$overlay runs no image $program, so what is built here would not run there: deploy it with kubectl."
+  done
+  [ -z "${TAG:-}" ] || return 0
   container_engine >/dev/null || die "Neither docker nor podman works here, so no image can be built: start one, or give TAG for images that exist." "$(engine_words)"
   if [ -n "${BINARIES:-}" ]; then
     for program in "${images[@]}"; do

@@ -36,6 +36,8 @@ pub(crate) fn run_with(script: &str, arguments: &[&str], settings: &[(&str, &str
     for setting in [
         "KUBE_CONTEXT",
         "OVERLAY",
+        "NATS_IMAGE",
+        "POSTGRES_IMAGE",
         "TAG",
         "PREFIX",
         "STORAGE",

@@ -72,6 +72,11 @@ fn what_can_be_known_in_a_second_is_said_before_anything_is_built() {
         ),
         (&[("FAKE_MAY", "no")], "You may not create namespaces", "no"),
         (
+            &[("OVERLAY", "k8s/base/namespaces")],
+            "k8s/base/namespaces runs no image invoice-app",
+            "kubectl",
+        ),
+        (
             &[
                 ("OVERLAY", "k8s/overlays/production"),
                 ("FAKE_OPERATORS", "monitoring.coreos.com/v1 gateway.networking.k8s.io/v1"),
@@ -166,6 +171,34 @@ fn a_prefix_gets_the_slash_it_lacks() {
             rendered.contains("image: registry.example.com/payments/invoice-app:1\n"),
             "{prefix}"
         );
+    }
+}
+
+/// A copy of the production overlay has names of its own, and images of others from a mirror.
+#[test]
+fn another_overlay_runs_what_is_built_for_it() {
+    let operators = "monitoring.coreos.com/v1 gateway.networking.k8s.io/v1";
+    let mirror = "image: registry.example.com/mirror/nats:2.15.1\n";
+    let mut settings = vec![
+        ("OVERLAY", "k8s/overlays/production"),
+        ("FAKE_OPERATORS", operators),
+        ("PREFIX", "registry.example.com/ours"),
+        ("TAG", "1"),
+        ("TIMEOUT", "1"),
+    ];
+    for (nats, runs) in [
+        (None, mirror),
+        (Some("elsewhere/nats:9"), "image: elsewhere/nats:9\n"),
+    ] {
+        settings.extend(nats.map(|image| ("NATS_IMAGE", image)));
+        run("deploy.sh", &settings);
+        let rendered = fs::read_to_string(workspace_root().join("target/deploy/rendered.yaml")).unwrap();
+        for program in ["invoice-app", "payment-provider", "reconcile"] {
+            let image = format!("image: registry.example.com/ours/{program}:1\n");
+            assert!(rendered.contains(&image), "{program}");
+        }
+        assert!(!rendered.contains("image: registry.example.com/invoice-payments/"));
+        assert!(rendered.contains(runs), "{nats:?}");
     }
 }
 
