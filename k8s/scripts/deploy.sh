@@ -26,6 +26,7 @@ choose_context
 check_cluster
 check_namespaces
 check_secrets
+check_storage
 check_images
 say "deploying $overlay to $context"
 
@@ -61,13 +62,12 @@ image() {
   esac
 }
 
-# Whether a StatefulSet of NATS or Postgres may ask for volumes. Those of one that exists can never be changed.
+# Whether a StatefulSet of NATS or Postgres may ask for volumes.
 storage() {
-  if [ -n "${STORAGE:-}" ]; then
-    printf '%s' "$STORAGE"
-  elif kube get statefulset nats --namespace messaging >/dev/null 2>&1; then
-    claims=$(kube get statefulset nats --namespace messaging -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}')
-    [ -n "$claims" ] && printf claims || printf ephemeral
+  local deployed
+  deployed=${STORAGE:-$(deployed_storage)}
+  if [ -n "$deployed" ]; then
+    printf '%s' "$deployed"
   elif [ "$overlay" != k8s/overlays/local ] ||
     kube get storageclasses -o 'jsonpath={range .items[*]}{.metadata.annotations}{"\n"}{end}' |
     grep -Eq 'storageclass(\.beta)?\.kubernetes\.io/is-default-class":"true"'; then

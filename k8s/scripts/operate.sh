@@ -62,12 +62,8 @@ words=$({
 } 2>&1 >/dev/null) || die "The command was not started; kubectl said:" "$words"
 # A check of the books that has ended stays, for its CronJob to count: that takes a moment, and the alerts go by when it last
 # succeeded. The CronJob removes it in time.
-clear_away() {
-  if [ "$service" != reconcile ] || [ -z "$code" ]; then
-    kube delete job "$job" --namespace "$namespace" --wait=false >/dev/null 2>&1 || true
-  fi
-}
-trap clear_away EXIT
+trap '[ "$service" = reconcile ] && [ -n "$code" ] ||
+  kube delete job "$job" --namespace "$namespace" --wait=false >/dev/null 2>&1 || true' EXIT
 
 # field PATH: of the Job's pod.
 field() { kube get pods --namespace "$namespace" --selector "batch.kubernetes.io/job-name=$job" -o "jsonpath={.items[0]$1}" 2>/dev/null || true; }

@@ -45,6 +45,23 @@ check_namespaces() {
   done
 }
 
+# Volumes of a StatefulSet that exists can never be changed; the API server would say so in the middle of everything.
+check_storage() {
+  local deployed
+  deployed=$(deployed_storage)
+  case $deployed in
+    '' | "${STORAGE:-$deployed}") ;;
+    *) die "NATS and Postgres are deployed with STORAGE=$deployed, which cannot be changed: leave it so, or begin anew after 'just undeploy', which removes all invoices." ;;
+  esac
+}
+
+# As what is deployed has it; nothing where nothing is.
+deployed_storage() {
+  local claims
+  claims=$(kube get statefulset nats --namespace messaging -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}' 2>/dev/null) || return 0
+  [ -n "$claims" ] && printf claims || printf ephemeral
+}
+
 # Secrets that pods of the overlay mount and that neither are there nor are made here. A pod would wait for one without a word.
 check_secrets() {
   local secret missing=()

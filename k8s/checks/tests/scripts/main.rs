@@ -64,6 +64,16 @@ fn what_can_be_known_in_a_second_is_said_before_anything_is_built() {
             "/nowhere",
         ),
         (&[("STORAGE", "claim")], "STORAGE is claims or ephemeral", "claim"),
+        (
+            &[("STORAGE", "claims")],
+            "NATS and Postgres are deployed with STORAGE=ephemeral",
+            "just undeploy",
+        ),
+        (
+            &[("STORAGE", "ephemeral"), ("FAKE_CLAIMS", "data")],
+            "NATS and Postgres are deployed with STORAGE=claims",
+            "just undeploy",
+        ),
         (&[("TIMEOUT", "soon")], "TIMEOUT is a number of seconds", "soon"),
         (
             &[("FAKE_MINOR", "29")],
