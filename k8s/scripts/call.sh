@@ -3,7 +3,8 @@
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
-need_deployment
+choose_context
+need invoices service/invoice-app
 
 if [ "${1-}" = token ]; then
   api_token

@@ -25,8 +25,18 @@ check_overlay
 choose_context
 check_cluster
 check_namespaces
+check_secrets
+check_storage
 check_images
 say "deploying $overlay to $context"
+
+# Images of others are the overlay's to choose, as from a mirror, unless one is given.
+others=()
+nats_name=$(image_name nats) postgres_name=$(image_name postgres)
+if [ -z "${NATS_IMAGE:-}" ] && [ "$nats_name" != docker.io/library/nats ]; then nats_name=''; fi
+if [ -z "${POSTGRES_IMAGE:-}" ] && [ "$postgres_name" != docker.io/library/postgres ]; then postgres_name=''; fi
+[ -z "$nats_name" ] || others+=("$nats_image")
+[ -z "$postgres_name" ] || others+=("$postgres_image")
 
 tag=${TAG:-}
 if [ -z "$tag" ]; then
@@ -36,7 +46,7 @@ if [ -z "$tag" ]; then
     for image in "${images[@]}"; do "$engine" push "$prefix$image:$tag" >&2; done
   else
     ours=("${images[@]/#/$prefix}")
-    k8s/scripts/load-images.sh "${ours[@]/%/:$tag}" "$nats_image" "$postgres_image"
+    k8s/scripts/load-images.sh "${ours[@]/%/:$tag}" ${others[@]+"${others[@]}"}
   fi
 fi
 
@@ -44,21 +54,20 @@ fi
 image() {
   local name=${2%%@*} last=${2##*/}
   case $2 in
-    *@*) printf '  - {name: %s, newName: "%s", digest: "%s"}\n' "$1" "${name%:"${name##*[:/]}"}" "${2#*@}" ;;
+    *@*) printf '  - {name: "%s", newName: "%s", digest: "%s"}\n' "$1" "${name%:"${name##*[:/]}"}" "${2#*@}" ;;
     *) case $last in
-      *:*) printf '  - {name: %s, newName: "%s", newTag: "%s"}\n' "$1" "${2%:*}" "${2##*:}" ;;
-      *) printf '  - {name: %s, newName: "%s", newTag: latest}\n' "$1" "$2" ;;
+      *:*) printf '  - {name: "%s", newName: "%s", newTag: "%s"}\n' "$1" "${2%:*}" "${2##*:}" ;;
+      *) printf '  - {name: "%s", newName: "%s", newTag: latest}\n' "$1" "$2" ;;
     esac ;;
   esac
 }
 
-# Whether a StatefulSet of NATS or Postgres may ask for volumes. Those of one that exists can never be changed.
+# Whether a StatefulSet of NATS or Postgres may ask for volumes.
 storage() {
-  if [ -n "${STORAGE:-}" ]; then
-    printf '%s' "$STORAGE"
-  elif kube get statefulset nats --namespace messaging >/dev/null 2>&1; then
-    claims=$(kube get statefulset nats --namespace messaging -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}')
-    [ -n "$claims" ] && printf claims || printf ephemeral
+  local deployed
+  deployed=${STORAGE:-$(deployed_storage)}
+  if [ -n "$deployed" ]; then
+    printf '%s' "$deployed"
   elif [ "$overlay" != k8s/overlays/local ] ||
     kube get storageclasses -o 'jsonpath={range .items[*]}{.metadata.annotations}{"\n"}{end}' |
     grep -Eq 'storageclass(\.beta)?\.kubernetes\.io/is-default-class":"true"'; then
@@ -93,6 +102,18 @@ if [ "$overlay" = k8s/overlays/local ] && [ "$(postgres_tls)" = off ]; then
   say "Postgres will be used without TLS: $postgres_image cannot do it."
 fi
 
+# Whatever the overlay calls them, it is to run what was built.
+replacements() {
+  local program name
+  for program in "${deployed_images[@]}"; do
+    name=$(image_name "$program")
+    image "$name" "$prefix$program:$tag"
+    [ "$name" = "$program" ] || say "In the place of $overlay's $name runs $prefix$program:$tag."
+  done
+  [ -z "$nats_name" ] || image "$nats_name" "$nats_image"
+  [ -z "$postgres_name" ] || image "$postgres_name" "$postgres_image"
+}
+
 # The overlay with the images of this deployment, kept for whoever wants to see what was applied.
 mkdir -p target/deploy
 cat >target/deploy/kustomization.yaml <<YAML
@@ -102,11 +123,7 @@ resources:
   - ../../$overlay
 components: [$(IFS=, && printf '%s' "${components[*]-}")]
 images:
-$(image invoice-app "${prefix}invoice-app:$tag")
-$(image payment-provider "${prefix}payment-provider:$tag")
-$(image reconcile "${prefix}reconcile:$tag")
-$(image docker.io/library/nats "$nats_image")
-$(image docker.io/library/postgres "$postgres_image")
+$(replacements)
 YAML
 kubectl kustomize target/deploy >target/deploy/rendered.yaml
 

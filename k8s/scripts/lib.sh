@@ -11,7 +11,8 @@ readonly part_of=invoice-payments
 readonly namespaces=(invoices payments reconciliation messaging data)
 readonly our_cluster=invoice-payments
 # What the Dockerfile makes, a target each.
-readonly images=(invoice-app payment-provider reconcile probe)
+readonly deployed_images=(invoice-app payment-provider reconcile)
+readonly images=("${deployed_images[@]}" probe)
 overlay=${OVERLAY:-k8s/overlays/local}
 
 say() { printf '%s\n' "$@" >&2; }
@@ -57,11 +58,11 @@ choose_context() {
 
 kube() { kubectl --context "$context" "$@"; }
 
-# For what needs the deployed system, and would otherwise fail somewhere in its middle.
-need_deployment() {
+# need NAMESPACE OBJECT: for what needs that part of the deployed system, and would otherwise fail somewhere in its middle. Teams
+# read their own namespace alone, so each script asks for what it uses, and for nothing else.
+need() {
   local words
-  choose_context
-  words=$(kube get deployment invoice-app --namespace invoices 2>&1 >/dev/null) && return
+  words=$(kube get "$2" --namespace "$1" 2>&1 >/dev/null) && return
   case $words in
     *NotFound*) die "The system is not deployed to $context; 'just deploy' does that." ;;
     *) die "Whether the system is deployed to $context cannot be told; kubectl said:" "$words" ;;
@@ -82,6 +83,12 @@ container_engine() {
 
 is_ours() { [ "$(kube get namespace "$1" -o "jsonpath={.metadata.labels.app\.kubernetes\.io/part-of}" 2>/dev/null)" = "$part_of" ]; }
 exists() { kube get namespace "$1" >/dev/null 2>&1; }
+
+# unmounted NAMESPACE POD: what a pod waits for that is not there. Its status says ContainerCreating and no more; events tell.
+unmounted() {
+  kube get events --namespace "$1" --field-selector "involvedObject.name=$2,reason=FailedMount" \
+    -o 'jsonpath={range .items[*]}{.message}{"\n"}{end}' 2>/dev/null | grep 'not found' | tail -n 1
+}
 
 # The token of the recipes, as `just deploy` made it.
 api_token() {

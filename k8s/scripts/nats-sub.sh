@@ -4,7 +4,8 @@
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
-need_deployment
+choose_context
+need messaging statefulset/nats
 
 command=nats
 command -v nats >/dev/null || command=$(local_stack)

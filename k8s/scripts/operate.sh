@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs a command of an operator inside the cluster, as a Job made of the service's template, and prints what it prints:
 # operate.sh SERVICE COMMAND [ARGUMENTS…], such as operate.sh payment-provider ledger list --open. Ends as the command ends.
+# A decision about a payment is recorded under the name by which the cluster knows you, unless --by says another.
 #
 #   TIMEOUT  how many seconds it may take (900)
 set -euo pipefail
@@ -23,7 +24,17 @@ if [ "$service" = reconcile ]; then
 elif [ "$#" = 0 ]; then
   die "usage: operate.sh $service COMMAND [ARGUMENTS…]"
 fi
-need_deployment
+choose_context
+need "$namespace" "cronjob/$template"
+
+# A Job knows nobody's name, so who decides is said here.
+case " $* " in
+  *" --by"*) ;;
+  " ledger resolve "* | " ledger release "* | " ledger declare-lost "*)
+    name=$(kube auth whoami -o 'jsonpath={.status.userInfo.username}' 2>/dev/null) || name=
+    [ -z "$name" ] || set -- "$@" --by "$name"
+    ;;
+esac
 
 # A list in JSON of the arguments.
 json_list() {
@@ -40,6 +51,7 @@ json_list() {
   printf ']'
 }
 
+code=''
 job=operator-$(date +%s)-$RANDOM
 patch='[]'
 [ "$#" = 0 ] || patch="[{\"op\": \"add\", \"path\": \"/spec/template/spec/containers/0/args\", \"value\": $(json_list "$@")}]"
@@ -48,18 +60,24 @@ words=$({
     kubectl patch --local --filename - --type json --output json --patch "$patch" |
     kube create --filename -
 } 2>&1 >/dev/null) || die "The command was not started; kubectl said:" "$words"
-trap 'kube delete job "$job" --namespace "$namespace" --wait=false >/dev/null 2>&1 || true' EXIT
+# A check of the books that has ended stays, for its CronJob to count: that takes a moment, and the alerts go by when it last
+# succeeded. The CronJob removes it in time.
+trap '[ "$service" = reconcile ] && [ -n "$code" ] ||
+  kube delete job "$job" --namespace "$namespace" --wait=false >/dev/null 2>&1 || true' EXIT
 
 # field PATH: of the Job's pod.
 field() { kube get pods --namespace "$namespace" --selector "batch.kubernetes.io/job-name=$job" -o "jsonpath={.items[0]$1}" 2>/dev/null || true; }
 
 limit=${TIMEOUT:-900}
 end=$((SECONDS + ${limit%s}))
-code=''
 while [ -z "$code" ] && [ "$SECONDS" -lt "$end" ]; do
   sleep "${PATIENCE:-1}"
   code=$(field '.status.containerStatuses[0].state.terminated.exitCode')
   case $(field '.status.containerStatuses[0].state.waiting.reason') in
+    ContainerCreating)
+      ! words=$(unmounted "$namespace" "$(field .metadata.name)") ||
+        die "The command cannot start in $namespace; its pod lacks something it mounts:" "$words"
+      ;;
     ErrImagePull | ImagePullBackOff | ErrImageNeverPull | CreateContainerConfigError)
       die "The command cannot start in $namespace; its pod says:" "$(field '.status.containerStatuses[0].state.waiting.message')"
       ;;

@@ -3,7 +3,8 @@
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
-need_deployment
+choose_context
+need invoices service/invoice-app
 
 find_url
 printf '%s\n' "$url"

@@ -45,10 +45,65 @@ check_namespaces() {
   done
 }
 
+# Volumes of a StatefulSet that exists can never be changed; the API server would say so in the middle of everything.
+check_storage() {
+  local deployed
+  deployed=$(deployed_storage)
+  case $deployed in
+    '' | "${STORAGE:-$deployed}") ;;
+    *) die "NATS and Postgres are deployed with STORAGE=$deployed, which cannot be changed: leave it so, or begin anew after 'just undeploy', which removes all invoices." ;;
+  esac
+}
+
+# As what is deployed has it; nothing where nothing is.
+deployed_storage() {
+  local claims
+  claims=$(kube get statefulset nats --namespace messaging -o 'jsonpath={.spec.volumeClaimTemplates[*].metadata.name}' 2>/dev/null) || return 0
+  [ -n "$claims" ] && printf claims || printf ephemeral
+}
+
+# Secrets that pods of the overlay mount and that neither are there nor are made here. A pod would wait for one without a word.
+check_secrets() {
+  local secret missing=()
+  while read -r secret; do
+    case $secret in
+      messaging/nats-tls | */nats-user | invoices/api-tokens) continue ;;
+      */database | */databases | data/*) ! renders namespace data || continue ;;
+    esac
+    kube get secret "${secret#*/}" --namespace "${secret%/*}" >/dev/null 2>&1 || missing+=("$secret")
+  done < <(mounted_secrets)
+  [ "${#missing[@]}" = 0 ] || die "$overlay mounts secrets that $context does not have: ${missing[*]}. Make them first (docs/kubernetes.md, Secrets)."
+}
+
+# renders KIND NAME: whether the overlay has that object.
+renders() { grep -A 20 -ix "kind: $1" target/deploy/overlay.yaml | grep -x "  name: $2" >/dev/null; }
+
+# The secrets in volumes of the overlay that a pod cannot do without, as NAMESPACE/NAME.
+mounted_secrets() {
+  awk '
+    function tell() { if (name != "" && !optional) print namespace "/" name; name = ""; optional = 0 }
+    /^---/ { tell(); namespace = "" }
+    /^  namespace: / { namespace = $2 }
+    /^ +(- )?(name|configMap|secret):/ { tell() }
+    /^ +secretName: / { name = $2 }
+    /^ +optional: true$/ { optional = 1 }
+    END { tell() }
+  ' target/deploy/overlay.yaml | sort -u
+}
+
+# image_name PROGRAM: by what name the overlay runs its image, which a copy may have changed; without tag and digest.
+image_name() {
+  sed -n 's/^ *\(- \)\{0,1\}image: *"\{0,1\}\([^"@]*\).*/\2/p' target/deploy/overlay.yaml | sed 's/:[^/:]*$//' |
+    awk -v last="$1" '{ parts = split($0, part, "/") } part[parts] == last { found = $0 } END { print found }'
+}
+
 # Whether images can be built, and brought there.
 check_images() {
-  [ -z "${TAG:-}" ] || return 0
   local program
+  for program in "${deployed_images[@]}"; do
+    [ -n "$(image_name "$program")" ] || die "$overlay runs no image $program, so what is built here would not run there: deploy it with kubectl."
+  done
+  [ -z "${TAG:-}" ] || return 0
   container_engine >/dev/null || die "Neither docker nor podman works here, so no image can be built: start one, or give TAG for images that exist." "$(engine_words)"
   if [ -n "${BINARIES:-}" ]; then
     for program in "${images[@]}"; do

@@ -53,8 +53,10 @@ why() {
     seen=yes
     if [ "$unscheduled" = Unschedulable ]; then
       printf '%s' "no node has room for $pod in $1: $message Make room, or use a larger cluster."
-    elif [ "$reason" = CreateContainerConfigError ]; then
+    elif [ "$reason" = ContainerCreating ] && message=$(unmounted "$1" "$pod"); then
       printf '%s' "$pod in $1 lacks something it mounts: $message. docs/kubernetes.md lists the secrets there have to be."
+    elif [ "$reason" = CreateContainerConfigError ]; then
+      printf '%s' "$pod in $1 lacks something its variables come from: $message."
     elif [ "$code" = 64 ]; then
       printf '%s' "$pod in $1 does not accept its configuration; its last words, below, say which key."
     elif [ -n "$code" ]; then

@@ -42,7 +42,8 @@ in_secret() { kube get secret "$2" --namespace "$1" -o "jsonpath={.data.$3}" | b
 # Who may connect to NATS, and what its server shows.
 if ! { has secret messaging nats-tls && has configmap messaging nats-public-keys && has secret messaging nats-debug &&
   has secret messaging nats-sys && has secret invoices nats-user && has secret payments nats-user; }; then
-  keys "$work/nats" --dns nats.messaging.svc --dns nats.messaging.svc.cluster.local
+  # The last name is for servers of a cluster, which find each other by it.
+  keys "$work/nats" --dns nats.messaging.svc --dns nats.messaging.svc.cluster.local --dns '*.nats-headless.messaging.svc'
   put secret messaging nats-tls --from-file tls.crt="$work/nats/server.crt" --from-file tls.key="$work/nats/server.key" \
     --from-file ca.crt="$work/nats/ca.crt"
   put configmap messaging nats-public-keys --from-env-file "$work/nats/public-keys.env"

@@ -12,9 +12,11 @@ mod monitoring;
 mod network;
 mod reachability;
 mod rendered;
+mod roles;
 mod selectors;
 
 pub use rendered::{Error, Rendered, Result, Workload, kubectl, workspace_root};
+pub use roles::may;
 
 /// What a check finds wrong.
 pub type Findings = Vec<String>;
@@ -28,7 +30,7 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 28] = [
+pub const CHECKS: [Check; 29] = [
     Check {
         name: "nothing-selects-payment-provider",
         find: reachability::nothing_selects_payment_provider,
@@ -52,6 +54,10 @@ pub const CHECKS: [Check; 28] = [
     Check {
         name: "teams-write-no-grants",
         find: admission::teams_write_no_grants,
+    },
+    Check {
+        name: "teams-see-what-is-theirs",
+        find: roles::teams_see_what_is_theirs,
     },
     Check {
         name: "selectors-match",

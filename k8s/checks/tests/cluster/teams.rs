@@ -185,7 +185,8 @@ fn teams_have_nothing_in_another_namespace() {
         for namespace in NAMESPACES
             .into_iter()
             .chain(["kube-system", "default"])
-            .filter(|namespace| *namespace != own)
+            // Where the platform team looks, and changes nothing.
+            .filter(|namespace| *namespace != own && (team, *namespace) != ("platform-team", "data"))
         {
             for (verb, what) in [
                 ("get", "pods"),
@@ -206,6 +207,37 @@ fn teams_have_nothing_in_another_namespace() {
             assert!(!may(&cluster, team, own, verb, what), "{team} may {verb} {what}");
         }
     }
+}
+
+#[test]
+fn platform_team_looks_at_the_local_postgres_and_changes_nothing() {
+    let cluster = crate::cluster!();
+    let may = |verb, what| may(&cluster, "platform-team", "data", verb, what);
+    for (verb, what) in [
+        ("get", "pods/log"),
+        ("list", "events"),
+        ("watch", "statefulsets.apps"),
+    ] {
+        assert!(may(verb, what), "platform-team may not {verb} {what}");
+    }
+    for (verb, what) in [
+        ("get", "secrets"),
+        ("delete", "pods"),
+        ("patch", "statefulsets.apps"),
+        ("create", "pods/portforward"),
+        ("delete", "persistentvolumeclaims"),
+    ] {
+        assert!(!may(verb, what), "platform-team may {verb} {what}");
+    }
+}
+
+#[test]
+fn platform_team_replaces_a_nats_server_that_lost_its_disk() {
+    let cluster = crate::cluster!();
+    let may = |what| may(&cluster, "platform-team", "messaging", "delete", what);
+    assert!(may("pods/nats-2"));
+    assert!(may("persistentvolumeclaims/data-nats-2"));
+    assert!(!may("persistentvolumeclaims"));
 }
 
 #[test]
