@@ -28,7 +28,7 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 28] = [
+pub const CHECKS: [Check; 29] = [
     Check {
         name: "nothing-selects-payment-provider",
         find: reachability::nothing_selects_payment_provider,
@@ -140,5 +140,9 @@ pub const CHECKS: [Check; 28] = [
     Check {
         name: "dashboards-show-real-metrics",
         find: monitoring::dashboards_show_real_metrics,
+    },
+    Check {
+        name: "buckets-are-named-both-ways",
+        find: monitoring::buckets_are_named_both_ways,
     },
 ];
