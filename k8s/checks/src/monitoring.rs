@@ -137,7 +137,12 @@ pub(crate) fn dashboards_show_real_metrics(rendered: &Rendered) -> Result<Findin
 /// Prometheus 2 keeps the limit of a bucket as it was told, `5`, and Prometheus 3 writes it `5.0`: who asks for one of them alone gets
 /// nothing from the other.
 pub(crate) fn buckets_are_named_both_ways(rendered: &Rendered) -> Result<Findings> {
-    let text = |rule: &Value, key| rule.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |rule: &Value, key| {
+        rule.get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let rules = rules(rendered)
         .into_iter()
         .map(|rule| (text(rule, "alert") + &text(rule, "record"), text(rule, "expr")));
@@ -149,7 +154,9 @@ pub(crate) fn buckets_are_named_both_ways(rendered: &Rendered) -> Result<Finding
                 let whole = limit.strip_suffix(".0").unwrap_or(limit);
                 let is_whole = !whole.is_empty() && whole.chars().all(|c| c.is_ascii_digit());
                 if is_whole && !(limits.contains(&whole) && limits.contains(&format!("{whole}.0").as_str())) {
-                    findings.push(format!(r#"{name:?} asks for le="{limit}": le=~"{whole}|{whole}.0""#));
+                    findings.push(format!(
+                        r#"{name:?} asks for le="{limit}": le=~"{whole}|{whole}.0""#
+                    ));
                 }
             }
         }
