@@ -147,4 +147,8 @@ pub const CHECKS: [Check; 29] = [
         name: "dashboards-show-real-metrics",
         find: monitoring::dashboards_show_real_metrics,
     },
+    Check {
+        name: "buckets-are-named-both-ways",
+        find: monitoring::buckets_are_named_both_ways,
+    },
 ];

@@ -30,13 +30,7 @@ pub(crate) fn alerts_name_real_metrics(rendered: &Rendered) -> Result<Findings> 
     let docs = read("docs/operations.md")?;
     let headings: Vec<String> = docs.lines().filter_map(anchor).collect();
     let mut findings = Findings::new();
-    let rules: Vec<&Value> = rendered
-        .of_kind("monitoring.coreos.com/v1", "PrometheusRule")
-        .filter_map(|document| document.pointer("/spec/groups")?.as_array())
-        .flatten()
-        .filter_map(|group| group.get("rules")?.as_array())
-        .flatten()
-        .collect();
+    let rules = rules(rendered);
     if !rules.is_empty() {
         findings.extend(rows_without_a_rule(&docs, &rules));
     }
@@ -84,6 +78,16 @@ pub(crate) fn alerts_name_real_metrics(rendered: &Rendered) -> Result<Findings> 
     Ok(findings)
 }
 
+fn rules(rendered: &Rendered) -> Vec<&Value> {
+    rendered
+        .of_kind("monitoring.coreos.com/v1", "PrometheusRule")
+        .filter_map(|document| document.pointer("/spec/groups")?.as_array())
+        .flatten()
+        .filter_map(|group| group.get("rules")?.as_array())
+        .flatten()
+        .collect()
+}
+
 /// Alerts that the list in the runbook has, and nobody else.
 fn rows_without_a_rule(docs: &str, rules: &[&Value]) -> Vec<String> {
     let is_rule = |name: &str| {
@@ -128,6 +132,45 @@ pub(crate) fn dashboards_show_real_metrics(rendered: &Rendered) -> Result<Findin
         }
     }
     Ok(findings)
+}
+
+/// Prometheus 2 keeps the limit of a bucket as it was told, `5`, and Prometheus 3 writes it `5.0`: who asks for one of them alone gets
+/// nothing from the other.
+pub(crate) fn buckets_are_named_both_ways(rendered: &Rendered) -> Result<Findings> {
+    let text = |rule: &Value, key| {
+        rule.get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let rules = rules(rendered)
+        .into_iter()
+        .map(|rule| (text(rule, "alert") + &text(rule, "record"), text(rule, "expr")));
+    let mut findings = Findings::new();
+    for (name, query) in rules.chain(rendered.dashboard_queries()?) {
+        for limits in bucket_limits(&query) {
+            let limits: Vec<&str> = limits.split('|').collect();
+            for limit in &limits {
+                let whole = limit.strip_suffix(".0").unwrap_or(limit);
+                let is_whole = !whole.is_empty() && whole.chars().all(|c| c.is_ascii_digit());
+                if is_whole && !(limits.contains(&whole) && limits.contains(&format!("{whole}.0").as_str())) {
+                    findings.push(format!(
+                        r#"{name:?} asks for le="{limit}": le=~"{whole}|{whole}.0""#
+                    ));
+                }
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// What the label `le` is compared with.
+fn bucket_limits(query: &str) -> impl Iterator<Item = &str> {
+    query
+        .split(|c: char| ['{', ','].contains(&c))
+        .filter_map(|matcher| matcher.trim().strip_prefix("le"))
+        .filter_map(|matcher| matcher.trim_start_matches(['=', '~', '!', ' ']).strip_prefix('"'))
+        .filter_map(|value| value.split('"').next())
 }
 
 fn known_metrics() -> Result<String> {

@@ -1,6 +1,6 @@
 //! Streams and durables: made, made again, and set right; and "gone" told apart from "nobody could say".
 
-use std::time::Duration;
+use std::{error::Error as _, time::Duration};
 
 use async_nats::jetstream::{consumer, stream};
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -127,6 +127,31 @@ async fn settings_that_somebody_changed_are_set_right_and_nothing_is_forgotten()
         (config.ack_wait, config.max_deliver, config.max_ack_pending),
         (ACK_WAIT, -1, -1)
     );
+}
+
+/// What the runbook is about.
+#[tokio::test]
+async fn stream_of_another_kind_is_told_and_made_as_it_should_be_once_it_is_gone() {
+    let server = Server::start().await;
+    let owner = server.connect(User::InvoiceApp).await;
+    let admin = server.admin("INVOICE").await;
+    let work_queue = stream::Config {
+        name: "PAY_REQUESTS".to_owned(),
+        subjects: vec!["pay.v1.request.*".to_owned()],
+        retention: stream::RetentionPolicy::WorkQueue,
+        ..stream::Config::default()
+    };
+    admin.create_stream(work_queue).await.unwrap();
+    let refused = requests(&owner).ensure().await.unwrap_err();
+    assert_eq!(refused.to_string(), "could not update stream PAY_REQUESTS");
+    let why = refused.source().unwrap().to_string();
+    assert!(why.contains("can not change retention policy"), "{why}");
+
+    admin.delete_stream("PAY_REQUESTS").await.unwrap();
+    requests(&owner).ensure().await.unwrap();
+    let mut stream = admin.get_stream("PAY_REQUESTS").await.unwrap();
+    let config = stream.info().await.unwrap().config.clone();
+    assert_eq!(config.retention, stream::RetentionPolicy::Limits);
 }
 
 #[tokio::test]
