@@ -19,7 +19,7 @@ impl PathId {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for PathId {
+impl<S: Send + Sync> FromRequestParts<S> for PathId {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
