@@ -6,7 +6,7 @@ use super::Error;
 use crate::idempotency::Key;
 
 /// Reads the header.
-pub fn from_headers(headers: &HeaderMap, principal: &str) -> Result<Option<Key>, Error> {
+pub(super) fn from_headers(headers: &HeaderMap, principal: &str) -> Result<Option<Key>, Error> {
     let mut values = headers.get_all("idempotency-key").iter();
     let Some(value) = values.next() else {
         return Ok(None);
