@@ -30,7 +30,7 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 29] = [
+pub const CHECKS: [Check; 30] = [
     Check {
         name: "nothing-selects-payment-provider",
         find: reachability::nothing_selects_payment_provider,
