@@ -31,10 +31,10 @@ enum Command {
     /// Checks the configuration and shows the values in effect.
     CheckConfig,
     /// Looks at payments: which have no outcome, and how often each was sent.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = payments::EXAMPLES)]
     Payments(payments::Command),
     /// Looks at outcomes that could not be applied, and replays or discards them.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = dead_letters::EXAMPLES)]
     DeadLetters(service::dead_letters::Command),
     /// Makes a token: prints it once, and the entry that lets it in. Needs no configuration.
     Token(token::Args),
@@ -82,4 +82,21 @@ async fn run(settings: Config, command: Command) -> ExitCode {
     };
     log_writer::flush();
     ended.unwrap_or(ExitCode::FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn examples_in_help_can_be_typed() {
+        let examples = cli::examples(&Cli::command());
+        assert!(examples.len() > 5, "{examples:?}");
+        for example in examples {
+            let parsed = Cli::try_parse_from(&example);
+            assert!(parsed.is_ok(), "{example:?}: {}", parsed.err().unwrap());
+        }
+    }
 }

@@ -31,10 +31,10 @@ enum Command {
     /// Checks the configuration and shows the values in effect.
     CheckConfig,
     /// Looks at the ledger, and ends payments that only an operator can end.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = ledger::EXAMPLES)]
     Ledger(ledger::Command),
     /// Looks at requests that could not be handled, and replays or discards them.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = dead_letters::EXAMPLES)]
     DeadLetters(service::dead_letters::Command),
     /// Prints completions for a shell: `source <(payment-provider completions bash)`. Needs no configuration.
     Completions(cli::Completions),
@@ -77,4 +77,21 @@ async fn run(settings: Config, command: Command) -> ExitCode {
     };
     log_writer::flush();
     ended.unwrap_or(ExitCode::FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn examples_in_help_can_be_typed() {
+        let examples = cli::examples(&Cli::command());
+        assert!(examples.len() > 5, "{examples:?}");
+        for example in examples {
+            let parsed = Cli::try_parse_from(&example);
+            assert!(parsed.is_ok(), "{example:?}: {}", parsed.err().unwrap());
+        }
+    }
 }

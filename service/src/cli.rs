@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
+use clap::{Command, CommandFactory, Parser};
 use jetstream::BoxError;
 use sqlx::migrate::Migrator;
 
@@ -26,6 +26,30 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
         let _ = error.print();
         code
     })
+}
+
+/// The examples at the end of a command's help, and of those below it: each in words. For tests, which type them.
+#[must_use]
+pub fn examples(command: &Command) -> Vec<Vec<String>> {
+    let shown = command
+        .get_after_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let lines = shown.lines().filter_map(|line| line.strip_prefix("  "));
+    let below = command.get_subcommands().flat_map(examples);
+    lines.map(words).chain(below).collect()
+}
+
+/// As a shell would, of what examples need: quotes keep words together.
+fn words(line: &str) -> Vec<String> {
+    let parts = line.split('"').enumerate().flat_map(|(at, part)| {
+        if at % 2 == 1 {
+            vec![part]
+        } else {
+            part.split_whitespace().collect()
+        }
+    });
+    parts.map(str::to_owned).collect()
 }
 
 /// `completions`, for clap.

@@ -12,6 +12,13 @@ use crate::{
     waiters::Waiters,
 };
 
+/// What `dead-letters --help` ends with.
+pub const EXAMPLES: &str = "Examples:
+  invoice-app dead-letters list
+  invoice-app dead-letters show 7
+  invoice-app dead-letters replay 7 8
+  invoice-app dead-letters discard --reason \"was never requested\"";
+
 /// Runs one of the commands.
 pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError> {
     let pool = database::pool(&config.database, NAME)?;

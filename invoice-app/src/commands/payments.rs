@@ -16,6 +16,12 @@ use crate::{
     store::{Store, inspection::Inspected},
 };
 
+/// What `payments --help` ends with.
+pub const EXAMPLES: &str = "Examples:
+  invoice-app payments list --open
+  invoice-app payments list --limit 20 --json
+  invoice-app payments show 01f1c2d3-0000-8000-8000-000000000001";
+
 /// `payments …`, for clap.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {

@@ -12,6 +12,13 @@ use crate::{app::Parts, config::Config};
 
 const LATER: &str = "it cannot be finished now (`ledger show` tells how far it came); replay it again later";
 
+/// What `dead-letters --help` ends with.
+pub const EXAMPLES: &str = "Examples:
+  payment-provider dead-letters list
+  payment-provider dead-letters show 7
+  payment-provider dead-letters replay 7 8
+  payment-provider dead-letters discard --reason \"not a valid message\"";
+
 /// Runs one of the commands.
 pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError> {
     let parts = Parts::try_new(config)?;

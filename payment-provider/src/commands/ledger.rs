@@ -27,6 +27,13 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// The longest reason; it is shown in invoice-app too.
 const LONGEST_REASON: usize = 200;
 
+/// What `ledger --help` ends with.
+pub const EXAMPLES: &str = "Examples:
+  payment-provider ledger list --open
+  payment-provider ledger show 01f1c2d3-0000-8000-8000-000000000001
+  payment-provider ledger resolve 01f1c2d3-0000-8000-8000-000000000001 succeeded --reason \"on the bank's statement of 12 May\"
+  payment-provider ledger release --new --reason \"the books agree\"";
+
 /// `ledger …`, for clap.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {

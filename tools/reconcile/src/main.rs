@@ -12,9 +12,16 @@ use clap::Parser;
 use reconcile::{BankBooks, Error, Finding, Options, Report, Result};
 use sqlx::{ConnectOptions as _, postgres::PgConnectOptions};
 
+const EXAMPLES: &str = "Examples:
+  reconcile
+  reconcile --older-than 1h --no-bank
+  reconcile --invoices \"$INVOICE_DATABASE_URL\" --payments \"$PAYMENT_DATABASE_URL\" --no-bank
+  reconcile --bank-record statement.ndjson";
+
 /// Compares invoices, payments, the provider's ledger and the bank's charges, payment by payment and in sums. Exits with
 /// 0 when all agree, 1 when anything does not, 2 when it could not look.
 #[derive(Debug, Parser)]
+#[command(after_help = EXAMPLES)]
 struct Arguments {
     /// invoice-app's database, as a URL; without it, that of the running stack.
     #[arg(long, value_name = "URL")]
@@ -146,6 +153,16 @@ mod tests {
         assert_eq!(with_password(url.to_owned(), None).unwrap(), url);
         let nowhere = with_password(url.to_owned(), Some(Path::new("/nowhere"))).unwrap_err();
         assert!(nowhere.to_string().contains("/nowhere"));
+    }
+
+    #[test]
+    fn examples_in_help_can_be_typed() {
+        let examples: Vec<&str> = EXAMPLES.lines().skip(1).collect();
+        assert!(examples.len() > 2, "{examples:?}");
+        for example in examples {
+            let parsed = Arguments::try_parse_from(example.split_whitespace());
+            assert!(parsed.is_ok(), "{example:?}: {}", parsed.err().unwrap());
+        }
     }
 
     #[test]

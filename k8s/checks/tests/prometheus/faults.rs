@@ -117,7 +117,13 @@ pub(crate) async fn postgres_away(watched: &Watched) {
     let client = system.client().unwrap();
     let id = client.create("4.00", "EUR").await.unwrap();
     system.stack().postgres().stop().await;
-    let alerts = ["InvoiceAppErrors", "PayCallsBurnFast", "PayCallsBurnSteady"];
+    let alerts = [
+        "InvoiceAppErrors",
+        "PayCallsBurnFast",
+        "PayCallsBurnSteady",
+        "PayCallsBurnSlow",
+        "PayCallsBurnCreeping",
+    ];
     let fired = watched.fire(&alerts);
     let calling = async {
         loop {

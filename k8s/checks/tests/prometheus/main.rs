@@ -9,6 +9,7 @@
     reason = "a step that fails, fails the test"
 )]
 
+mod configured;
 mod faults;
 mod nats_exporter;
 mod runbook;
@@ -16,20 +17,28 @@ mod server;
 
 use std::io::Write as _;
 
-use acceptance::{System, client::WAIT, eventually};
+use acceptance::{Client, System, client::WAIT, eventually};
+use local_stack::StackOptions;
 use manifest_checks::Rendered;
 
+use configured::Configured;
 use server::Prometheus;
 
 /// A system, and a Prometheus that looks at it.
 struct Watched {
     system: System,
+    client: Client,
     prometheus: Prometheus,
 }
 
 impl Watched {
     /// Running, with a payment that succeeded and one that was declined; nothing where there is no Prometheus.
     async fn start() -> Option<Self> {
+        Self::start_with(|_| {}, None).await
+    }
+
+    /// Likewise, configured otherwise, and called with this token.
+    async fn start_with(configure: impl FnOnce(&mut StackOptions), token: Option<&str>) -> Option<Self> {
         let Some(program) = server::program() else {
             // Past the harness, which shows nothing of a test that passes.
             let _ = writeln!(
@@ -38,8 +47,11 @@ impl Watched {
             );
             return None;
         };
-        let system = System::start().await.unwrap();
-        let client = system.client().unwrap();
+        let system = System::start_with(configure).await.unwrap();
+        let mut client = system.client().unwrap();
+        if let Some(token) = token {
+            client = client.with_token(token);
+        }
         for value in ["12.15", "4000.01"] {
             let id = client.create(value, "EUR").await.unwrap();
             assert_eq!(client.pay(&id, WAIT).await.unwrap().status, 200);
@@ -55,7 +67,11 @@ impl Watched {
         )
         .await
         .unwrap();
-        Some(Self { system, prometheus })
+        Some(Self {
+            system,
+            client,
+            prometheus,
+        })
     }
 
     async fn fire(&self, alerts: &[&str]) {
@@ -90,6 +106,19 @@ async fn more_alerts_fire_by_faults_and_clear_afterwards() {
     faults::postgres_away(&watched).await;
     faults::invoice_app_down(&watched).await;
     watched.system.check_when_settled().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn alerts_about_the_bank_tokens_and_grants_fire_and_clear() {
+    let configured = Configured::init().await;
+    let started = Watched::start_with(|options| configured.configure(options), Some(Configured::token()));
+    let Some(watched) = started.await else { return };
+    configured::bank_away(&watched, &configured).await;
+    configured::broken_tokens(&watched, &configured).await;
+    configured::payments_held(&watched).await;
+    configured::refused_subject(&watched, &configured).await;
+    configured.check(&watched).await;
 }
 
 async fn every_panel_shows_something(watched: &Watched) {
