@@ -46,6 +46,7 @@ pub async fn create(
     call: Option<&KeyedCall>,
     answer: impl Fn(&Invoice) -> SavedResponse,
 ) -> Result<Called<Created>, sqlx::Error> {
+    let _place = store.create_place().await?;
     let called = retry_conflicts(SHORT, async || {
         let mut tx = store.begin().await?;
         if let Some(why) = check_in_tx(&mut tx, call).await? {
