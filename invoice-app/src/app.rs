@@ -149,7 +149,11 @@ async fn take_calls(
     // Before the wait: a port in use is told at once.
     let listener = admin::bind(config.http.listen, "http.listen").await?;
     let limits = config.http.limits.clone();
-    let max_connections = limits.max_connections;
+    let allowed = http::server::Connections {
+        most: limits.max_connections,
+        write_stall: limits.write_stall,
+        finish: drain(&config.common),
+    };
     let api = Api::new(
         store.clone(),
         paying,
@@ -169,12 +173,7 @@ async fn take_calls(
         database::keep_schema(pool, &MIGRATOR, migrate, start.readiness, stop.clone()).await?;
         Ok::<_, BoxError>(())
     };
-    let serving = http::server::serve(
-        listener,
-        http::router(Arc::new(api)),
-        max_connections,
-        stop.clone(),
-    );
+    let serving = http::server::serve(listener, http::router(Arc::new(api)), allowed, stop.clone());
     tokio::try_join!(async { serving.await.map_err(BoxError::from) }, async {
         stop.run_until_cancelled(Box::pin(opening)).await.transpose()
     },)?;

@@ -49,6 +49,8 @@ pub struct Limits {
     /// Pay calls waiting at once.
     pub max_waiting: usize,
     pub max_imports: usize,
+    /// Lists streamed as CSV at once.
+    pub max_exports: usize,
     pub max_listeners: usize,
     /// How often one caller may call; as often as it likes without it.
     pub rate: Option<Rate>,
@@ -58,6 +60,8 @@ pub struct Limits {
     pub import: Duration,
     /// Limit of a pause within a body.
     pub body_stall: Duration,
+    /// Limit of a pause in which a client takes nothing of its answer.
+    pub write_stall: Duration,
 }
 
 /// How often a caller may call.
@@ -126,6 +130,7 @@ impl Http {
         let max_in_flight = count("http.max_in_flight", 100_000);
         let max_waiting = count("http.max_waiting", 1_000_000);
         let max_imports = count("http.max_imports", 1_000);
+        let max_exports = count("http.max_exports", 1_000);
         let max_listeners = count("http.max_listeners", 1_000_000);
         let import_mib = count("http.import_limit_mib", 65_536);
         let per_second = reader.number("http.requests_per_second", 0..=1_000_000);
@@ -133,6 +138,7 @@ impl Http {
         let request = reader.duration("http.request_timeout_s");
         let import = reader.duration("http.import_timeout_s");
         let body_stall = reader.duration("http.body_stall_timeout_s");
+        let write_stall = reader.duration("http.write_stall_timeout_s");
         Some(Self {
             listen: listen?,
             limits: Limits {
@@ -140,12 +146,14 @@ impl Http {
                 max_in_flight: max_in_flight?,
                 max_waiting: max_waiting?,
                 max_imports: max_imports?,
+                max_exports: max_exports?,
                 max_listeners: max_listeners?,
                 rate: Rate::of(per_second?, burst?),
                 import_bytes: import_mib?.saturating_mul(1024 * 1024),
                 request: request?,
                 import: import?,
                 body_stall: body_stall?,
+                write_stall: write_stall?,
             },
         })
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use payment_contract::InvoiceId;
 use service::{
-    database::{SHORT, retry_conflicts},
+    database::{LONG, SHORT, in_time, retry_conflicts},
     fail_point,
 };
 use sqlx::{Postgres, Transaction};
@@ -46,6 +46,7 @@ pub async fn create(
     call: Option<&KeyedCall>,
     answer: impl Fn(&Invoice) -> SavedResponse,
 ) -> Result<Called<Created>, sqlx::Error> {
+    let _place = store.create_place().await?;
     let called = retry_conflicts(SHORT, async || {
         let mut tx = store.begin().await?;
         if let Some(why) = check_in_tx(&mut tx, call).await? {
@@ -118,6 +119,20 @@ struct HeldKey {
     tx: Transaction<'static, Postgres>,
 }
 
+impl HeldKey {
+    /// Nothing when another call holds it.
+    async fn take(store: &Store, key: Key) -> Result<Option<Self>, sqlx::Error> {
+        let mut tx = store.begin().await?;
+        let claim = claim_in_tx(&mut tx, &key).await?;
+        if claim == Claim::InUse {
+            tx.rollback().await?;
+            return Ok(None);
+        }
+        idle_in_tx(&mut tx).await?;
+        Ok(Some(Self { key, claim, tx }))
+    }
+}
+
 /// What an import came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -137,16 +152,10 @@ impl Import {
     ) -> Result<Option<Self>, sqlx::Error> {
         let keyed = match key {
             None => None,
-            Some(key) => {
-                let mut tx = store.begin().await?;
-                let claim = claim_in_tx(&mut tx, &key).await?;
-                if claim == Claim::InUse {
-                    tx.rollback().await?;
-                    return Ok(None);
-                }
-                idle_in_tx(&mut tx).await?;
-                Some(HeldKey { key, claim, tx })
-            }
+            Some(key) => match in_time(SHORT, HeldKey::take(store, key)).await? {
+                None => return Ok(None),
+                held => held,
+            },
         };
         Ok(Some(Self {
             store: store.clone(),
@@ -207,6 +216,14 @@ impl Import {
         answer: impl Fn(&Summary) -> SavedResponse,
     ) -> Result<Called<Summary>, sqlx::Error> {
         self.put_aside().await?;
+        in_time(LONG, Box::pin(self.create_all(fingerprint, answer))).await
+    }
+
+    async fn create_all(
+        &mut self,
+        fingerprint: Vec<u8>,
+        answer: impl Fn(&Summary) -> SavedResponse,
+    ) -> Result<Called<Summary>, sqlx::Error> {
         let (mut tx, call) = match self.keyed.take() {
             Some(HeldKey { key, claim, tx }) => {
                 if let Some(why) = claim.check(&fingerprint) {

@@ -43,6 +43,7 @@ pub mod representation;
 pub mod responses;
 pub mod routes;
 pub mod server;
+mod write_limit;
 
 pub use problem::Error;
 
@@ -57,6 +58,7 @@ pub struct Api {
     in_flight: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
     imports: Arc<Semaphore>,
+    exports: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     /// Cancelled when the process stops: whoever waits is answered at once.
     stop: CancellationToken,
@@ -81,6 +83,7 @@ impl Api {
             in_flight: semaphore(limits.max_in_flight),
             waiting: semaphore(limits.max_waiting),
             imports: semaphore(limits.max_imports),
+            exports: semaphore(limits.max_exports),
             listeners: semaphore(limits.max_listeners),
             rate_limit: limits.rate.map(rate_limit::RateLimit::new),
             store,

@@ -232,7 +232,7 @@ impl Handler for PaymentOutcomes {
             .unzip();
         let settled = match self.together.submit(outcomes.clone()).await {
             Ok(settled) => settled,
-            // The group panicked: whether it was settled shows when the messages come again.
+            // The batch panicked: whether it was settled shows when the messages come again.
             Err(lost) => {
                 error!(messages = outcomes.len(), error = %lost, "outcomes were not settled; they come again");
                 return;

@@ -53,16 +53,18 @@ pub struct Sender {
     window: Window,
     jobs: mpsc::Receiver<Job>,
     batches: VecDeque<Progress>,
-    /// No page of a batch is sent before.
-    next_page: Instant,
+    /// No page of a batch is sent or made due before.
+    not_before: Instant,
     sweep: std::sync::Arc<Notify>,
 }
 
-/// How far a batch has been sent.
+/// How far a batch has been sent, or made due where it cannot be.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     batch: BatchId,
     after: Option<PaymentId>,
+    /// A page was not sent: the rest is the sweep's.
+    given_up: bool,
 }
 
 /// A sender and the way to reach it. `sweep` is woken when rows were left to it.
@@ -81,7 +83,7 @@ pub fn channel(store: Store, connection: Connection, sweep: std::sync::Arc<Notif
             window: Window::new(connection),
             jobs,
             batches: VecDeque::new(),
-            next_page: Instant::now(),
+            not_before: Instant::now(),
             sweep,
         },
     )
@@ -132,22 +134,26 @@ impl Sender {
                         continue;
                     }
                     Some(job) = self.jobs.recv() => Some(job),
-                    () = tokio::time::sleep_until(self.next_page) => None,
+                    () = tokio::time::sleep_until(self.not_before) => None,
                 }
             };
             self.step(job).await;
         }
     }
 
-    /// Sends what small calls have handed over by now, and a page of one large one if the window has room: neither waits for
-    /// the other's end.
+    /// Sends what small calls have handed over by now, and a page of one large one if the window has room, or makes one due:
+    /// neither waits for the other's end.
     pub async fn step(&mut self, first: Option<Job>) {
         let mut group = Vec::new();
         let mut next = first.or_else(|| self.jobs.try_recv().ok());
         while let Some(job) = next.take() {
             match job {
                 Job::Requests(requests) => group.extend(requests),
-                Job::Batch(batch) => self.batches.push_back(Progress { batch, after: None }),
+                Job::Batch(batch) => self.batches.push_back(Progress {
+                    batch,
+                    after: None,
+                    given_up: false,
+                }),
             }
             if group.len() < GROUP {
                 next = self.jobs.try_recv().ok();
@@ -156,7 +162,7 @@ impl Sender {
         if !group.is_empty() {
             self.send_group(group).await;
         }
-        self.send_page().await;
+        self.next_page().await;
     }
 
     async fn send_group(&mut self, group: Vec<OutboxRequest>) {
@@ -166,66 +172,77 @@ impl Sender {
         }
     }
 
-    async fn send_page(&mut self) {
-        if self.batches.is_empty() || Instant::now() < self.next_page {
-            return;
-        }
-        if !self.window.has_room().await {
-            self.next_page = Instant::now() + LOOK_AGAIN;
+    async fn next_page(&mut self) {
+        if Instant::now() < self.not_before {
             return;
         }
         let Some(progress) = self.batches.pop_front() else {
             return;
         };
-        let page = match self
-            .store
-            .batch_page(
-                progress.batch,
-                progress.after,
-                PAGE.try_into().unwrap_or(i64::MAX),
-            )
-            .await
-        {
-            Ok(page) => page,
+        let left = if progress.given_up {
+            self.release_page(progress).await
+        } else if self.window.has_room().await {
+            self.send_page(progress).await
+        } else {
+            self.batches.push_front(progress);
+            self.not_before = Instant::now() + LOOK_AGAIN;
+            return;
+        };
+        match left {
+            // To the back: several large calls share the way out.
+            Ok(left) => self.batches.extend(left),
             Err(error) => {
                 let error = service::telemetry::chain(&error);
-                warn!(batch.id = %progress.batch, %error, "could not read a batch back; trying again");
+                warn!(batch.id = %progress.batch, %error, "could not go on with a batch; trying again");
                 self.batches.push_back(progress);
-                self.next_page = Instant::now() + AFTER_AN_ERROR;
-                return;
+                self.not_before = Instant::now() + AFTER_AN_ERROR;
             }
-        };
+        }
+    }
+
+    /// Sends the next page; what is left to be done.
+    async fn send_page(&self, progress: Progress) -> Result<Option<Progress>, sqlx::Error> {
+        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+        let page = self
+            .store
+            .batch_page(progress.batch, progress.after, limit)
+            .await?;
         fail_point!(BatchPageRead);
         let Some(last) = page.last().map(|request| request.payment_id) else {
-            return;
+            return Ok(None);
         };
         let whole = page.len() == PAGE;
         if !send(&self.publisher, page).await {
-            self.release(progress).await;
-        } else if whole {
-            // To the back: several large calls share the way out.
-            self.batches.push_back(Progress {
-                after: Some(last),
+            return Ok(Some(Progress {
+                given_up: true,
                 ..progress
-            });
+            }));
         }
+        let after = Some(last);
+        Ok(whole.then_some(Progress { after, ..progress }))
+    }
+
+    /// Makes the next page due; what is left to be done.
+    async fn release_page(&self, progress: Progress) -> Result<Option<Progress>, sqlx::Error> {
+        let after = self
+            .store
+            .release_batch_page(progress.batch, progress.after)
+            .await?;
+        self.sweep.notify_one();
+        Ok(after.map(|_| Progress { after, ..progress }))
     }
 
     /// On stop: what is left of large batches falls to another replica, or to the next start.
     async fn leave_rest(&mut self) {
         for progress in std::mem::take(&mut self.batches) {
-            self.release(progress).await;
+            self.released(self.store.release_batch(progress.batch, progress.after).await);
         }
     }
 
-    async fn release(&self, Progress { batch, after }: Progress) {
-        self.released(self.store.release_batch(batch, after).await);
-    }
-
-    fn released(&self, released: Result<u64, sqlx::Error>) {
+    fn released(&self, released: Result<(), sqlx::Error>) {
         match released {
-            Ok(payments) => {
-                debug!(payments, "requests were not sent and are due now");
+            Ok(()) => {
+                debug!("requests were not sent and are due now");
                 self.sweep.notify_one();
             }
             Err(error) => {

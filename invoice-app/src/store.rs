@@ -1,6 +1,6 @@
 //! Everything that is kept, in Postgres: one struct over the pool, the statements by topic in the files below.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use payment_contract::{Currency, Money};
 use service::database::WarmPool;
@@ -27,20 +27,50 @@ pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 #[derive(Clone, Debug)]
 pub struct Store {
     database: WarmPool,
-    lists: Arc<Semaphore>,
+    lists: Places,
+    creates: Places,
 }
 
-/// Of this many connections lists and totals may use one, but two in any case: a filter that matches little reads everything, for
-/// seconds, and whoever may only read must not be able to stop payments.
+/// Of this many connections lists and totals may use one: a filter that matches little reads everything, for seconds, and whoever
+/// may only read must not be able to stop payments.
 const CONNECTIONS_PER_LIST: u32 = 8;
+/// The same for creating single invoices: one whose number an import under way has waits for its end.
+const CONNECTIONS_PER_CREATE: u32 = 2;
+
+/// Places for what may keep its connection for seconds, so that connections are left for all else.
+#[derive(Clone, Debug)]
+struct Places {
+    free: Arc<Semaphore>,
+    limit: Duration,
+}
+
+impl Places {
+    /// One for this many connections of the pool, but two in any case.
+    fn new(pool: &PgPool, connections: u32) -> Self {
+        let places = (pool.options().get_max_connections() / connections).max(2);
+        Self {
+            free: Arc::new(Semaphore::new(usize::try_from(places).unwrap_or(2))),
+            limit: pool.options().get_acquire_timeout(),
+        }
+    }
+
+    /// One of them. It is waited for as long as for a connection.
+    async fn take(&self) -> Result<SemaphorePermit<'_>, sqlx::Error> {
+        match tokio::time::timeout(self.limit, self.free.acquire()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) => Err(sqlx::Error::PoolClosed),
+            Err(_) => Err(sqlx::Error::PoolTimedOut),
+        }
+    }
+}
 
 impl Store {
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
-        let lists = (pool.options().get_max_connections() / CONNECTIONS_PER_LIST).max(2);
         Self {
+            lists: Places::new(&pool, CONNECTIONS_PER_LIST),
+            creates: Places::new(&pool, CONNECTIONS_PER_CREATE),
             database: WarmPool::new(pool),
-            lists: Arc::new(Semaphore::new(usize::try_from(lists).unwrap_or(2))),
         }
     }
 
@@ -56,14 +86,14 @@ impl Store {
         &self.database
     }
 
-    /// A place for a query that may read everything. It is waited for as long as for a connection.
+    /// A place for a query that may read everything.
     async fn list_place(&self) -> Result<SemaphorePermit<'_>, sqlx::Error> {
-        let limit = self.pool().options().get_acquire_timeout();
-        match tokio::time::timeout(limit, self.lists.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) => Err(sqlx::Error::PoolClosed),
-            Err(_) => Err(sqlx::Error::PoolTimedOut),
-        }
+        self.lists.take().await
+    }
+
+    /// A place for creating an invoice.
+    pub async fn create_place(&self) -> Result<SemaphorePermit<'_>, sqlx::Error> {
+        self.creates.take().await
     }
 
     /// Starts a transaction; dropped, it is rolled back. Whoever works in it sets a limit.

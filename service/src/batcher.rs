@@ -1,5 +1,5 @@
-//! Work done in groups: whoever comes while a group is being done is part of the next one. One commit, or one round trip,
-//! then serves everybody who waits, and a lone caller waits for nobody. What is wrong with one of a group fails alone.
+//! Work done in batches: whoever comes while a batch is being done is part of the next one. One commit, or one round trip,
+//! then serves everybody who waits, and a lone caller waits for nobody. What is wrong with one of a batch fails alone.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,7 @@ use crate::{
 
 type Work<I, O> = Box<dyn Fn(Vec<I>) -> BoxFuture<'static, Vec<O>> + Send + Sync>;
 
-/// Collects items and does them in groups. Cheap to clone. Needs no task of its own: the first to come starts one, and it
+/// Collects items and does them in batches. Cheap to clone. Needs no task of its own: the first to come starts one, and it
 /// ends when nobody waits any more.
 pub struct Batcher<I, O>(Arc<Inner<I, O>>);
 
@@ -32,9 +32,9 @@ struct Inner<I, O> {
     work: Work<I, O>,
 }
 
-/// The group this item was in ended without an answer (a bug made it panic): whether it was done is unknown.
+/// The batch this item was in ended without an answer (a bug made it panic): whether it was done is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the group ended without an answer")]
+#[error("the batch ended without an answer")]
 pub struct BatchPanicked;
 
 impl<I, O> fmt::Debug for Batcher<I, O> {
@@ -50,8 +50,8 @@ impl<I, O> Clone for Batcher<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
-    /// At most `groups` groups of at most `largest` items at a time. `work` answers every item, in order; `queue` shows how many wait.
-    pub fn new<S, F>(queue: Gauge, largest: usize, groups: usize, state: S, work: F) -> Self
+    /// At most `batches` batches of at most `largest` items at a time. `work` answers every item, in order; `queue` shows how many wait.
+    pub fn new<S, F>(queue: Gauge, largest: usize, batches: usize, state: S, work: F) -> Self
     where
         S: Send + Sync + 'static,
         F: for<'a> Fn(&'a S, Vec<I>) -> BoxFuture<'a, Vec<O>> + Send + Sync + 'static,
@@ -67,7 +67,7 @@ impl<I: Send + 'static, O: Send + 'static> Batcher<I, O> {
         };
         Self(Arc::new(Inner {
             waiting: Mutex::default(),
-            turns: Arc::new(Semaphore::new(groups)),
+            turns: Arc::new(Semaphore::new(batches)),
             largest,
             queue,
             work: Box::new(work),
@@ -98,13 +98,13 @@ impl<I: Send + 'static, O: Send + 'static> Inner<I, O> {
 
     async fn take_turn(self: Arc<Self>, turn: OwnedSemaphorePermit) {
         loop {
-            // Lets those who are about to submit join this group.
+            // Lets those who are about to submit join this batch.
             tokio::task::yield_now().await;
-            let (items, answers) = self.next_group();
+            let (items, answers) = self.next_batch();
             if items.is_empty() {
                 break;
             }
-            // A task of its own, so that a panic costs one group and not everybody who waits behind it.
+            // A task of its own, so that a panic costs one batch and not everybody who waits behind it.
             if let Ok(done) = tokio::spawn((self.work)(items)).await {
                 for (answer, done) in answers.into_iter().zip(done) {
                     // Nobody listens any more when the caller gave up.
@@ -119,7 +119,7 @@ impl<I: Send + 'static, O: Send + 'static> Inner<I, O> {
         }
     }
 
-    fn next_group(&self) -> (Vec<I>, Vec<oneshot::Sender<O>>) {
+    fn next_batch(&self) -> (Vec<I>, Vec<oneshot::Sender<O>>) {
         let mut waiting = self.waiting();
         let size = waiting.len().min(self.largest);
         self.queue.decrement(counted(size));
@@ -160,7 +160,7 @@ where
                 tracing::warn!(
                     items = part.len(),
                     error = chain(&error),
-                    "a group failed on its data; each half by itself now"
+                    "a batch failed on its data; each half by itself now"
                 );
                 let (first, second) = part.split_at(part.len() / 2);
                 left.extend([second, first]);
@@ -211,9 +211,9 @@ mod tests {
 
     use super::*;
 
-    fn doubling(groups: &Arc<AtomicUsize>) -> Batcher<u32, u32> {
-        Batcher::new(Gauge::noop(), 100, 1, Arc::clone(groups), |groups, items| {
-            groups.fetch_add(1, Ordering::SeqCst);
+    fn doubling(batches: &Arc<AtomicUsize>) -> Batcher<u32, u32> {
+        Batcher::new(Gauge::noop(), 100, 1, Arc::clone(batches), |batches, items| {
+            batches.fetch_add(1, Ordering::SeqCst);
             let doubled = |item: u32| item.checked_mul(2).expect("small");
             async move { items.into_iter().map(doubled).collect() }.boxed()
         })
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn everybody_gets_their_own_answer_in_few_groups() {
+    async fn everybody_gets_their_own_answer_in_few_batches() {
         let count = Arc::new(AtomicUsize::new(0));
         let batcher = doubling(&count);
         let answers = join_all((0..1_000).map(|item| batcher.submit(item))).await;
@@ -266,12 +266,12 @@ mod tests {
         );
         assert!(
             (10..100).contains(&count.load(Ordering::SeqCst)),
-            "1,000 items in groups of at most 100"
+            "1,000 items in batches of at most 100"
         );
     }
 
     #[tokio::test]
-    async fn panic_costs_one_group_only() {
+    async fn panic_costs_one_batch_only() {
         let batcher = doubling(&Arc::default());
         assert_eq!(batcher.submit(u32::MAX).await, Err(BatchPanicked));
         assert_eq!(batcher.submit(4).await, Ok(8));

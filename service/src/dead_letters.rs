@@ -13,7 +13,10 @@ use jetstream::delivery::{Decision, Handler, Origin, handle_one};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::output;
+use crate::{
+    database::{SHORT, in_time},
+    output,
+};
 
 mod keeping;
 mod pruning;
@@ -188,10 +191,8 @@ async fn unresolved(pool: &PgPool, reason: &str) -> Result<Vec<i64>, Error> {
     let ids = sqlx::query_scalar!(
         "select id from dead_letters where resolved_at is null and position($1 in reason) > 0 order by id",
         reason,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(ids)
+    );
+    Ok(in_time(SHORT, ids.fetch_all(pool)).await?)
 }
 
 /// A row of the table.
@@ -251,10 +252,8 @@ async fn list(pool: &PgPool, all: bool) -> Result<Vec<Letter>, Error> {
          from dead_letters where $1 or resolved_at is null order by id limit $2",
         all,
         LISTED,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(letters)
+    );
+    Ok(in_time(SHORT, letters.fetch_all(pool)).await?)
 }
 
 async fn find(pool: &PgPool, id: i64) -> Result<Letter, Error> {
@@ -264,9 +263,8 @@ async fn find(pool: &PgPool, id: i64) -> Result<Letter, Error> {
                 resolution
          from dead_letters where id = $1",
         id,
-    )
-    .fetch_optional(pool)
-    .await?;
+    );
+    let letter = in_time(SHORT, letter.fetch_optional(pool)).await?;
     letter.ok_or(Error::Unknown(id))
 }
 
@@ -303,12 +301,11 @@ where
 }
 
 async fn resolve(pool: &PgPool, id: i64, resolution: &str) -> Result<(), Error> {
-    sqlx::query!(
+    let resolving = sqlx::query!(
         "update dead_letters set resolved_at = clock_timestamp(), resolution = $2 where id = $1 and resolved_at is null",
         id,
         resolution,
-    )
-    .execute(pool)
-    .await?;
+    );
+    in_time(SHORT, resolving.execute(pool)).await?;
     Ok(())
 }

@@ -23,6 +23,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::log_writer;
 
+/// Of the whole time for shutdown, every group that stops later keeps this part.
+const PARTS: u32 = 4;
+
 /// Bad configuration or bad usage (`EX_USAGE` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 64;
 
@@ -47,7 +50,7 @@ struct Signals {
 }
 
 impl Process {
-    /// `grace` bounds the whole shutdown. From here on signals do not end the process by themselves. Must run inside a
+    /// `grace` bounds the whole shutdown; see [`share`] for each group's part. From here on signals do not end the process by themselves. Must run inside a
     /// tokio runtime.
     #[must_use]
     pub fn new(grace: Duration) -> Self {
@@ -97,7 +100,7 @@ impl Process {
         on_stop();
         let began = Instant::now();
         tokio::select! {
-            in_time = stop_all(&groups, began + grace) => {
+            in_time = stop_all(&groups, began, grace) => {
                 let clean = in_time && !failure.happened.load(Ordering::SeqCst);
                 tracing::info!(duration_ms = milliseconds(began), clean, "stopped");
                 if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -112,13 +115,24 @@ impl Process {
     }
 }
 
-/// Stops group after group; false when the time was over before all had finished.
-async fn stop_all(groups: &[Group], deadline: Instant) -> bool {
+/// How long after the beginning of the shutdown a group must have finished, when so many stop after it: a quarter of the time is
+/// kept for each of those.
+#[must_use]
+pub fn share(grace: Duration, later: usize) -> Duration {
+    let later = u32::try_from(later).unwrap_or(u32::MAX);
+    grace.saturating_sub((grace / PARTS).saturating_mul(later))
+}
+
+/// Stops group after group; false when one had not finished within its share of the time.
+async fn stop_all(groups: &[Group], began: Instant, grace: Duration) -> bool {
     let mut in_time = true;
-    for group in groups {
+    for (later, group) in (0..groups.len()).rev().zip(groups) {
         group.stop.cancel();
         group.tasks.close();
-        if timeout_at(deadline, group.tasks.wait()).await.is_err() {
+        if timeout_at(began + share(grace, later), group.tasks.wait())
+            .await
+            .is_err()
+        {
             in_time = false;
             tracing::error!(
                 group = group.name,

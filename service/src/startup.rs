@@ -7,7 +7,7 @@ use jetstream::connection::Connection;
 use crate::{
     admin::{self, Readiness},
     config::Common,
-    shutdown::{Group, Process},
+    shutdown::{Group, Process, share},
     telemetry,
     traces::{self, Traces},
 };
@@ -60,8 +60,11 @@ impl Startup {
     }
 }
 
-/// How long what is in flight may take to be finished at the end.
+/// Groups that stop after the first: each service has two, and the internal port is the last.
+const LATER: usize = 2;
+
+/// How long what is in flight may take to be finished at the end: less than the first group has.
 #[must_use]
 pub fn drain(common: &Common) -> Duration {
-    common.shutdown_grace.saturating_sub(AFTER_DRAIN)
+    share(common.shutdown_grace, LATER).saturating_sub(AFTER_DRAIN)
 }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use futures_util::stream;
 use payment_contract::InvoiceId;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::accept::quality;
@@ -46,18 +48,28 @@ struct Export {
     after: Option<InvoiceId>,
     begun: bool,
     done: bool,
+    stop: CancellationToken,
+    _place: OwnedSemaphorePermit,
 }
 
-/// Every invoice behind `after`. When one cannot be read any more the connection is broken off, since the status has been
-/// sent: what has arrived must not be taken for all of it.
+/// Every invoice behind `after`. When one cannot be read any more, or at `stop`, the connection is broken off, since the status
+/// has been sent: what has arrived must not be taken for all of it.
 #[must_use]
-pub fn export(store: Store, filter: Filter, after: Option<InvoiceId>) -> Response {
+pub fn export(
+    store: Store,
+    filter: Filter,
+    after: Option<InvoiceId>,
+    place: OwnedSemaphorePermit,
+    stop: CancellationToken,
+) -> Response {
     let export = Export {
         store,
         filter,
         after,
         begun: false,
         done: false,
+        stop,
+        _place: place,
     };
     let pages = stream::try_unfold(export, async |mut export| {
         if export.done {
@@ -85,6 +97,10 @@ pub fn export(store: Store, filter: Filter, after: Option<InvoiceId>) -> Respons
 
 impl Export {
     async fn next(&mut self) -> std::io::Result<Bytes> {
+        // What fits into one page is finished.
+        if self.begun && self.stop.is_cancelled() {
+            return Err(std::io::Error::other("the service is stopping"));
+        }
         let page = self.store.list_invoices(&self.filter, self.after, PAGE).await;
         let invoices = page.map_err(std::io::Error::other)?;
         self.done = i64::try_from(invoices.len()).is_ok_and(|length| length < PAGE);

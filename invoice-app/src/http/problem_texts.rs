@@ -47,7 +47,7 @@ pub(super) static PAGES: &[(&str, ProblemPage)] = &[
             status: 503,
             title: "The database is not available",
             what: "The service runs, but its database did not answer.",
-            why: "Postgres is away, being switched over, or out of connections. Nothing was done, or it will be visible once it is back.",
+            why: "Postgres is away, being switched over, or out of connections, or another call has held what this one needs for too long. Nothing was done, or it will be visible once it is back.",
             next: "Wait for what Retry-After says and send the call again, with the same Idempotency-Key.",
             command: "curl -i -H \"authorization: Bearer $TOKEN\" -X POST -H 'idempotency-key: KEY' URL/invoices/ID/pay",
         },

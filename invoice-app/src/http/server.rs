@@ -21,7 +21,10 @@ use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::idle::{Busy, IdleConnections};
+use super::{
+    idle::{Busy, IdleConnections},
+    write_limit::WriteLimit,
+};
 
 /// How long a connection may take for the head of a request, idle time before it included.
 const HEAD: Duration = Duration::from_secs(75);
@@ -34,11 +37,22 @@ const BREATH: Duration = Duration::from_millis(100);
 /// closed while it is idle may be just about to be used, and that request would fail.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// What connections are allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Connections {
+    /// So many at once.
+    pub most: usize,
+    /// How long a client may take nothing of its answer.
+    pub write_stall: Duration,
+    /// How long after the stop what is in flight may take.
+    pub finish: Duration,
+}
+
 /// Serves `router` until `stop`; then takes no more connections, says so in each answer, and finishes what is in flight.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
-    max_connections: usize,
+    allowed: Connections,
     stop: CancellationToken,
 ) -> io::Result<()> {
     let stopping = stop.clone();
@@ -50,9 +64,9 @@ pub async fn serve(
         }
         std::future::ready(response)
     }));
-    let connections = Arc::new(Semaphore::new(max_connections));
+    let connections = Arc::new(Semaphore::new(allowed.most));
     let idle = IdleConnections::default();
-    let graceful = GracefulShutdown::new();
+    let (graceful, cut) = (GracefulShutdown::new(), CancellationToken::new());
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD)
@@ -73,7 +87,9 @@ pub async fn serve(
             let answering = service.call(request);
             async move { answering.await.map(|response| keep_busy(busy, response)) }
         });
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), answer));
+        let stream = TokioIo::new(WriteLimit::new(stream, allowed.write_stall));
+        let connection = graceful.watch(http.serve_connection(stream, answer));
+        let cut = cut.clone();
         tokio::spawn(async move {
             tokio::select! {
                 ended = connection => {
@@ -82,15 +98,24 @@ pub async fn serve(
                     }
                 }
                 () = place.gave_way() => debug!("an idle connection gave way to a new one"),
+                () = cut.cancelled() => {}
             }
             drop(permit);
         });
     }
     drop(listener);
     // All permits are back when all connections have ended.
-    let all = u32::try_from(max_connections).unwrap_or(u32::MAX);
+    let all = u32::try_from(allowed.most).unwrap_or(u32::MAX);
     let _ = timeout(FAREWELL, connections.acquire_many(all)).await;
-    graceful.shutdown().await;
+    if timeout(allowed.finish, graceful.shutdown()).await.is_err() {
+        let left = allowed.most.saturating_sub(connections.available_permits());
+        warn!(
+            connections = left,
+            "answers were not finished in time; their connections are cut"
+        );
+        cut.cancel();
+        let _ = connections.acquire_many(all).await;
+    }
     Ok(())
 }
 
@@ -131,12 +156,82 @@ async fn accept(
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
+    use bytes::Bytes;
+    use futures_util::stream;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
         net::TcpStream,
     };
 
     use super::*;
+
+    const fn allowed(most: usize) -> Connections {
+        Connections {
+            most,
+            write_stall: Duration::from_millis(500),
+            finish: Duration::from_millis(500),
+        }
+    }
+
+    /// Asks for an answer without an end, and reads none of it.
+    async fn unread(address: std::net::SocketAddr) -> TcpStream {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection
+            .write_all(b"GET /endless HTTP/1.1\r\nhost: here\r\n\r\n")
+            .await
+            .unwrap();
+        connection
+    }
+
+    fn endless() -> Router {
+        let body = || {
+            Body::from_stream(stream::repeat(Ok::<_, std::convert::Infallible>(
+                Bytes::from_static(&[b'x'; 64 * 1024]),
+            )))
+        };
+        Router::new()
+            .route("/", get(|| async {}))
+            .route("/endless", get(async move || body()))
+    }
+
+    #[tokio::test]
+    async fn answers_that_nobody_reads_keep_nobody_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, endless(), allowed(1), stop.clone()));
+        let mut unread = unread(address).await;
+        let mut new = TcpStream::connect(address).await.unwrap();
+        let answer = timeout(Duration::from_secs(10), ask(&mut new)).await;
+        assert!(answer.unwrap().starts_with("http/1.1 200"));
+        let mut answer = Vec::new();
+        // Cut off, perhaps by a reset.
+        let _ = unread.read_to_end(&mut answer).await;
+        assert!(!answer.ends_with(b"\r\n0\r\n\r\n"), "it looks whole");
+        stop.cancel();
+        drop((new, unread));
+        serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn answers_without_an_end_do_not_keep_the_stop_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let patient = Connections {
+            write_stall: Duration::from_mins(1),
+            ..allowed(3)
+        };
+        let serving = tokio::spawn(serve(listener, endless(), patient, stop.clone()));
+        let mut unread = unread(address).await;
+        unread.read_exact(&mut [0]).await.unwrap();
+        stop.cancel();
+        timeout(Duration::from_secs(10), serving)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
 
     async fn ask(connection: &mut TcpStream) -> String {
         connection
@@ -158,7 +253,7 @@ mod tests {
         let router = Router::new()
             .route("/", get(|| async {}))
             .route("/slow", get(|| async move { released.cancelled().await }));
-        let serving = tokio::spawn(serve(listener, router, 3, stop.clone()));
+        let serving = tokio::spawn(serve(listener, router, allowed(3), stop.clone()));
         let mut busy = TcpStream::connect(address).await.unwrap();
         busy.write_all(b"GET /slow HTTP/1.1\r\nhost: here\r\n\r\n")
             .await
@@ -188,7 +283,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let router = Router::new().route("/", get(|| async {}));
-        let serving = tokio::spawn(serve(listener, router, 8, stop.clone()));
+        let serving = tokio::spawn(serve(listener, router, allowed(8), stop.clone()));
         let mut connection = TcpStream::connect(address).await.unwrap();
         assert!(!ask(&mut connection).await.contains("connection: close"));
 

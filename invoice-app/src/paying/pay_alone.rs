@@ -1,4 +1,4 @@
-//! Paying one invoice by itself: when a condition is to be met, and when it could not be paid in a group, to find out why.
+//! Paying one invoice by itself: when a condition is to be met, and when it could not be paid in a batch, to find out why.
 
 use service::{
     database::{SHORT, retry_conflicts, unless_held},

@@ -1,4 +1,4 @@
-//! Calls that each pay one invoice, done in groups: whoever comes while a group commits is part of the next, so many of them
+//! Calls that each pay one invoice, done in batches: whoever comes while a batch commits is part of the next, so many of them
 //! cost little more than one, and a lone one waits for nobody.
 
 use std::{
@@ -32,9 +32,9 @@ use crate::{
 };
 
 /// Calls in one transaction, at most.
-const LARGEST_GROUP: usize = 128;
-/// One group commits while the next is on its way.
-const GROUPS: usize = 2;
+const LARGEST_BATCH: usize = 128;
+/// One batch commits while the next is on its way.
+const BATCHES: usize = 2;
 /// Handing requests over takes no time, unless the sender is full and their rows are made due in the database instead.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -47,19 +47,19 @@ pub(super) struct SingleCall {
     pub(super) trace: TraceParent,
 }
 
-/// What became of it in its group.
+/// What became of it in its batch.
 #[derive(Debug)]
 pub(super) enum BatchOutcome {
     /// It is done.
     Done(Called<(Payment, Waiter)>),
     /// Its invoice is not there to be paid, or not just now: to be done alone, which tells why.
     Alone,
-    /// The group failed, and nobody knows whether it was committed.
+    /// The batch failed, and nobody knows whether it was committed.
     Failed(Arc<sqlx::Error>),
 }
 
 impl BatchOutcome {
-    /// The error of a group is the error of each of its calls.
+    /// The error of a batch is the error of each of its calls.
     pub(super) fn error(error: Arc<sqlx::Error>) -> sqlx::Error {
         Arc::try_unwrap(error).unwrap_or_else(|shared| sqlx::Error::Io(io::Error::other(shared)))
     }
@@ -74,14 +74,18 @@ pub(super) struct SinglePays {
     pub(super) lease: Duration,
 }
 
-/// Does calls in groups.
+/// Does calls in batches.
 pub(super) type SinglePayBatcher = Batcher<SingleCall, BatchOutcome>;
 
 pub(super) fn batcher(single_pays: SinglePays) -> SinglePayBatcher {
     let queue = metrics::batcher_queue("single_pays");
-    Batcher::new(queue, LARGEST_GROUP, GROUPS, single_pays, |single_pays, calls| {
-        single_pays.pay(calls).boxed()
-    })
+    Batcher::new(
+        queue,
+        LARGEST_BATCH,
+        BATCHES,
+        single_pays,
+        |single_pays, calls| single_pays.pay(calls).boxed(),
+    )
 }
 
 impl SinglePays {
@@ -208,7 +212,7 @@ async fn check_keys_in_tx(
         if claiming {
             claims.next().and_then(|claim| claim.check(&call.fingerprint))
         } else {
-            // Another of this group is running with it.
+            // Another of this batch is running with it.
             Some(NotRun::InUse)
         }
     });

@@ -1,7 +1,10 @@
 //! Statements about invoices: create, get, list, void.
 
 use payment_contract::{Currency, InvoiceId, Money};
-use service::{database::unless_held, fail_point};
+use service::{
+    database::{SHORT, retry_conflicts, unless_held},
+    fail_point,
+};
 use sqlx::{Executor, PgConnection, Postgres};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -207,7 +210,8 @@ impl Store {
         voided_by: Option<&str>,
         if_match: Option<&IfMatch>,
     ) -> Result<Voided, sqlx::Error> {
-        let voided = unless_held(|| self.void_free_invoice(id, voided_by, if_match)).await?;
+        let void = || retry_conflicts(SHORT, || self.void_free_invoice(id, voided_by, if_match));
+        let voided = unless_held(void).await?;
         Ok(voided.unwrap_or(Voided::Refused(Status::Pending)))
     }
 

@@ -144,10 +144,10 @@ impl Store {
     }
 
     /// Makes these due at once: they were not sent, or may not have been.
-    pub async fn release(&self, payments: &[PaymentId]) -> Result<u64, sqlx::Error> {
+    pub async fn release(&self, payments: &[PaymentId]) -> Result<(), sqlx::Error> {
         let ids: Vec<Uuid> = payments.iter().map(|id| id.as_uuid()).collect();
         fail_point!(RequestsReleasing);
-        let done = make_due!(
+        make_due!(
             "select id from payments where id = any($1) and settled_at is null order by id",
             "",
             &ids
@@ -155,29 +155,37 @@ impl Store {
         .execute(&self.database)
         .await?;
         fail_point!(RequestsReleased);
-        Ok(done.rows_affected())
+        Ok(())
     }
 
     /// Makes what is left of a batch's first send due at once. In pages, each committed: a rest of any size comes to its end.
-    pub async fn release_batch(&self, batch: BatchId, after: Option<PaymentId>) -> Result<u64, sqlx::Error> {
-        let mut after = after.map_or(Uuid::nil(), PaymentId::as_uuid);
-        let mut released = 0;
-        loop {
-            let page = make_due!(
-                "select id from payments where batch_id = $1 and settled_at is null and id > $2 order by id limit $3",
-                " returning p.id",
-                batch.as_uuid(),
-                after,
-                RELEASED_TOGETHER
-            )
-            .fetch_all(&self.database)
-            .await?;
-            let Some(last) = page.iter().map(|row| row.id).max() else {
-                return Ok(released);
-            };
-            after = last;
-            released += page.len() as u64;
+    pub async fn release_batch(
+        &self,
+        batch: BatchId,
+        mut after: Option<PaymentId>,
+    ) -> Result<(), sqlx::Error> {
+        while let Some(last) = self.release_batch_page(batch, after).await? {
+            after = Some(last);
         }
+        Ok(())
+    }
+
+    /// Makes one page of that due; the last payment of it, unless there was none.
+    pub async fn release_batch_page(
+        &self,
+        batch: BatchId,
+        after: Option<PaymentId>,
+    ) -> Result<Option<PaymentId>, sqlx::Error> {
+        let page = make_due!(
+            "select id from payments where batch_id = $1 and settled_at is null and id > $2 order by id limit $3",
+            " returning p.id",
+            batch.as_uuid(),
+            after.map_or(Uuid::nil(), PaymentId::as_uuid),
+            RELEASED_TOGETHER
+        )
+        .fetch_all(&self.database)
+        .await?;
+        Ok(page.iter().map(|row| row.id).max().map(PaymentId::from))
     }
 
     /// Makes everything due that was sent by now, or within this long: it may have been lost on the way. In pages, like a batch's

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{App, answer, eventually, id, succeeded};
+use crate::harness::{App, answer, eventually, id, new, succeeded};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_concurrent_pay_calls_on_one_invoice_make_one_payment() {
@@ -239,4 +239,42 @@ async fn lists_leave_connections_for_payments() {
     for list in lists {
         assert_eq!(list.await.unwrap().0, StatusCode::OK);
     }
+}
+
+/// An import's numbers are taken or free only when it has ended. Whoever wants one of them waits, and nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_that_are_not_committed_keep_only_those_waiting_who_name_them() {
+    let app = App::start().await;
+    let invoice = app.invoice("other", "1.00").await;
+    let mut import = app.pool.begin().await.unwrap();
+    sqlx::query(
+        "insert into invoices (id, number, amount_minor, currency)
+         select uuidv7(), 'H' || n, 100, 'EUR' from generate_series(1, 30) n",
+    )
+    .execute(&mut *import)
+    .await
+    .unwrap();
+    let naming = async {
+        let numbers: Vec<String> = (1..=30).map(|n| format!("H{n}")).collect();
+        join_all(
+            numbers
+                .iter()
+                .map(|number| app.post("/invoices", new(number, "1.00"))),
+        )
+        .await
+    };
+    let others = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let path = format!("/invoices/{invoice}");
+        let read = join_all((0..10).map(|_| app.get(&path))).await;
+        assert!(
+            read.iter().all(|(status, _)| *status == StatusCode::OK),
+            "{read:?}"
+        );
+        app.pay(&invoice).await;
+        import.rollback().await.unwrap();
+    };
+    let (named, ()) = tokio::join!(naming, others);
+    let created = named.iter().filter(|(status, _)| *status == StatusCode::CREATED);
+    assert_eq!(created.count(), 30, "{named:?}");
 }

@@ -1,9 +1,13 @@
 //! Lists and imports as CSV.
 
-use reqwest::Method;
-use serde_json::json;
+use std::time::Duration;
 
-use crate::harness::{App, numbers};
+use invoice_app::config::Limits;
+use reqwest::{Method, Response};
+use serde_json::json;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
+
+use crate::harness::{App, Options, eventually, limits, numbers};
 
 async fn csv(app: &App, query: &str) -> String {
     let request = app.request(Method::GET, &format!("/invoices{query}"));
@@ -101,6 +105,62 @@ async fn an_export_that_cannot_be_finished_breaks_off() {
         .execute(&app.pool)
         .await
         .unwrap();
+    let broken = async {
+        while response.chunk().await?.is_some() {}
+        Ok::<_, reqwest::Error>(())
+    };
+    assert!(broken.await.is_err(), "it looks whole");
+}
+
+async fn export(app: &App) -> Response {
+    let request = app.request(Method::GET, "/invoices").header("accept", "text/csv");
+    request.send().await.unwrap()
+}
+
+/// Whoever may read must not be able to close the API: by asking for exports and reading none.
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_that_nobody_reads_have_few_places_and_lose_them() {
+    let limits = Limits {
+        max_exports: 2,
+        write_stall: Duration::from_secs(1),
+        ..limits()
+    };
+    let app = App::with(Options {
+        limits,
+        ..Options::default()
+    })
+    .await;
+    app.fill(60_000).await;
+    let mut unread = Vec::new();
+    for _ in 0..2 {
+        let address = app.base.strip_prefix("http://").unwrap();
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let asked = b"GET /invoices HTTP/1.1\r\nhost: here\r\naccept: text/csv\r\n\r\n";
+        connection.write_all(asked).await.unwrap();
+        connection.readable().await.unwrap();
+        unread.push(connection);
+    }
+    assert_eq!(export(&app).await.status(), 429);
+    assert_eq!(app.get("/invoices?limit=1").await.0, 200);
+    let whole = eventually("a place is free", async || {
+        let response = export(&app).await;
+        if response.status() == 429 {
+            return None;
+        }
+        Some(response.text().await.unwrap())
+    })
+    .await;
+    assert_eq!(whole.lines().count(), 60_001);
+    drop(unread);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stop_breaks_off_an_export() {
+    let app = App::start().await;
+    app.fill(60_000).await;
+    let mut response = export(&app).await;
+    response.chunk().await.unwrap().unwrap();
+    app.stop.cancel();
     let broken = async {
         while response.chunk().await?.is_some() {}
         Ok::<_, reqwest::Error>(())

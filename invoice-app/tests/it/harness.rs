@@ -187,12 +187,12 @@ impl App {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let router = http::router(Arc::new(api));
-        tokio::spawn(http::server::serve(
-            listener,
-            router,
-            options.limits.max_connections,
-            stop.clone(),
-        ));
+        let allowed = http::server::Connections {
+            most: options.limits.max_connections,
+            write_stall: options.limits.write_stall,
+            finish: LIMIT,
+        };
+        tokio::spawn(http::server::serve(listener, router, allowed, stop.clone()));
         let app = Self {
             base,
             client: local_stack::http_client(Duration::from_mins(1)).unwrap(),

@@ -31,6 +31,7 @@ mod payment_ids;
 mod problems;
 mod properties;
 mod provider;
+mod sending;
 mod settling;
 mod sweeping;
 mod waiting;

@@ -117,6 +117,30 @@ async fn a_slow_provider_is_given_time_instead_of_the_same_request_again() {
     .await;
 }
 
+/// Two minutes without outcomes say nothing of how long they take.
+#[tokio::test]
+async fn the_patience_with_a_slow_provider_is_forgotten_after_two_minutes_without_outcomes() {
+    let nats = Nats::start().await;
+    let (app, [mut replica, _]) = Box::pin(requested(1, &nats)).await;
+    replica.store.set_outcome_latency(60_000.0).await.unwrap();
+    execute(
+        &app,
+        "update sender_patience set updated_at = now() - interval '121 s'",
+    )
+    .await;
+    let before = sent(&replica).await;
+    execute(
+        &app,
+        "update payments set last_sent_at = now() - interval '100 s', next_send_at = now()",
+    )
+    .await;
+    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
+    eventually("it is sent again", async || {
+        (sent(&replica).await == before + 1).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn each_send_doubles_the_wait_for_the_next_up_to_ten_minutes() {
     let nats = Nats::start().await;

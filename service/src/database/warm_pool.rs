@@ -4,6 +4,7 @@
 
 use std::{
     ops::{Deref, DerefMut},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ use sqlx::{
     pool::PoolConnection,
     postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
+use tokio::sync::Notify;
 
 use super::{
     check::can_write,
@@ -26,7 +28,7 @@ use super::{
 };
 use crate::lock;
 
-/// The most that are kept: more than there are groups at work at a time.
+/// The most that are kept: more than there are batches at work at a time.
 const MOST: usize = 8;
 /// Of a smaller pool none are kept: whoever waits for one of the pool's gets none of these.
 const SMALL_POOL: u32 = 8;
@@ -38,6 +40,8 @@ const KEPT_FOR: Duration = Duration::from_mins(1);
 pub struct WarmPool {
     pool: PgPool,
     idle: Arc<Mutex<Vec<Idle>>>,
+    /// One more is idle.
+    released: Arc<Notify>,
     most: usize,
 }
 
@@ -82,6 +86,7 @@ impl WarmPool {
         Self {
             pool,
             idle: Arc::default(),
+            released: Arc::default(),
             most,
         }
     }
@@ -116,7 +121,20 @@ impl WarmPool {
             connection.close_on_drop();
             self.close_idle(Duration::ZERO);
         }
-        Ok(self.in_use(self.pool.acquire().await?, Instant::now()))
+        let mut acquiring = pin!(self.pool.acquire());
+        loop {
+            tokio::select! {
+                biased;
+                acquired = &mut acquiring => return Ok(self.in_use(acquired?, Instant::now())),
+                // The pool may have none for a long time, and never learns of those that are kept.
+                () = self.released.notified() => {
+                    let latest = self.idle().pop();
+                    if let Some(idle) = latest {
+                        return Ok(self.in_use(idle.connection, idle.taken));
+                    }
+                }
+            }
+        }
     }
 
     fn in_use(&self, connection: PoolConnection<Postgres>, taken: Instant) -> WarmConnection {
@@ -212,6 +230,7 @@ impl WarmConnection {
                 taken: self.taken,
                 used: Instant::now(),
             });
+            self.of.released.notify_one();
         }
     }
 }

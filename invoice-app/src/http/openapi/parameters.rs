@@ -116,7 +116,7 @@ fn about(path: &str, name: &str) -> Option<(Value, &'static str)> {
         ),
         "cursor" => (
             json!({"type": "string", "pattern": "^[A-Za-z0-9_-]{32}$"}),
-            "Goes on there: next_cursor of a page, with the same filters and the same order",
+            "Goes on there: next_cursor of a page, with the same filters and the same order. What was being created or imported when a cursor was given out may stand before it: GET /events misses nothing",
         ),
         "invoice_id" => (uuid(), "Only of this invoice"),
         "batch_id" => (uuid(), "Only of this batch"),

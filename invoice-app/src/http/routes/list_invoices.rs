@@ -62,7 +62,10 @@ pub async fn list_invoices(
 ) -> Result<Response, Error> {
     let InvoicesQuery { filter, after, limit } = InvoicesQuery::parse(Parameters::try_new(query)?)?;
     if csv_export::is_asked_for(&headers) {
-        return Ok(csv_export::export(api.store.clone(), filter, after));
+        let place = Arc::clone(&api.exports).try_acquire_owned();
+        let place = place.map_err(|_| Error::TooManyRequests)?;
+        let (store, stop) = (api.store.clone(), api.stop.clone());
+        return Ok(csv_export::export(store, filter, after, place, stop));
     }
     // One more tells whether there is a next page.
     let more = i64::try_from(limit + 1).unwrap_or(i64::MAX);
