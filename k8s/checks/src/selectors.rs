@@ -108,9 +108,14 @@ pub(crate) fn roles_name_what_is_there(rendered: &Rendered) -> Result<Findings> 
             .flatten()
             .flat_map(|rule| rule.resource_names.iter().flatten())
         {
-            let there = workloads
-                .iter()
-                .any(|workload| workload.namespace == namespace && workload.name == *object);
+            // A volume of a StatefulSet is called after its pod.
+            let of_a_pod = |name: &str| {
+                let (before, number) = object.rsplit_once('-').unwrap_or_default();
+                number.parse::<u32>().is_ok() && before.ends_with(&format!("-{name}"))
+            };
+            let there = workloads.iter().any(|workload| {
+                workload.namespace == namespace && (workload.name == *object || of_a_pod(&workload.name))
+            });
             if !there && !secrets.contains(&object.as_str()) {
                 findings.push(format!(
                     "role {name} in {namespace} is about {object}, which is not there"

@@ -232,6 +232,15 @@ fn platform_team_looks_at_the_local_postgres_and_changes_nothing() {
 }
 
 #[test]
+fn platform_team_replaces_a_nats_server_that_lost_its_disk() {
+    let cluster = crate::cluster!();
+    let may = |what| may(&cluster, "platform-team", "messaging", "delete", what);
+    assert!(may("pods/nats-2"));
+    assert!(may("persistentvolumeclaims/data-nats-2"));
+    assert!(!may("persistentvolumeclaims"));
+}
+
+#[test]
 fn platform_team_reads_the_one_key_for_listening_in() {
     let cluster = crate::cluster!();
     assert!(may(
