@@ -34,3 +34,19 @@ fn platform_team_replaces_a_nats_server_that_lost_its_disk() {
         ],
     );
 }
+
+#[test]
+fn payment_team_stops_its_service_where_keda_scales_it() {
+    let keda = |team, namespace, verb, name| (namespace, team, verb, "keda.sh", "scaledobjects", name);
+    assert_granted(
+        &[
+            keda("payment-team", "payments", "get", "payment-provider"),
+            keda("payment-team", "payments", "patch", "payment-provider"),
+        ],
+        &[
+            keda("payment-team", "payments", "patch", "another"),
+            keda("payment-team", "payments", "delete", "payment-provider"),
+            keda("invoice-team", "invoices", "patch", "payment-provider"),
+        ],
+    );
+}
