@@ -34,7 +34,7 @@ invoices: _tools
     #!/usr/bin/env bash
     set -euo pipefail
     ! k8s/scripts/is-deployment.sh || exec k8s/scripts/call.sh GET '/invoices?limit=1000'
-    just --justfile '{{ justfile() }}' _release
+    just --justfile '{{ justfile() }}' _stack _release
     exec target/release/local-stack invoices
 
 # Import a file of invoices (NDJSON, or CSV if its name ends in .csv) into the running stack, or into the deployed system
@@ -44,7 +44,7 @@ import FILE: _tools
     case $1 in *.csv) type=text/csv ;; *) type=application/x-ndjson ;; esac
     ! k8s/scripts/is-deployment.sh ||
       exec k8s/scripts/call.sh POST /invoices/import --header "content-type: $type" --data-binary "@$1"
-    just --justfile '{{ justfile() }}' _release
+    just --justfile '{{ justfile() }}' _stack _release
     exec target/release/local-stack import "$1"
 
 # Pay every unpaid invoice of the running stack, or of the deployed system
@@ -52,7 +52,7 @@ pay: _tools
     #!/usr/bin/env bash
     set -euo pipefail
     ! k8s/scripts/is-deployment.sh || exec k8s/scripts/call.sh POST /invoices/pay
-    just --justfile '{{ justfile() }}' _release
+    just --justfile '{{ justfile() }}' _stack _release
     exec target/release/local-stack pay
 
 # Show the messages of the running stack, or of the deployed system, as they pass
@@ -60,11 +60,10 @@ nats-sub SUBJECT='pay.>': _tools
     #!/usr/bin/env bash
     set -euo pipefail
     ! k8s/scripts/is-deployment.sh || exec k8s/scripts/nats-sub.sh "$1"
-    just --justfile '{{ justfile() }}' _release
-    env_file=${STACK_DIR:-.stack}/env
-    if command -v nats >/dev/null && [ -f "$env_file" ]; then
+    just --justfile '{{ justfile() }}' _stack _release
+    if command -v nats >/dev/null; then
       # shellcheck source=/dev/null
-      . "$env_file"
+      . "${STACK_DIR:-.stack}/env"
       exec nats sub "$1" --server "$NATS_URL" --nkey "$NATS_NKEY_DEBUG" --tlsca "$NATS_CA"
     fi
     exec target/release/local-stack nats-sub "$1"
@@ -171,11 +170,9 @@ _operate SERVICE *ARGS:
     #!/usr/bin/env bash
     set -euo pipefail
     ! k8s/scripts/is-deployment.sh || exec k8s/scripts/operate.sh "$@"
-    env_file=${STACK_DIR:-.stack}/env
-    [ -f "$env_file" ] || { echo "No stack runs here; 'just up' starts one." >&2; exit 1; }
-    just --justfile '{{ justfile() }}' _release
+    just --justfile '{{ justfile() }}' _stack _release
     # shellcheck source=/dev/null
-    . "$env_file"
+    . "${STACK_DIR:-.stack}/env"
     case $1 in
       invoice-app)
         export INVOICE_APP__AUTH__MODE=disabled INVOICE_APP__DATABASE__URL=$INVOICE_DATABASE_URL
@@ -253,6 +250,11 @@ _sqlx-prepare CRATE URL:
     mkdir -p "$1/.sqlx" && rm -f "$1"/.sqlx/query-*.json
     find "$fresh" -name 'query-*.json' -exec mv {} "$1/.sqlx/" \;
     echo "$1/.sqlx: $(find "$1/.sqlx" -name 'query-*.json' | wc -l) queries"
+
+# Before anything is built for a stack that is not there.
+[no-exit-message]
+_stack:
+    @[ -f "${STACK_DIR:-.stack}/env" ] || { echo "No stack runs here; 'just up' starts one." >&2; exit 1; }
 
 _release: _tools
     cargo build --release --package invoice-app --package payment-provider --package local-stack

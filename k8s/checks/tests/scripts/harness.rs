@@ -1,10 +1,10 @@
 //! Runs a script with the stand-ins of `tools/` in the place of kubectl, docker and local-stack.
 
 use std::{
-    fs,
+    env, fs,
     io::{Read as _, Write as _},
     net::TcpListener,
-    path::PathBuf,
+    path::Path,
     process::Command,
     sync::{Mutex, PoisonError},
     thread,
@@ -26,13 +26,27 @@ pub(crate) fn run(script: &str, settings: &[(&str, &str)]) -> Ran {
     run_with(script, &[], settings)
 }
 
+/// Runs a script of `k8s/scripts`.
 pub(crate) fn run_with(script: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
+    run_program(
+        &workspace_root().join("k8s/scripts").join(script),
+        arguments,
+        settings,
+    )
+}
+
+/// Runs recipes of the justfile.
+pub(crate) fn just(arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
+    run_program(&workspace_root().join("bin/just"), arguments, settings)
+}
+
+fn run_program(program: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Ran {
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let log = tempfile::NamedTempFile::new().unwrap();
-    let scripts = workspace_root().join("k8s");
-    let tools: PathBuf = scripts.join("checks/tests/scripts/tools");
-    let mut command = Command::new(scripts.join("scripts").join(script));
-    command.args(arguments);
+    let tools = workspace_root().join("k8s/checks/tests/scripts/tools");
+    let path = format!("{}:{}", tools.display(), env::var("PATH").unwrap());
+    let mut command = Command::new(program);
+    command.args(arguments).env("PATH", path);
     for setting in [
         "KUBE_CONTEXT",
         "OVERLAY",

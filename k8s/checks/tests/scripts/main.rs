@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 
 mod harness;
+mod recipes;
 
 use std::{
     fs,
     time::{Duration, Instant},
 };
 
-use harness::{paid_invoices, run, run_with};
+use harness::{paid_invoices, run};
 use manifest_checks::workspace_root;
 
 /// As a kubelet says it.
@@ -89,7 +90,10 @@ fn what_can_be_known_in_a_second_is_said_before_anything_is_built() {
         (
             &[
                 ("OVERLAY", "k8s/overlays/production"),
-                ("FAKE_OPERATORS", "monitoring.coreos.com/v1 gateway.networking.k8s.io/v1"),
+                (
+                    "FAKE_OPERATORS",
+                    "monitoring.coreos.com/v1 gateway.networking.k8s.io/v1",
+                ),
                 ("FAKE_NO_SECRET", "nats-user database"),
             ],
             "k8s/overlays/production mounts secrets that kind-fake does not have: invoices/database payments/database.",
@@ -301,167 +305,5 @@ fn the_reason_comes_before_the_details() {
         let told = ran.said.find(reason).unwrap_or(usize::MAX);
         let details = ran.said.find("its last words").unwrap_or_default();
         assert!(told < details, "{pod}:\n{}", ran.said);
-    }
-}
-
-#[test]
-fn recipes_for_the_deployed_system_say_that_it_is_not_deployed() {
-    for (script, arguments) in [
-        ("call.sh", &["GET", "/invoices"] as &[_]),
-        ("call.sh", &["token"]),
-        ("logs.sh", &[]),
-        ("nats-sub.sh", &[]),
-        ("outside.sh", &[]),
-        ("operate.sh", &["payment-provider", "ledger", "list"]),
-    ] {
-        let ran = run_with(script, arguments, &[("FAKE_DEPLOYED", "no")]);
-        assert_eq!(
-            ran.said, "The system is not deployed to kind-fake; 'just deploy' does that.\n",
-            "{script}"
-        );
-        assert_eq!(ran.code, Some(1), "{script}");
-    }
-}
-
-/// Each with the rights of its Role, which end at its namespace.
-#[test]
-fn recipes_ask_for_nothing_that_their_team_may_not_read() {
-    for (namespace, script, arguments, done) in [
-        (
-            "payments",
-            "operate.sh",
-            &["payment-provider", "ledger", "list"] as &[_],
-            "logs job/operator-",
-        ),
-        (
-            "payments",
-            "operate.sh",
-            &["payment-provider", "dead-letters", "list"],
-            "logs job/operator-",
-        ),
-        (
-            "invoices",
-            "operate.sh",
-            &["invoice-app", "payments", "list"],
-            "logs job/operator-",
-        ),
-        (
-            "reconciliation",
-            "operate.sh",
-            &["reconcile"],
-            "logs job/operator-",
-        ),
-        ("messaging", "nats-sub.sh", &["pay.>"], "nats sub pay.>"),
-        ("messaging", "logs.sh", &[], "logs --namespace messaging"),
-        ("payments", "logs.sh", &[], "logs --namespace payments"),
-        ("invoices", "logs.sh", &[], "logs --namespace invoices"),
-    ] {
-        let settings = [("FAKE_TEAM_OF", namespace), ("FAKE_EXIT", "0")];
-        let ran = run_with(script, arguments, &settings);
-        assert_eq!(ran.code, Some(0), "{namespace}: {script} {arguments:?}: {}", ran.said);
-        assert!(ran.asked.contains(done), "{namespace}: {}", ran.asked);
-    }
-    let ran = run_with("logs.sh", &[], &[("FAKE_TEAM_OF", "elsewhere")]);
-    assert_eq!(ran.said, "You may read no logs of the system in kind-fake.\n");
-}
-
-#[test]
-fn an_operators_command_runs_inside_and_ends_as_it_ends() {
-    let resolve = [
-        "payment-provider",
-        "ledger",
-        "resolve",
-        "0198",
-        "declined",
-        "--reason",
-        "the \"bank\" said\\so",
-    ];
-    for code in [0, 1, 64] {
-        let ran = run_with("operate.sh", &resolve, &[("FAKE_EXIT", &code.to_string())]);
-        assert_eq!(ran.code, Some(code), "{}", ran.said);
-        let arguments = r#""args":["ledger","resolve","0198","declined","--reason","the\"bank\"said\\so"]"#;
-        assert!(ran.asked.contains(arguments), "{}", ran.asked);
-        assert!(ran.asked.contains("logs job/operator-"), "{}", ran.asked);
-        assert!(
-            ran.asked.contains("delete job operator-"),
-            "it stays: {}",
-            ran.asked
-        );
-    }
-}
-
-#[test]
-fn a_decision_is_recorded_under_the_name_that_the_cluster_knows() {
-    let me = ("FAKE_NAME", "jo@example.com");
-    let decide = ["payment-provider", "ledger", "resolve", "0198", "declined"];
-    let ran = run_with("operate.sh", &decide, &[("FAKE_EXIT", "0"), me]);
-    assert!(ran.asked.contains(r#""declined","--by","jo@example.com"]"#), "{}", ran.asked);
-    // What was said counts; one who only looks decides nothing; and an old cluster does not know.
-    for (command, name) in [
-        (&["ledger", "resolve", "0198", "declined", "--by=her"] as &[_], me),
-        (&["ledger", "list", "--open"], me),
-        (&["ledger", "release", "--new"], ("FAKE_NAME", "")),
-    ] {
-        let arguments = [&["payment-provider"], command].concat();
-        let ran = run_with("operate.sh", &arguments, &[("FAKE_EXIT", "0"), name]);
-        assert_eq!(ran.code, Some(0), "{}", ran.said);
-        assert!(!ran.asked.contains(r#""--by","#), "{command:?}: {}", ran.asked);
-    }
-}
-
-#[test]
-fn the_check_of_the_books_runs_as_its_template_says() {
-    let ran = run_with("operate.sh", &["reconcile"], &[("FAKE_EXIT", "1")]);
-    assert_eq!(ran.code, Some(1), "{}", ran.said);
-    assert!(
-        ran.asked.contains("logs job/operator-") && !ran.asked.contains("\"args\""),
-        "{}",
-        ran.asked
-    );
-    // Its CronJob has to see that it succeeded, or the alerts go on.
-    assert!(!ran.asked.contains("delete job"), "{}", ran.asked);
-    let ran = run_with("operate.sh", &["reconcile"], &[("TIMEOUT", "1")]);
-    assert!(ran.asked.contains("delete job operator-"), "{}", ran.asked);
-    let ran = run_with("operate.sh", &["reconcile", "--no-bank"], &[]);
-    assert!(ran.said.contains("without arguments: --no-bank"), "{}", ran.said);
-}
-
-#[test]
-fn an_operators_command_that_cannot_run_says_why() {
-    let list = ["payment-provider", "ledger", "list"];
-    for (settings, sentence, words) in [
-        (
-            ("FAKE_REFUSAL", "the commands of an operator are ledger"),
-            "The command was not started; kubectl said:",
-            "the commands of",
-        ),
-        (
-            ("FAKE_WAITING", "ErrImagePull"),
-            "The command cannot start in payments; its pod says:",
-            "nowhere",
-        ),
-        (
-            ("FAKE_WAITING", "ContainerCreating"),
-            "The command cannot start in payments; its pod lacks something it mounts:",
-            UNMOUNTED,
-        ),
-        (
-            ("TIMEOUT", "1"),
-            "The command did not end within 1 s, and was stopped.",
-            "",
-        ),
-        (
-            ("FAKE_DEPLOYED", "no"),
-            "The system is not deployed to kind-fake",
-            "just deploy",
-        ),
-    ] {
-        let ran = run_with("operate.sh", &list, &[settings, ("FAKE_EVENTS", UNMOUNTED)]);
-        assert_eq!(ran.code, Some(1), "{settings:?}: {}", ran.said);
-        assert!(
-            ran.said.starts_with(sentence) && ran.said.contains(words),
-            "{settings:?}: {}",
-            ran.said
-        );
     }
 }
