@@ -151,10 +151,12 @@ fn port_named(container: &Container, name: &str) -> Option<i32> {
         .map(|port| port.container_port)
 }
 
-/// Every file that a setting names lies in a mounted Secret, as do those in the database's URL; and no setting is a secret.
+/// Every file that a setting names lies in a mounted Secret, as do those in the database's URL; and no setting is a secret. So it
+/// is where an operator's commands run, too.
 pub(crate) fn files_are_mounted(rendered: &Rendered) -> Result<Findings> {
     let mut findings = Findings::new();
-    for service in services(rendered)? {
+    let operators = processes(rendered, "-operator")?;
+    for service in services(rendered)?.into_iter().chain(operators) {
         let mounts: Vec<_> = service
             .container
             .volume_mounts
@@ -280,9 +282,15 @@ impl Service {
 }
 
 pub(crate) fn services(rendered: &Rendered) -> Result<Vec<Service>> {
+    processes(rendered, "")
+}
+
+/// Of both services, what runs under their names with a suffix.
+fn processes(rendered: &Rendered, suffix: &str) -> Result<Vec<Service>> {
     let mut services = Vec::new();
     let mut workloads = rendered.workloads()?;
     for (name, prefix) in SERVICES {
+        let name = format!("{name}{suffix}");
         let Some(index) = workloads.iter().position(|workload| workload.name == name) else {
             return Err(Error(format!("{name} is not deployed")));
         };
