@@ -18,12 +18,12 @@ const ALLOWED: &str = "invoice-payments/max-connections";
 /// Postgres keeps three for superusers; the rest is for a command of an operator, a backup, a look by hand.
 const KEPT_FREE: i64 = 10;
 
-/// However many replicas there may be, during a rollout, too.
+/// However many pods there may be, during a rollout, too.
 pub(crate) fn connections_fit(rendered: &Rendered) -> Result<Findings> {
     let mut demands = Vec::new();
     for service in services(rendered)? {
-        let replicas = most_replicas(rendered, &service)?;
-        let demand = service.number("database.max_connections")? * replicas;
+        let pods = most_pods(rendered, &service)?;
+        let demand = service.number("database.max_connections")? * pods;
         demands.push((service.workload.name, demand));
     }
     let one_for_all = rendered.all::<ConfigMap>()?.into_iter().find_map(|map| {
@@ -61,7 +61,7 @@ fn too_many(whose: &str, demand: i64, allowed: Option<i64>) -> Option<String> {
     match allowed {
         Some(allowed) if demand + KEPT_FREE <= allowed => None,
         Some(allowed) => Some(format!(
-            "replicas of {whose} may take {demand} connections, and {KEPT_FREE} are kept free, where Postgres allows {allowed}"
+            "pods of {whose} may take {demand} connections, and {KEPT_FREE} are kept free, where Postgres allows {allowed}"
         )),
         None => Some(format!(
             "nobody says in {ALLOWED} how many connections of {whose} are allowed"
@@ -69,8 +69,9 @@ fn too_many(whose: &str, demand: i64, allowed: Option<i64>) -> Option<String> {
     }
 }
 
-/// The most that whoever scales it allows, and what a rollout adds.
-fn most_replicas(rendered: &Rendered, service: &Service) -> Result<i64> {
+/// The most that whoever scales it allows, what a rollout adds, and, for each, one that stops: it finishes what it has in hand, and
+/// is not counted by the Deployment, which goes on with the next.
+fn most_pods(rendered: &Rendered, service: &Service) -> Result<i64> {
     let name = &service.workload.name;
     let deployment = rendered
         .all::<Deployment>()?
@@ -96,5 +97,6 @@ fn most_replicas(rendered: &Rendered, service: &Service) -> Result<i64> {
             (target == Some(name)).then(|| it.pointer("/spec/maxReplicaCount")?.as_i64())?
         });
     let fixed = i64::from(spec.replicas.unwrap_or(1));
-    Ok(by_autoscaler.or(by_keda).unwrap_or(fixed) + surge)
+    let replicas = by_autoscaler.or(by_keda).unwrap_or(fixed);
+    Ok(2 * replicas + surge)
 }
