@@ -23,15 +23,15 @@ RUN cargo chef prepare --recipe-path recipe.json
 FROM chef AS builder
 COPY --from=planner /build/recipe.json recipe.json
 RUN cargo chef cook --release --locked --recipe-path recipe.json --target "$(rustc --print host-tuple)" \
-    --package invoice-app --package payment-provider --package probe --package reconcile
+    --package invoice-app --package nats-reloader --package payment-provider --package probe --package reconcile
 COPY . .
 # Of the sources, for `*_build_info`. Here and not above, so that a commit costs no dependency.
 ARG GIT_REVISION=unknown
 RUN target=$(rustc --print host-tuple) \
     && GIT_REVISION="$GIT_REVISION" cargo build --release --locked --target "$target" \
-        --package invoice-app --package payment-provider --package probe --package reconcile \
+        --package invoice-app --package nats-reloader --package payment-provider --package probe --package reconcile \
     && mkdir /out \
-    && for program in invoice-app payment-provider probe reconcile; do cp "target/$target/release/$program" /out/; done \
+    && for program in invoice-app nats-reloader payment-provider probe reconcile; do cp "target/$target/release/$program" /out/; done \
     && ! grep -l FAIL_POINTS /out/invoice-app /out/payment-provider
 
 # What they have in common: the public certificate authorities, for a bank or a database that shows such a certificate.
@@ -63,6 +63,14 @@ LABEL org.opencontainers.image.title="reconcile" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=builder /out/reconcile /usr/bin/reconcile
 ENTRYPOINT ["/usr/bin/reconcile"]
+
+# Runs beside each NATS server.
+FROM runtime AS nats-reloader
+LABEL org.opencontainers.image.title="nats-reloader" \
+      org.opencontainers.image.description="Has nats-server take certificates that have been replaced" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=builder /out/nats-reloader /usr/bin/nats-reloader
+ENTRYPOINT ["/usr/bin/nats-reloader"]
 
 # Tries connections from inside the cluster, for the tests of isolation. Never part of a deployment.
 FROM runtime AS probe

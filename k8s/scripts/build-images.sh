@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images of the services, of reconcile and of the probe, and prints the tag that all got: a hash of what they are made
+# Builds the images of the services, of reconcile, of NATS's reloader and of the probe, and prints the tag that all got: a hash of what they are made
 # from, so that the same sources keep their tag, no tag ever means two things, and what is there already is not built again.
 #
 #   ENGINE    docker or podman; by default the one that works here
@@ -20,7 +20,7 @@ hash_files() {
 # What .dockerignore lets through, as git sees it, where an untracked file counts; or all of it in an unpacked archive.
 sources() {
   local paths=(Dockerfile .dockerignore Cargo.toml Cargo.lock acceptance invoice-app k8s/checks tools
-    nats/contract nats/jetstream payment-provider service)
+    nats/contract nats/jetstream nats/reloader payment-provider service)
   if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
     git ls-files -z --cached --others --exclude-standard -- "${paths[@]}"
   else

@@ -11,7 +11,7 @@ readonly part_of=invoice-payments
 readonly namespaces=(invoices payments reconciliation messaging data)
 readonly our_cluster=invoice-payments
 # What the Dockerfile makes, a target each.
-readonly deployed_images=(invoice-app payment-provider reconcile)
+readonly deployed_images=(invoice-app payment-provider reconcile nats-reloader)
 readonly images=("${deployed_images[@]}" probe)
 overlay=${OVERLAY:-k8s/overlays/local}
 

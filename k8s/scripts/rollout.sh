@@ -4,23 +4,29 @@
 # Where the details are kept, since they are long.
 readonly details=target/deploy/details.txt
 
-# image_of NAMESPACE WORKLOAD: what its pods are to run.
-image_of() { kube get "$2" --namespace "$1" -o 'jsonpath={.spec.template.spec.containers[0].image}'; }
+# images_of NAMESPACE WORKLOAD: what its pods are to run, a space around each.
+images_of() {
+  local pod='.spec.template.spec'
+  kube get "$2" --namespace "$1" -o "jsonpath= {$pod.containers[0].image} {$pod.initContainers[0].image} "
+}
 
 # pods_of NAMESPACE WORKLOAD: a line for each pod: its name, image, why it waits, how it ended last, why no node takes it, and
-# what is said about that. Pods of the workload have one container.
+# what is said about that. Pods of the workload have one container, and a sidecar at most, which comes first: the other waits for it.
 pods_of() {
-  local status='.status.containerStatuses[0]' scheduled='.status.conditions[?(@.type=="PodScheduled")]'
-  kube get pods --namespace "$1" --selector "app.kubernetes.io/name=${2#*/}" -o "jsonpath={range .items[*]}{.metadata.name}|{.spec.containers[0].image}|{$status.state.waiting.reason}|{$status.lastState.terminated.exitCode}|{$scheduled.reason}|{$status.state.waiting.message}{$scheduled.message}{\"\n\"}{end}"
+  local containers container status scheduled='.status.conditions[?(@.type=="PodScheduled")]'
+  for containers in initContainer container; do
+    container=".spec.${containers}s[0]" status=".status.${containers}Statuses[0]"
+    kube get pods --namespace "$1" --selector "app.kubernetes.io/name=${2#*/}" -o "jsonpath={range .items[*]}{.metadata.name}|{$container.image}|{$status.state.waiting.reason}|{$status.lastState.terminated.exitCode}|{$scheduled.reason}|{$status.state.waiting.message}{$scheduled.message}{\"\n\"}{end}"
+  done
 }
 
 # hopeless NAMESPACE WORKLOAD: prints the sentence if a new pod waits for an image that no waiting brings. Pods of an earlier
 # try may still be around, with another image.
 hopeless() {
-  local image pod its reason message
-  image=$(image_of "$1" "$2") || return 1
-  while IFS='|' read -r pod its reason _ _ message; do
-    [ "$its" = "$image" ] || continue
+  local wanted pod image reason message
+  wanted=$(images_of "$1" "$2") || return 1
+  while IFS='|' read -r pod image reason _ _ message; do
+    [ -n "$image" ] && [[ $wanted = *" $image "* ]] || continue
     case $reason:$message in
       ErrImageNeverPull:* | InvalidImageName:*) ;;
       ErrImagePull:* | ImagePullBackOff:*)
@@ -45,11 +51,11 @@ how_to_get() {
 
 # why NAMESPACE WORKLOAD: the sentence for one that did not become ready.
 why() {
-  local image pod its reason code unscheduled message seen=''
+  local wanted pod image reason code unscheduled message seen=''
   ! hopeless "$1" "$2" || return 0
-  image=$(image_of "$1" "$2") || return 0
-  while IFS='|' read -r pod its reason code unscheduled message; do
-    [ "$its" = "$image" ] || continue
+  wanted=$(images_of "$1" "$2") || return 0
+  while IFS='|' read -r pod image reason code unscheduled message; do
+    [ -n "$image" ] && [[ $wanted = *" $image "* ]] || continue
     seen=yes
     if [ "$unscheduled" = Unschedulable ]; then
       printf '%s' "no node has room for $pod in $1: $message Make room, or use a larger cluster."

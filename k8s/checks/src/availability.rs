@@ -4,7 +4,7 @@ use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
         autoscaling::v2::{HorizontalPodAutoscaler, MetricSpec},
-        core::v1::{PodAffinityTerm, PodSpec, Service},
+        core::v1::{Container, PodAffinityTerm, PodSpec, Service},
     },
     apimachinery::pkg::api::resource::Quantity,
 };
@@ -54,7 +54,8 @@ fn required_anti_affinity(pod: &PodSpec) -> Vec<PodAffinityTerm> {
         .unwrap_or_default()
 }
 
-/// Pods that a Service leads to have one container: a second one that fails would take the first from its clients.
+/// Pods that a Service leads to have one container: a second one that fails would take the first from its clients. A sidecar
+/// without probes may be there: it is ready as soon as it runs.
 pub(crate) fn one_container_decides(rendered: &Rendered) -> Result<Findings> {
     let services = rendered.all::<Service>()?;
     let mut findings = Findings::new();
@@ -64,8 +65,13 @@ pub(crate) fn one_container_decides(rendered: &Rendered) -> Result<Findings> {
             service.metadata.namespace.as_ref() == Some(&workload.namespace)
                 && selector.is_some_and(|selector| !selector.is_empty() && workload.is_selected_by(selector))
         });
-        let containers =
-            workload.pod.containers.len() + workload.pod.init_containers.iter().flatten().count();
+        let is_quiet_sidecar = |container: &&Container| {
+            container.restart_policy.as_deref() == Some("Always")
+                && container.readiness_probe.is_none()
+                && container.startup_probe.is_none()
+        };
+        let others = workload.pod.init_containers.iter().flatten();
+        let containers = workload.pod.containers.len() + others.filter(|it| !is_quiet_sidecar(it)).count();
         if is_served && containers != 1 {
             findings.push(format!(
                 "{workload}: {containers} containers decide whether it is ready"

@@ -68,7 +68,10 @@ fn resources_of(document: &Value) -> impl Iterator<Item = (String, String)> {
 }
 
 fn text<'a>(document: &'a Value, pointer: &str) -> &'a str {
-    document.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    document
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// Whether a Role allows something, with one object by its name, or, with `""`, with all of them.
@@ -86,8 +89,8 @@ pub fn may(
         it.metadata.namespace.as_deref() == Some(namespace)
             && it.metadata.name.as_deref() == Some(role)
             && it.rules.into_iter().flatten().any(|rule| {
-                let by_name = rule.resource_names.as_ref().is_none_or(Vec::is_empty)
-                    || has(&rule.resource_names, name);
+                let by_name =
+                    rule.resource_names.as_ref().is_none_or(Vec::is_empty) || has(&rule.resource_names, name);
                 rule.verbs.iter().any(|it| it == verb)
                     && has(&rule.api_groups, group)
                     && has(&rule.resources, resource)

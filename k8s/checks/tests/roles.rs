@@ -30,7 +30,14 @@ fn platform_team_replaces_a_nats_server_that_lost_its_disk() {
         &[
             nats("delete", "persistentvolumeclaims", ""),
             nats("create", "persistentvolumeclaims", "data-nats-0"),
-            ("payments", "payment-team", "delete", "", "persistentvolumeclaims", "data-nats-0"),
+            (
+                "payments",
+                "payment-team",
+                "delete",
+                "",
+                "persistentvolumeclaims",
+                "data-nats-0",
+            ),
         ],
     );
 }

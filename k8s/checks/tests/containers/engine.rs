@@ -38,9 +38,15 @@ impl Engine {
     pub(crate) fn images(&self) -> BTreeMap<String, String> {
         let binaries = local_stack::built_binary("probe").expect("built binaries");
         let tag = self.script("build-images.sh", &[("BINARIES", binaries.parent().unwrap())]);
-        let mut images: BTreeMap<_, _> = ["invoice-app", "payment-provider", "reconcile", "probe"]
-            .map(|name| (name.to_owned(), format!("localhost/{name}:{}", tag.trim())))
-            .into();
+        let mut images: BTreeMap<_, _> = [
+            "invoice-app",
+            "payment-provider",
+            "reconcile",
+            "nats-reloader",
+            "probe",
+        ]
+        .map(|name| (name.to_owned(), format!("localhost/{name}:{}", tag.trim())))
+        .into();
         for image in self.script("wheel-images.sh", &[]).lines() {
             let name = image.trim_start_matches("localhost/").split(':').next().unwrap();
             let given = std::env::var(format!("{}_IMAGE", name.to_uppercase()));
