@@ -1,4 +1,5 @@
 //! What teams may do beyond looking, by their Roles. A cluster's own answer is in `cluster/teams.rs`.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 
 use manifest_checks::{Rendered, may};
 
