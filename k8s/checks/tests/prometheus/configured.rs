@@ -171,7 +171,8 @@ async fn pay(client: &Client) -> Result<()> {
 
 fn tokens() -> String {
     let hash = Sha256::digest(TOKEN);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: Vec<String> = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex.concat();
     format!(
         "[[tokens]]\nname = \"shop\"\nsha256 = \"{hex}\"\nscopes = [\"invoices:read\", \"invoices:write\", \"invoices:pay\"]\n"
     )
