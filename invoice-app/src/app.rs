@@ -277,7 +277,8 @@ async fn prune(store: Store, stop: CancellationToken) {
 async fn prune_once(store: &Store) -> Result<(), sqlx::Error> {
     store.prune_lines().await?;
     while store.prune_keys().await? > 0 {}
-    if store.forget_foreign_changes().await? {
+    // Boxed, since it is rare and large.
+    if Box::pin(store.forget_foreign_changes()).await? {
         warn!("this database was restored into another cluster: its feed of events begins anew");
     }
     while store.prune_changes(CHANGES_KEPT_DAYS).await? > 0 {}
