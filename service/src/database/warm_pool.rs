@@ -121,12 +121,17 @@ impl WarmPool {
             connection.close_on_drop();
             self.close_idle(Duration::ZERO);
         }
+        // Boxed, since it is rare and large, and everybody who wraps it would have room for it.
+        Box::pin(self.wait()).await
+    }
+
+    /// One of the pool's, or one that is kept meanwhile: the pool may have none for long, and never learns of those.
+    async fn wait(&self) -> Result<WarmConnection, sqlx::Error> {
         let mut acquiring = pin!(self.pool.acquire());
         loop {
             tokio::select! {
                 biased;
                 acquired = &mut acquiring => return Ok(self.in_use(acquired?, Instant::now())),
-                // The pool may have none for a long time, and never learns of those that are kept.
                 () = self.released.notified() => {
                     let latest = self.idle().pop();
                     if let Some(idle) = latest {
