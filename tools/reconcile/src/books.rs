@@ -266,7 +266,8 @@ pub(super) fn ledger(database: &mut PgConnection) -> Rows<'_, Entry> {
     let rows = sqlx::query_as(
         "select l.payment_id, l.invoice_id, l.status, l.amount_minor, l.currency, l.reason,
                 l.gateway_reference as reference,
-                exists (select from ledger_resolutions r where r.payment_id = l.payment_id) as by_hand,
+                exists (select from ledger_resolutions r
+                        where r.payment_id = l.payment_id and r.status <> 'released') as by_hand,
                 extract(epoch from clock_timestamp() - l.created_at)::float8 as age_s
          from ledger l order by l.payment_id",
     )

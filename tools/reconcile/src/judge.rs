@@ -32,7 +32,7 @@ pub(super) fn judge(
     older_than: Duration,
 ) -> Verdict {
     let judged = once_at_most(charges)
-        .and_then(|()| provider_and_bank(entry, charges))
+        .and_then(|()| provider_and_bank(entry, charges, older_than))
         .and_then(|()| app_and_provider(payment, entry, charges.unwrap_or_default(), older_than));
     match judged {
         Ok(true) => Verdict::Match,
@@ -57,8 +57,13 @@ fn once_at_most(charges: Option<&[Charge]>) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// Whether the ledger and the bank tell one story. What is open in the ledger, the bank may know or not.
-fn provider_and_bank(entry: Option<&Entry>, charges: Option<&[Charge]>) -> Result<(), Wrong> {
+/// Whether the ledger and the bank tell one story. What is open in the ledger, the bank may know or not; but what it ended long
+/// ago, a ledger that went back in time has forgotten, however young its row and its payment are by now.
+fn provider_and_bank(
+    entry: Option<&Entry>,
+    charges: Option<&[Charge]>,
+    older_than: Duration,
+) -> Result<(), Wrong> {
     let (Some(entry), Some(charges)) = (entry, charges) else {
         return Ok(());
     };
@@ -78,11 +83,21 @@ fn provider_and_bank(entry: Option<&Entry>, charges: Option<&[Charge]>) -> Resul
             let ledger = told(entry.reference.as_ref());
             differ("the reference", "ledger", &ledger, "bank", &charge.reference)
         }
-        (Status::Open, _) | (Status::Succeeded, Status::Succeeded) | (Status::Declined, Status::Declined) => {
-            Ok(())
-        }
+        (Status::Open, Status::Succeeded) => still_open("charged", charge, older_than),
+        (Status::Open, Status::Declined) => still_open("declined", charge, older_than),
+        (Status::Open, Status::Open)
+        | (Status::Succeeded, Status::Succeeded)
+        | (Status::Declined, Status::Declined) => Ok(()),
         (ledger, bank) => differ("the status", "ledger", &ledger, "bank", &bank),
     }
+}
+
+fn still_open(ended: &str, charge: &Charge, older_than: Duration) -> Result<(), Wrong> {
+    let why = format!(
+        "open in the ledger, {ended} at the bank as {:?}",
+        charge.reference
+    );
+    young(charge.age, older_than, Kind::Mismatch, &why).map(drop)
 }
 
 fn never_heard_of(entry: &Entry) -> Result<(), Wrong> {

@@ -188,7 +188,7 @@ fn different_stories_are_a_mismatch() {
     finds(Kind::Mismatch, "the status", |books| {
         books.ledger[0].status = Declined;
     });
-    finds(Kind::Mismatch, "the status", |books| {
+    finds(Kind::Mismatch, "open in the ledger, charged", |books| {
         books.ledger[0].status = Open;
     });
     finds(Kind::Mismatch, "the status", |books| {
@@ -256,6 +256,35 @@ fn what_has_not_ended_is_in_flight_while_young_and_stuck_when_old() {
             old.count(Kind::Stuck) == 1 && old.to_string().contains(word),
             "{old}"
         );
+    }
+}
+
+/// Both databases went back, and everybody paid again: row and payment are seconds old, and only the bank remembers.
+#[test]
+fn payment_that_the_bank_ended_before_a_restore_is_a_mismatch_however_young_its_rows_are() {
+    for (status, word) in [(Status::Succeeded, "charged"), (Status::Declined, "declined")] {
+        let mut books = with_open(Some(Status::Open));
+        books.payments.last_mut().unwrap().age = Duration::from_secs(2);
+        books.ledger.last_mut().unwrap().age = Duration::from_secs(1);
+        books.charges.push(Charge {
+            key: id(41),
+            status,
+            amount: money("3.00"),
+            reference: "R-17".to_owned(),
+            age: Duration::from_hours(72),
+        });
+        let older_than = Duration::from_mins(15);
+        let text = compare(&books, older_than).unwrap().to_string();
+        let found = format!(
+            "mismatch  payment {} invoice {}: open in the ledger, {word} at the bank as \"R-17\"",
+            id(41),
+            id(4)
+        );
+        assert!(text.contains(&found), "{text}");
+        // The bank ended it just now: so will the ledger.
+        books.charges.last_mut().unwrap().age = Duration::from_secs(1);
+        let young = compare(&books, older_than).unwrap().expect_clean().unwrap();
+        assert_eq!((young.matches, young.in_flight), (3, 1));
     }
 }
 
