@@ -18,6 +18,7 @@ mod leases;
 mod old_requests;
 mod paying;
 mod refusals;
+mod releasing;
 mod resolving;
 mod support;
 mod unasked;
