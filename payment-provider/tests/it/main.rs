@@ -12,6 +12,7 @@ mod dead_letters;
 mod declaring_lost;
 mod delivered;
 mod doored_bank;
+mod ended_client;
 mod held;
 mod http_gateway;
 mod leases;
