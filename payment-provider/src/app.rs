@@ -8,6 +8,7 @@ use service::{
     admin::Readiness,
     database::{self, WarmPool},
     dead_letters, repeat,
+    shutdown::Group,
     startup::{Startup, drain},
     telemetry::chain,
 };
@@ -105,20 +106,21 @@ pub async fn serve(config: Config) -> Result<ExitCode, BoxError> {
         parts,
         connection.clone(),
         startup.readiness.clone(),
-        requests.stop(),
+        requests.clone(),
     );
-    requests.spawn("pay_requests", taking);
+    requests.spawn("schema", taking);
     Ok(startup.run(connection).await)
 }
 
-/// Waits for the schema, then takes requests.
-async fn take_requests(
+/// Waits for the schema, then takes requests, in tasks of the group: whichever ends takes the process down.
+pub async fn take_requests(
     config: Config,
     parts: Parts,
     connection: Connection,
     readiness: Readiness,
-    stop: CancellationToken,
+    group: Group,
 ) -> Result<(), sqlx::migrate::MigrateError> {
+    let stop = group.stop();
     tokio::select! {
         () = stop.cancelled() => return Ok(()),
         prepared = database::prepare_schema(parts.store.pool(), &MIGRATOR, config.migrate_on_start) => prepared?,
@@ -132,30 +134,14 @@ async fn take_requests(
     };
     let pool = parts.store.pool().clone();
     let handler = Arc::new(parts.pay_requests(connection.clone()));
-    let keeping = database::keep_schema(
-        pool.clone(),
-        &MIGRATOR,
-        config.migrate_on_start,
-        readiness,
-        stop.clone(),
-    );
-    let kept_days = config.common.keep_resolved_days;
-    let working = async {
-        tokio::join!(
-            Box::pin(delivery::run(
-                connection,
-                REQUESTS,
-                settings,
-                Arc::clone(&handler),
-                stop.clone()
-            )),
-            handler.look_after_unasked(stop.clone()),
-            dead_letters::keep_pruned(pool, kept_days, stop),
-        );
-        Ok(())
-    };
-    tokio::try_join!(keeping, working)?;
-    Ok(())
+    let consumer = delivery::run(connection, REQUESTS, settings, Arc::clone(&handler), stop.clone());
+    group.spawn_infallible("pay_requests", Box::pin(consumer));
+    let looking_stops = stop.clone();
+    let looking = async move { handler.look_after_unasked(looking_stops).await };
+    let pruning = dead_letters::keep_pruned(pool.clone(), config.common.keep_resolved_days, stop.clone());
+    group.spawn_infallible("unasked", looking);
+    group.spawn_infallible("dead_letters", pruning);
+    database::keep_schema(pool, &MIGRATOR, config.migrate_on_start, readiness, stop).await
 }
 
 async fn sample_open_rows(store: Store, stop: CancellationToken) {

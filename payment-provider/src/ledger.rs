@@ -96,7 +96,8 @@ pub struct Entry {
     /// Calls and look-ups that ended without a known result.
     pub tries: u32,
     /// Time since it was written, by the database's clock, or since it was asked for where that is longer: a ledger that went
-    /// back in time has forgotten its own row. A held one begins anew when it is released.
+    /// back in time has forgotten its own row. A held one counts from its row alone, since an earlier row may have been released and
+    /// called at any time; it begins anew when it is released.
     pub age: Duration,
     /// The first request's trace.
     pub trace: Option<TraceParent>,

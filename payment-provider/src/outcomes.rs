@@ -9,9 +9,9 @@ use tracing::warn;
 use crate::metrics;
 
 /// Published together at most.
-const LARGEST_GROUP: usize = 1_024;
-/// Groups under way: the next one need not wait for the last ack of the one before.
-const GROUPS: usize = 4;
+const LARGEST_BATCH: usize = 1_024;
+/// Batches under way: the next one need not wait for the last ack of the one before.
+const BATCHES: usize = 4;
 
 /// Publishes outcomes. Cheap to clone.
 #[derive(Clone)]
@@ -28,10 +28,10 @@ impl Outcomes {
         let queue = metrics::batcher_queue("outcomes");
         Self(Batcher::new(
             queue,
-            LARGEST_GROUP,
-            GROUPS,
+            LARGEST_BATCH,
+            BATCHES,
             publisher,
-            |publisher, group| publish_group(publisher, group).boxed(),
+            |publisher, batch| publish_batch(publisher, batch).boxed(),
         ))
     }
 
@@ -57,16 +57,16 @@ impl Outcomes {
     }
 }
 
-async fn publish_group(publisher: &Publisher, group: Vec<Outgoing>) -> Vec<bool> {
-    let size = group.len();
+async fn publish_batch(publisher: &Publisher, batch: Vec<Outgoing>) -> Vec<bool> {
+    let size = batch.len();
     fail_point!(OutcomesPublishing);
-    let results = publisher.send_confirmed(group).await;
+    let results = publisher.send_confirmed(batch).await;
     fail_point!(OutcomesPublished);
     let confirmed: Vec<bool> = results.iter().map(Result::is_ok).collect();
     metrics::outcomes(confirmed.iter().filter(|confirmed| **confirmed).count());
     if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
         let unconfirmed = confirmed.iter().filter(|confirmed| !**confirmed).count();
-        // Once a group: during an outage there is one of these for every message.
+        // Once a batch: during an outage there is one of these for every message.
         warn!(
             outcomes = size,
             unconfirmed,

@@ -32,11 +32,12 @@ mod unasked;
 
 use intents::Intents;
 use lease::{Release, Renewal};
+pub use unasked::More;
 
 /// One statement finishes this many rows at most.
-const LARGEST_GROUP: usize = 512;
-/// One group of results is written while the next is collected.
-const GROUPS: usize = 2;
+const LARGEST_BATCH: usize = 512;
+/// One batch of results is written while the next is collected.
+const BATCHES: usize = 2;
 
 /// How long what was taken rests while the bank is away; what is finished already is answered thereafter.
 const REST: Duration = Duration::from_secs(2);
@@ -84,8 +85,8 @@ impl PayRequests {
     pub fn new(store: Store, bank: Bank, outcomes: Outcomes, policy: Policy) -> Self {
         let results = Batcher::new(
             metrics::batcher_queue("results"),
-            LARGEST_GROUP,
-            GROUPS,
+            LARGEST_BATCH,
+            BATCHES,
             store.clone(),
             |store, results| record(store, results).boxed(),
         );

@@ -23,6 +23,7 @@ mod leases;
 mod resolutions;
 mod results;
 
+pub use held::Taken;
 pub use inspection::{LedgerFilter, Listed, OpenRows, Shown};
 pub use intents::{Inserted, Intent};
 pub use resolutions::{RecordedResolution, Resolution};
@@ -30,7 +31,7 @@ pub use results::{Recorded, ResultToRecord};
 
 pub static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// A statement failed. Cheap to clone, because a group's failure is each of its members' failure.
+/// A statement failed. Cheap to clone, because a batch's failure is each of its members' failure.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("a statement on the ledger failed")]
 pub struct Error {

@@ -12,7 +12,7 @@ use payment_provider::{
 };
 use time::OffsetDateTime;
 
-use crate::bank::Bank;
+use crate::{bank::Bank, transition::Luck};
 
 /// As in `config.default.toml`.
 const LEASE: Duration = Duration::from_secs(15);
@@ -107,16 +107,18 @@ impl Ledger {
         }
     }
 
-    /// An operator ends a payment that is held, or an open one nobody holds, when the bank can have forgotten it and nothing is
-    /// under way any more, by what the bank has told in writing. SQL: `store::resolutions::resolve`. `None`: there is nothing to
-    /// end.
+    /// An operator ends a payment that nobody has leased, held or open, when the bank can have forgotten it and nothing is under
+    /// way any more, by what the bank has told in writing; a held one also when the bank still says how it ended. SQL:
+    /// `store::resolutions::resolve`. `None`: there is nothing to end.
     pub(crate) fn resolve(&mut self, index: usize, bank: &Bank, now: Duration) -> Option<PaymentOutcomeV1> {
         let row = self.rows.get_mut(index)?;
-        let old = row.held || row.age(now) >= KEY_RETENTION + Duration::from_hours(1);
+        let key = row.request.payment_id.as_uuid();
+        let said = || matches!(bank.find(key, Luck::Answered, now), Ok(Some(_)));
+        let old = row.age(now) >= KEY_RETENTION + Duration::from_hours(1) || row.is_held() && said();
         if row.ending.is_some() || !old || row.lease.is_some_and(|held| held.until > now) {
             return None;
         }
-        let settlement = match bank.statement(row.request.payment_id.as_uuid()) {
+        let settlement = match bank.statement(key) {
             Some(Answer::Succeeded { reference }) => Settlement {
                 status: OutcomeStatus::Succeeded,
                 reason: None,
@@ -176,9 +178,18 @@ impl Row {
         Some(ending.outcome(self.request.payment_id, self.request.invoice_id))
     }
 
-    /// Since it was written, or asked for where that is longer.
+    pub(crate) fn is_held(&self) -> bool {
+        self.ending.is_none() && self.held
+    }
+
+    /// Since it was written, or asked for where that is longer; a held one since it was written.
     fn age(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.created.min(requested_at(&self.request)))
+        let since = if self.held {
+            self.created
+        } else {
+            self.created.min(requested_at(&self.request))
+        };
+        now.saturating_sub(since)
     }
 
     pub(crate) fn entry(&self, now: Duration) -> Entry {

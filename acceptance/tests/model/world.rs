@@ -12,6 +12,7 @@ use payment_contract::PaymentId;
 use crate::{
     bank::Bank,
     invoice_app::InvoiceApp,
+    ledger::Row,
     nats::Stream,
     payment_provider::{Effect, PaymentProvider},
     transition::{Luck, Plan, Side, Transition},
@@ -39,6 +40,9 @@ pub(crate) struct World {
 const ROUNDS: usize = 8;
 /// The same after a restore, when each attempt that was forgotten is asked for once more.
 const MORE_ROUNDS: usize = 14;
+
+/// Then an operator may end what is held without the bank's word.
+const UNTIL_NOTHING_COMES_LATE: Duration = Duration::from_hours(25);
 
 /// Where both databases went back, only the bank remembers some payments, and each must be asked for again before it has
 /// forgotten the key: from no older copies, and not later than this.
@@ -214,6 +218,14 @@ impl World {
     pub(crate) fn come_to_rest(&mut self) {
         let went_back = self.invoice_app.went_back || self.payment_provider.ledger.went_back;
         let rounds = if went_back { MORE_ROUNDS } else { ROUNDS };
+        self.go_on(rounds);
+        if self.payment_provider.ledger.rows.iter().any(Row::is_held) {
+            self.pass(UNTIL_NOTHING_COMES_LATE);
+            self.go_on(rounds);
+        }
+    }
+
+    fn go_on(&mut self, rounds: usize) {
         for _ in 0..rounds {
             if self.invoice_app.went_back {
                 for index in 0..self.invoice_app.invoices.len() {

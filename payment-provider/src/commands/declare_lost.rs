@@ -1,6 +1,8 @@
 //! Ending a payment that the ledger never had: its request was rejected for good and became a dead letter. The bank is asked all
 //! the same, since the ledger may have had it before it went back in time.
 
+use std::fmt::Display;
+
 use payment_contract::{
     InvoiceId, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1},
@@ -8,7 +10,7 @@ use payment_contract::{
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::resolve::{Refusal, Resolved, ask_bank, in_words};
+use super::resolve::{Refusal, Resolved, ask_bank, in_words, is_late_call_over};
 use crate::{
     app::Parts,
     ledger::{Ending, RequestHash, Settlement},
@@ -24,6 +26,8 @@ pub struct Lost {
     pub invoice_id: Option<InvoiceId>,
     /// What was to be paid, where no dead letter tells it.
     pub amount: Option<Money>,
+    /// When that was first asked for, where there is no dead letter.
+    pub requested_at: Option<OffsetDateTime>,
     /// On what grounds; invoice-app shows it as the reason.
     pub reason: String,
     /// Who says so; the database user when unknown.
@@ -39,24 +43,35 @@ pub async fn declare_lost(parts: &Parts, lost: Lost) -> Result<Resolved, Refusal
     if entry.is_some() {
         return Err(Refusal::Had(payment_id));
     }
+    let (intent, refused_for_good) = intent(parts, &lost).await?;
     let found = ask_bank(parts, payment_id).await;
     let mut bank_said = in_words(&found);
+    let age = (OffsetDateTime::now_utc() - intent.requested_at)
+        .try_into()
+        .unwrap_or_default();
     let reference = match found {
-        Ok(None) => None,
         Ok(Some(Answer::Declined { reference, .. })) => reference,
         Ok(Some(Answer::Succeeded { .. })) => return Err(Refusal::Contradicted { bank_said }),
-        Ok(Some(Answer::Pending)) | Err(_) if lost.force => {
+        // What was refused for good was never handed to the bank.
+        Ok(None) if refused_for_good => None,
+        // The ledger may have had it and called the bank, and gone back in time.
+        _ if !refused_for_good && !is_late_call_over(parts, age) => {
+            return Err(Refusal::TooYoung {
+                payment_id,
+                bank_said,
+            });
+        }
+        _ if lost.force => {
             bank_said.push_str(" (forced)");
             None
         }
-        Ok(Some(Answer::Pending)) | Err(_) => {
+        _ => {
             return Err(Refusal::Unproven {
                 payment_id,
                 bank_said,
             });
         }
     };
-    let intent = intent(parts, &lost).await?;
     let settlement = Settlement {
         status: OutcomeStatus::Declined,
         reason: Some(lost.reason.clone()),
@@ -82,39 +97,40 @@ pub async fn declare_lost(parts: &Parts, lost: Lost) -> Result<Resolved, Refusal
     })
 }
 
-/// The row's first half: what the letter says of the request, and the operator where it says nothing.
-async fn intent(parts: &Parts, lost: &Lost) -> Result<Intent, Refusal> {
+/// The row's first half: what the letter says of the request, and the operator where it says nothing. And whether there is one.
+async fn intent(parts: &Parts, lost: &Lost) -> Result<(Intent, bool), Refusal> {
     let payment_id = lost.payment_id;
     let letter = service::dead_letters::latest_with(parts.store.pool(), &payment_id.to_string())
         .await
         .map_err(crate::store::Error::from)?;
+    let refused_for_good = letter.is_some();
     let letter: Value = letter
         .and_then(|body| serde_json::from_slice(&body).ok())
         .unwrap_or_default();
     let text = |pointer: &str| letter.pointer(pointer).and_then(Value::as_str);
-    let told_id = || text("/invoice_id").and_then(|id| id.parse().ok());
-    let told_amount = || Money::parse(text("/amount/value")?, text("/amount/currency")?).ok();
-    let invoice_id: InvoiceId = lost
-        .invoice_id
-        .or_else(told_id)
-        .ok_or(Refusal::Untold("--invoice"))?;
+    let told_id = text("/invoice_id").and_then(|id| id.parse().ok());
+    let invoice_id: InvoiceId = the_same(told_id, lost.invoice_id, "--invoice")?;
+    let currency = text("/amount/currency").unwrap_or_default();
+    let told_amount = text("/amount/value").and_then(|value| Money::parse(value, currency).ok());
+    let requested_at = match lost.requested_at {
+        Some(requested_at) => requested_at,
+        None if refused_for_good => OffsetDateTime::now_utc(),
+        None => return Err(Refusal::Untold("--requested-at")),
+    };
     let request = PayRequestV1 {
         payment_id,
         invoice_id,
         invoice_number: text("/invoice_number")
             .map_or_else(|| invoice_id.to_string(), |number| number.replace('\0', "")),
-        amount: lost
-            .amount
-            .or_else(told_amount)
-            .ok_or(Refusal::Untold("--amount"))?,
+        amount: the_same(told_amount, lost.amount, "--amount")?,
         attempt: letter
             .get("attempt")
             .and_then(Value::as_u64)
             .and_then(|attempt| u32::try_from(attempt).ok())
             .unwrap_or(1),
-        requested_at: OffsetDateTime::now_utc(),
+        requested_at,
     };
-    Ok(Intent {
+    let intent = Intent {
         payment_id,
         invoice_id,
         request_hash: RequestHash::of(&request),
@@ -125,5 +141,21 @@ async fn intent(parts: &Parts, lost: &Lost) -> Result<Intent, Refusal> {
         trace: None,
         rejected: true,
         held: None,
-    })
+    };
+    Ok((intent, refused_for_good))
+}
+
+/// What the letter and the operator tell. An outcome that names another invoice than was asked to be paid ends nothing.
+fn the_same<T: PartialEq + Display>(
+    letter: Option<T>,
+    operator: Option<T>,
+    option: &'static str,
+) -> Result<T, Refusal> {
+    match (letter, operator) {
+        (Some(letter), Some(operator)) if letter != operator => Err(Refusal::OfAnother {
+            option,
+            letter: letter.to_string(),
+        }),
+        (letter, operator) => letter.or(operator).ok_or(Refusal::Untold(option)),
+    }
 }

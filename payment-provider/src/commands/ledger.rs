@@ -6,6 +6,7 @@ use clap::{Subcommand, ValueEnum};
 use jetstream::{connection::Connection, publish::Publisher};
 use payment_contract::{InvoiceId, Money, PaymentId, messages::OutcomeStatus};
 use service::{BoxError, output};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -17,9 +18,8 @@ use super::{
 use crate::{
     app::{self, Parts},
     config::Config,
-    ledger::Held,
     outcomes::Outcomes,
-    store::{LedgerFilter, Store},
+    store::{LedgerFilter, Store, Taken},
 };
 
 /// How long a command waits for NATS.
@@ -33,6 +33,9 @@ pub const EXAMPLES: &str = "Examples:
   payment-provider ledger show 01f1c2d3-0000-8000-8000-000000000001
   payment-provider ledger resolve 01f1c2d3-0000-8000-8000-000000000001 succeeded --reason \"on the bank's statement of 12 May\"
   payment-provider ledger release --new --reason \"the books agree\"";
+
+/// What becomes of released payments.
+const GO_ON: &str = "each goes on when its request comes again, within some minutes";
 
 /// `ledger …`, for clap.
 #[derive(Clone, Debug, Subcommand)]
@@ -60,7 +63,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Ends an open payment by hand. Asks the bank first, and refuses what the bank contradicts.
+    /// Ends an open or held payment by hand. Asks the bank first, and refuses what the bank contradicts. Without the bank's word
+    /// `declined` is refused until the payment is older than `gateway.key_retention_s` and an hour, since a call that nobody heard
+    /// the end of may still be carried out; a held one is as old as its row.
     Resolve {
         /// The payment's id.
         payment_id: PaymentId,
@@ -69,6 +74,9 @@ pub enum Command {
         /// On what grounds: kept, and shown as the reason of a declined payment.
         #[arg(long, value_parser = reason)]
         reason: String,
+        /// The bank's own name for the payment, where the bank does not tell it any more.
+        #[arg(long, value_parser = reason)]
+        reference: Option<String>,
         /// Who decides; kept. Without it $USER, or else the database user.
         #[arg(long)]
         by: Option<String>,
@@ -76,7 +84,8 @@ pub enum Command {
         #[arg(long)]
         force: bool,
     },
-    /// Lets held payments go on, as if they had just been asked for: the bank is asked whether it knows them, then called.
+    /// Lets held payments go on, as if they had just been asked for: the bank is asked whether it knows them, then called. One
+    /// that is held for its invoice number goes on only with --force while another payment with the number succeeded or is open.
     Release(ReleaseArgs),
     /// Ends a payment as declined that the ledger never had, since its request was rejected for good, so that its invoice
     /// can be paid again or voided. Asks the bank first.
@@ -95,6 +104,10 @@ pub enum Command {
         /// What was to be paid, like "12.15 EUR". Not needed where a dead letter tells it.
         #[arg(long, value_parser = amount)]
         amount: Option<Money>,
+        /// When that was first asked for, as `invoice-app payments show` tells. Not needed where there is a dead letter; without one
+        /// it has to be longer ago than `gateway.key_retention_s` and an hour, since the ledger may have had it before a restore.
+        #[arg(long, value_name = "TIME", value_parser = time)]
+        requested_at: Option<OffsetDateTime>,
         /// The bank answers nothing that proves it, and yet it is so. Recorded with the decision.
         #[arg(long)]
         force: bool,
@@ -107,9 +120,12 @@ pub struct ReleaseArgs {
     /// These.
     #[arg(value_name = "PAYMENT_ID", required_unless_present = "new")]
     payment_ids: Vec<PaymentId>,
-    /// All that are held only because `ledger.hold_new_payments` was on.
-    #[arg(long)]
+    /// All that are held only because `ledger.hold_new_payments` was on; page by page, so that it can be interrupted and repeated.
+    #[arg(long, conflicts_with = "payment_ids")]
     new: bool,
+    /// Another payment with the invoice number succeeded or is open, and yet this one is owed as well.
+    #[arg(long, conflicts_with = "new")]
+    force: bool,
     /// On what grounds; kept.
     #[arg(long, value_parser = reason)]
     reason: String,
@@ -125,6 +141,15 @@ pub enum Status {
     Succeeded,
     /// No money moved.
     Declined,
+}
+
+impl From<Status> for OutcomeStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Succeeded => Self::Succeeded,
+            Status::Declined => Self::Declined,
+        }
+    }
 }
 
 /// Runs one of the commands.
@@ -152,12 +177,14 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError
             by,
             invoice,
             amount,
+            requested_at,
             force,
         } => {
             let lost = Lost {
                 payment_id,
                 invoice_id: invoice,
                 amount,
+                requested_at,
                 reason,
                 decided_by: whoever(by),
                 force,
@@ -168,17 +195,15 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError
             payment_id,
             status,
             reason,
+            reference,
             by,
             force,
         } => {
-            let status = match status {
-                Status::Succeeded => OutcomeStatus::Succeeded,
-                Status::Declined => OutcomeStatus::Declined,
-            };
             let decision = OperatorDecision {
                 payment_id,
-                status,
+                status: status.into(),
                 reason,
+                reference,
                 resolved_by: whoever(by),
                 force,
             };
@@ -254,23 +279,48 @@ async fn show(store: &Store, payment_id: PaymentId, json: bool) -> Result<(), Bo
 }
 
 async fn release(store: &Store, which: ReleaseArgs) -> Result<(), BoxError> {
-    let ids: Vec<Uuid> = which.payment_ids.iter().map(|id| id.as_uuid()).collect();
-    let all = which.new.then_some(Held::NewPayments);
     let by = whoever(which.by);
+    if which.new {
+        let tell = |released| eprintln!("{released} released so far");
+        let released = store.release_new(&which.reason, by.as_deref(), tell).await?;
+        println!("{released} released; {GO_ON}");
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = which.payment_ids.iter().map(|id| id.as_uuid()).collect();
+    let taken = store.numbers_taken(&ids).await?;
+    if !taken.is_empty() && !which.force {
+        return Err(twice(&taken).into());
+    }
+    let beside: Vec<Uuid> = taken.iter().map(|taken| taken.payment_id).collect();
     let released = store
-        .release_held(&ids, all, &which.reason, by.as_deref())
+        .release_held(&ids, &beside, &which.reason, by.as_deref())
         .await?;
     let missed = ids.iter().filter(|id| !released.contains(id));
     let missed: Vec<String> = missed.map(Uuid::to_string).collect();
-    println!(
-        "{} released; each goes on when its request comes again, within some minutes",
-        released.len()
-    );
+    println!("{} released; {GO_ON}", released.len());
     if missed.is_empty() {
         Ok(())
     } else {
         Err(format!("not held: {}", missed.join(", ")).into())
     }
+}
+
+/// Why nothing was released.
+fn twice(taken: &[Taken]) -> String {
+    let one = |taken: &Taken| {
+        let Taken {
+            payment_id,
+            by,
+            status,
+        } = taken;
+        format!("{payment_id}: {by} with the same number is {status}\n")
+    };
+    let ones: Vec<String> = taken.iter().map(one).collect();
+    format!(
+        "nothing was released, since an invoice number would be paid twice:\n{}look at the others (`ledger show`), and let open \
+         ones end; if both are owed: --force",
+        ones.concat()
+    )
 }
 
 fn whoever(by: Option<String>) -> Option<String> {
@@ -283,6 +333,10 @@ fn amount(text: &str) -> Result<Money, String> {
         .split_once(' ')
         .ok_or("must be a value and a currency, like \"12.15 EUR\"")?;
     Money::parse(value, currency).map_err(|error| error.to_string())
+}
+
+fn time(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be like 2026-01-02T03:04:05Z".to_owned())
 }
 
 fn reason(text: &str) -> Result<String, String> {

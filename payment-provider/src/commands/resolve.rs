@@ -26,6 +26,8 @@ pub struct OperatorDecision {
     pub status: OutcomeStatus,
     /// On what grounds. Of a declined payment, invoice-app shows it as the reason, if the bank gave none.
     pub reason: String,
+    /// The bank's own name for it, if the bank does not tell it any more.
+    pub reference: Option<String>,
     /// Who says so; the database user when unknown.
     pub resolved_by: Option<String>,
     /// The bank says nothing that proves it: the operator knows better, and that is kept.
@@ -52,6 +54,11 @@ pub enum Refusal {
     /// Nothing tells what the row has to say.
     #[error("no dead letter names this payment, so this has to be told as well: {0}")]
     Untold(&'static str),
+    /// The dead letter says something else.
+    #[error(
+        "the dead letter of this payment says {letter}: leave {option} out, or look whether it is this payment"
+    )]
+    OfAnother { option: &'static str, letter: String },
     #[error("payment {payment_id} is finished already: {status}")]
     Finished {
         payment_id: PaymentId,
@@ -86,14 +93,14 @@ pub enum Refusal {
 /// Takes the lease, asks the bank, and ends the payment with the record of who decided so.
 pub async fn resolve(parts: &Parts, decision: OperatorDecision) -> Result<Resolved, Refusal> {
     let payment_id = decision.payment_id;
-    let entry = open_entry(parts, payment_id).await?;
+    open_entry(parts, payment_id).await?;
     let (id, token) = ([payment_id.as_uuid()], Uuid::new_v4());
     if parts.store.take_leases(&id, token, true).await?.is_empty() {
         // Somebody was faster: held or finished by now.
         open_entry(parts, payment_id).await?;
         return Err(Refusal::Leased(payment_id));
     }
-    let ended = end(parts, decision, entry, token).await;
+    let ended = end(parts, decision, token).await;
     if ended.is_err() {
         parts.store.release_leases(&id, &[token], &[0]).await?;
     }
@@ -112,12 +119,9 @@ async fn open_entry(parts: &Parts, payment_id: PaymentId) -> Result<Entry, Refus
     }
 }
 
-async fn end(
-    parts: &Parts,
-    decision: OperatorDecision,
-    entry: Entry,
-    token: Uuid,
-) -> Result<Resolved, Refusal> {
+async fn end(parts: &Parts, decision: OperatorDecision, token: Uuid) -> Result<Resolved, Refusal> {
+    // Not before: until the lease was taken, somebody may have released the payment, and called the bank for it.
+    let entry = open_entry(parts, decision.payment_id).await?;
     let found = ask_bank(parts, decision.payment_id).await;
     let mut bank_said = in_words(&found);
     if !proves(parts, &decision, &entry, &found)? {
@@ -127,6 +131,7 @@ async fn end(
         payment_id,
         status,
         reason,
+        reference: told,
         resolved_by,
         ..
     } = decision;
@@ -139,7 +144,7 @@ async fn end(
     let settlement = Settlement {
         status,
         reason: (status == OutcomeStatus::Declined).then(|| declined_for.unwrap_or_else(|| reason.clone())),
-        reference,
+        reference: reference.or(told),
     };
     let resolution = Resolution {
         payment_id,
@@ -160,7 +165,8 @@ async fn end(
     })
 }
 
-/// Whether what the bank said proves the decision. If it proves nothing, the operator may know better, and say so.
+/// Whether what the bank said proves the decision. If it proves nothing, the operator may know better, and say so. That a payment
+/// is held proves nothing either: a ledger that went back in time may have called the bank for it, and forgotten that.
 fn proves(
     parts: &Parts,
     decision: &OperatorDecision,
@@ -168,12 +174,10 @@ fn proves(
     found: &Result<Option<Answer>, CallError>,
 ) -> Result<bool, Refusal> {
     let (payment_id, bank_said) = (decision.payment_id, in_words(found));
-    let late_call_over = entry.age >= parts.policy.key_retention + LATEST_CALL;
+    let late_call_over = is_late_call_over(parts, entry.age);
     match (decision.status, found) {
         (OutcomeStatus::Succeeded, Ok(Some(Answer::Succeeded { .. })))
         | (OutcomeStatus::Declined, Ok(Some(Answer::Declined { .. }))) => Ok(true),
-        // Nobody has called the bank for it, and what it does not know it has never heard of.
-        (OutcomeStatus::Declined, Ok(None)) if matches!(entry.state, State::Held(_)) => Ok(true),
         (_, Ok(Some(Answer::Succeeded { .. } | Answer::Declined { .. }))) => {
             Err(Refusal::Contradicted { bank_said })
         }
@@ -187,6 +191,11 @@ fn proves(
             bank_said,
         }),
     }
+}
+
+/// Whether no call for a payment of this age can be under way any more.
+pub(super) fn is_late_call_over(parts: &Parts, age: Duration) -> bool {
+    age >= parts.policy.key_retention + LATEST_CALL
 }
 
 /// What the bank knows of a payment.

@@ -20,6 +20,9 @@ use crate::order::{Answer, CallError, IdempotencyKey, Order};
 
 /// An answer is a few hundred bytes; more than this is not one.
 const LARGEST_ANSWER: usize = 64 * 1024;
+/// A connection that was idle for longer is not used again. Many servers close theirs after five seconds, and a call on one that
+/// is being closed has no known result.
+const IDLE: Duration = Duration::from_secs(4);
 /// The longest reason or reference that is kept.
 const LONGEST_TEXT: usize = 200;
 /// The reason shown when the bank declines without one.
@@ -63,6 +66,7 @@ impl Http {
     pub fn try_new(url: &Url, connect_timeout: Duration, credentials: &Credentials) -> Result<Self, Error> {
         let client = Client::builder()
             .connect_timeout(connect_timeout)
+            .pool_idle_timeout(IDLE)
             // A redirected payment would be a second one somewhere else.
             .redirect(redirect::Policy::none())
             // The configuration alone says where the bank is; an inherited HTTP_PROXY does not.

@@ -33,9 +33,9 @@ const SLOW: Duration = Duration::from_secs(2);
 /// Longer than any caller waits: the caller's own timeout ends the call.
 const NEVER: Duration = Duration::from_hours(1);
 /// One insert takes this many charges at most.
-const LARGEST_GROUP: usize = 512;
-/// One group is written while the next is collected.
-const GROUPS: usize = 2;
+const LARGEST_BATCH: usize = 512;
+/// One batch is written while the next is collected.
+const BATCHES: usize = 2;
 
 pub struct Simulated {
     books: WarmPool,
@@ -106,8 +106,8 @@ impl Simulated {
     pub fn new(books: WarmPool) -> Self {
         let charges = Batcher::new(
             metrics::batcher_queue("simulated_charges"),
-            LARGEST_GROUP,
-            GROUPS,
+            LARGEST_BATCH,
+            BATCHES,
             books.clone(),
             |books, charges| enter(books, charges).boxed(),
         );
@@ -221,7 +221,7 @@ async fn enter(books: &WarmPool, charges: Vec<Charge>) -> Vec<Result<Charged, Ca
 }
 
 async fn insert(books: &WarmPool, charges: &[Charge]) -> Result<HashMap<Uuid, Charged>, sqlx::Error> {
-    // By key, so that two replicas' groups wait for each other instead of deadlocking.
+    // By key, so that two replicas' batches wait for each other instead of deadlocking.
     let mut charges: Vec<&Charge> = charges.iter().collect();
     charges.sort_unstable_by_key(|charge| charge.key);
     let keys: Vec<Uuid> = charges.iter().map(|charge| charge.key).collect();

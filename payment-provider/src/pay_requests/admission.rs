@@ -251,6 +251,7 @@ fn first_admission(
         warn!(
             payment.id = %message.payment_id,
             invoice.id = %message.invoice_id,
+            trace_id = trace.as_ref().map(TraceParent::trace_id),
             currency = message.amount.currency().code(),
             "a payment was declined unasked: the bank does not take its currency"
         );

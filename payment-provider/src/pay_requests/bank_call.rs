@@ -76,46 +76,47 @@ impl BankCall {
 impl PayRequests {
     /// Looks the payment up if anybody may have called before, and pays it if that is still to be done.
     pub(super) async fn ask(&self, call: &mut BankCall) -> Conclusion {
+        self.ask_in_turn(call).await.unwrap_or_else(|instead| instead)
+    }
+
+    /// An error is why the bank was not asked.
+    async fn ask_in_turn(&self, call: &mut BankCall) -> Result<Conclusion, Conclusion> {
         let key = IdempotencyKey::from(call.lease.payment_id);
-        let permit = match self.bank.acquire().await {
-            Ok(permit) => permit,
-            Err(away) => return Conclusion::Away(away),
-        };
-        if call.look_up
-            && let Some(asked) = self.look_up(call, key, &permit).await
-        {
-            return asked;
+        let mut permit = self.turn(&mut call.lease).await?;
+        if call.look_up {
+            if let Some(asked) = self.look_up(call, key, &permit).await {
+                return Ok(asked);
+            }
+            // The look-up may have used the lease up.
+            if !self.outlasts_a_call(&call.lease) {
+                drop(permit);
+                self.renew(&mut call.lease).await?;
+                permit = self.turn(&mut call.lease).await?;
+            }
         }
-        // Waiting for the permit, or for the look-up, may have used the lease up.
-        if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
-            return lost.into();
-        }
-        // So may the time for which the bank remembers: whoever is stopped here goes on as if nothing had happened.
+        // The time for which the bank remembers may be over as well: whoever is stopped here goes on as if nothing had happened.
         let age = call.age.at(Instant::now());
         if !may_call(age, self.policy.key_retention) {
-            return left_to_operator(call, age);
+            return Ok(left_to_operator(call, age));
         }
         fail_point!(BankPaying);
         let asked = Instant::now();
         let answer = traces::within(trace(call), permit.pay(key, &call.order)).await;
         call.bank_took = asked.elapsed();
         fail_point!(BankPaid);
-        match paid(answer) {
+        Ok(match paid(answer) {
             Ok(settlement) => Conclusion::Settled(settlement),
             Err(why) => unknown(call, &why),
-        }
+        })
     }
 
-    /// `None`: the bank does not know the key, so it may be called with it.
+    /// In a [turn](Self::turn). `None`: the bank does not know the key, so it may be called with it.
     pub(super) async fn look_up(
         &self,
         call: &mut BankCall,
         key: IdempotencyKey,
         permit: &Permit<'_>,
     ) -> Option<Conclusion> {
-        if let Err(lost) = self.outlast_a_call(&mut call.lease).await {
-            return Some(lost.into());
-        }
         fail_point!(BankLookingUp);
         let asked = Instant::now();
         let found = traces::within(trace(call), permit.find(key)).await;

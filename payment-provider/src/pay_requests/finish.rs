@@ -96,7 +96,7 @@ impl PayRequests {
                 error!(payment.id = %payment_id, invoice.id = %invoice_id, "the ledger row is gone; its result is not written");
                 Decision::Retry(spread(UNWRITTEN))
             }
-            // Logged once for the group. The lease ends by itself, and then the result is looked up.
+            // Logged once for the batch. The lease ends by itself, and then the result is looked up.
             Ok(Err(_)) => Decision::Retry(spread(UNWRITTEN)),
             Err(lost) => {
                 error!(payment.id = %payment_id, error = %lost, "whether a result was written is unknown; it will be looked up");

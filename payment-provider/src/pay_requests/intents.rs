@@ -15,9 +15,9 @@ use crate::{
     store::{self, Inserted, Intent, Store},
 };
 
-/// Batches in one statement at most: with full batches it is large enough, and the next is on its way meanwhile.
-const LARGEST_GROUP: usize = 8;
-const GROUPS: usize = 2;
+/// Delivered batches in one statement at most: when they are full it is large enough, and the next is on its way meanwhile.
+const LARGEST_BATCH: usize = 8;
+const BATCHES: usize = 2;
 
 /// What became of a batch's intents.
 #[derive(Debug)]
@@ -33,8 +33,8 @@ pub(super) type Intents = Batcher<Vec<Intent>, Written>;
 pub(super) fn intents(store: Store) -> Intents {
     Batcher::new(
         metrics::batcher_queue("intents"),
-        LARGEST_GROUP,
-        GROUPS,
+        LARGEST_BATCH,
+        BATCHES,
         store,
         |store, batches| write(store, batches).boxed(),
     )

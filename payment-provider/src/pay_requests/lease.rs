@@ -6,22 +6,22 @@ use std::{collections::HashSet, time::Duration};
 use futures_util::FutureExt as _;
 use payment_contract::PaymentId;
 use service::{batcher::Batcher, fail_point, telemetry::chain};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::PayRequests;
+use super::{PayRequests, bank_call::Conclusion};
 use crate::{
-    gateway::Away,
+    gateway::{Away, Permit},
     ledger::{outlasts, retry_delay},
     metrics,
     store::Store,
 };
 
 /// One statement renews or gives back this many leases at most.
-const LARGEST_GROUP: usize = 512;
-/// Groups under way: one whose connection is silent holds up no other's.
-const GROUPS: usize = 4;
+const LARGEST_BATCH: usize = 512;
+/// Batches under way: one whose connection is silent holds up no other's.
+const BATCHES: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lease {
@@ -29,6 +29,12 @@ pub(super) struct Lease {
     pub(super) token: Uuid,
     /// It surely lasts until then.
     pub(super) until: Instant,
+}
+
+impl Lease {
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(Instant::now())
+    }
 }
 
 pub(super) struct Renewal {
@@ -47,23 +53,53 @@ pub(super) struct Release {
 pub(super) struct LeaseLost;
 
 impl PayRequests {
-    /// Makes sure that a call started now ends within the lease; renews it if it would not.
-    pub(super) async fn outlast_a_call(&self, lease: &mut Lease) -> Result<(), LeaseLost> {
-        let (timeout, margin) = (self.bank.timeout(), self.policy.lease_margin);
-        let lasts =
-            |until: Instant| outlasts(until.saturating_duration_since(Instant::now()), timeout, margin);
-        if lasts(lease.until) {
-            return Ok(());
+    /// A turn at the bank, with a lease that outlasts a call that is started now. The lease is kept while others have their turns.
+    /// Renewing it may have to wait for the database, and nobody waits for that with a turn in hand.
+    pub(super) async fn turn(&self, lease: &mut Lease) -> Result<Permit<'_>, Conclusion> {
+        loop {
+            let permit = tokio::select! {
+                biased;
+                permit = self.bank.acquire() => permit.map_err(Conclusion::Away)?,
+                lost = self.keep(lease) => return Err(lost.into()),
+            };
+            if self.outlasts_a_call(lease) {
+                return Ok(permit);
+            }
+            drop(permit);
+            self.renew(lease).await?;
         }
+    }
+
+    /// Renews the lease well before it is too short for a call, again and again until that fails.
+    async fn keep(&self, lease: &mut Lease) -> LeaseLost {
+        let call = self.bank.timeout() + self.policy.lease_margin;
+        let ahead = call + self.store.lease().saturating_sub(call) / 2;
+        loop {
+            sleep(lease.left().saturating_sub(ahead)).await;
+            if let Err(lost) = self.renew(lease).await {
+                return lost;
+            }
+        }
+    }
+
+    /// Whether a call that is started now ends within the lease.
+    pub(super) fn outlasts_a_call(&self, lease: &Lease) -> bool {
+        outlasts(lease.left(), self.bank.timeout(), self.policy.lease_margin)
+    }
+
+    /// Renews the lease; lost unless it outlasts a call then.
+    pub(super) async fn renew(&self, lease: &mut Lease) -> Result<(), LeaseLost> {
         let asked = Instant::now();
         let renewal = Renewal {
             payment_id: lease.payment_id.as_uuid(),
             token: lease.token,
         };
         let renewed = self.renewals.submit(renewal).await.unwrap_or(false);
-        lease.until = asked + self.store.lease();
-        if renewed && lasts(lease.until) {
-            return Ok(());
+        if renewed {
+            lease.until = asked + self.store.lease();
+            if self.outlasts_a_call(lease) {
+                return Ok(());
+            }
         }
         metrics::lease_lost();
         warn!(payment.id = %lease.payment_id, "the lease could not be renewed; the bank is not called");
@@ -78,14 +114,14 @@ impl PayRequests {
             token: lease.token,
             tries,
         };
-        // BatchPanicked only when the group panicked; the lease then ends by itself.
+        // BatchPanicked only when the batch panicked; the lease then ends by itself.
         let _ = self.releases.submit(release).await;
     }
 }
 
 pub(super) fn renewals(store: Store) -> Batcher<Renewal, bool> {
     let queue = metrics::batcher_queue("lease_renewals");
-    Batcher::new(queue, LARGEST_GROUP, GROUPS, store, |store, renewals| {
+    Batcher::new(queue, LARGEST_BATCH, BATCHES, store, |store, renewals| {
         renew(store, renewals).boxed()
     })
 }
@@ -109,7 +145,7 @@ async fn renew(store: &Store, renewals: Vec<Renewal>) -> Vec<bool> {
 
 pub(super) fn releases(store: Store) -> Batcher<Release, ()> {
     let queue = metrics::batcher_queue("lease_releases");
-    Batcher::new(queue, LARGEST_GROUP, GROUPS, store, |store, releases| {
+    Batcher::new(queue, LARGEST_BATCH, BATCHES, store, |store, releases| {
         give_back(store, releases).boxed()
     })
 }

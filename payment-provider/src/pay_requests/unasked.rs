@@ -23,15 +23,20 @@ const EVERY: Duration = Duration::from_secs(30);
 const MOST: usize = 256;
 const AT_ONCE: usize = 8;
 
+/// Whether there may be more to look up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct More(pub bool);
+
 impl PayRequests {
     /// Looks up what nobody asks for, until told to stop.
     pub async fn look_after_unasked(&self, stop: CancellationToken) {
         let looking = || async {
-            // After a restore they may be very many. Each page leaves its rows touched or ended, so that the next are others.
+            // After a restore they may be very many. Each page leaves its rows touched or ended, so that the next are others;
+            // a page of unreadable rows does not, and has to wait.
             loop {
                 match self.look_up_unasked(QUIET).await {
-                    Ok(found) if found == MOST => {}
-                    Ok(_) => return,
+                    Ok(More(true)) => {}
+                    Ok(More(false)) => return,
                     Err(error) => {
                         return warn!(error = chain(&error), "open payments could not be looked up");
                     }
@@ -42,14 +47,15 @@ impl PayRequests {
         repeat::every(EVERY, stop, looking).await;
     }
 
-    /// Looks up the first of those that nobody has touched for `quiet`; how many. What the bank does not know stays open.
-    pub async fn look_up_unasked(&self, quiet: Duration) -> Result<usize, store::Error> {
+    /// Looks up the first of those that nobody has touched for `quiet`; whether there may be more. What the bank does not know
+    /// stays open.
+    pub async fn look_up_unasked(&self, quiet: Duration) -> Result<More, store::Error> {
         if self.bank.is_there().is_err() {
-            return Ok(0);
+            return Ok(More(false));
         }
         let ids = self.store.unasked(quiet, MOST).await?;
         if ids.is_empty() {
-            return Ok(0);
+            return Ok(More(false));
         }
         let read = Instant::now();
         let entries = self.store.entries(&ids).await?;
@@ -59,6 +65,7 @@ impl PayRequests {
             .map(|(position, entry)| (entry.payment_id, (position, entry, None)))
             .collect();
         let taken_over = self.take_over(open, read).await?;
+        let more = ids.len() == MOST && !taken_over.is_empty();
         stream::iter(taken_over)
             .for_each_concurrent(AT_ONCE, |(_, admitted)| async move {
                 if let Admitted::Call(call) = admitted {
@@ -66,14 +73,14 @@ impl PayRequests {
                 }
             })
             .await;
-        Ok(ids.len())
+        Ok(More(more))
     }
 
     async fn look_up_only(&self, mut call: BankCall) {
         let key = IdempotencyKey::from(call.lease.payment_id);
-        let found = match self.bank.acquire().await {
+        let found = match self.turn(&mut call.lease).await {
             Ok(permit) => self.look_up(&mut call, key, &permit).await,
-            Err(_) => None,
+            Err(instead) => Some(instead),
         };
         match found {
             // There is no request to decide about: what is finished is published, now or when somebody asks.

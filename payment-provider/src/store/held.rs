@@ -1,10 +1,29 @@
 //! Payments that are held: how they come to be, beside the switch that holds all new ones, and how an operator releases them.
 
-use service::database::{LONG, in_time};
+use service::database::{SHORT, retry_conflicts};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Error, Intent, Store};
 use crate::ledger::{Entry, Held};
+
+/// So many are released in one transaction: in far less time than a statement has.
+const PAGE: i64 = 2_000;
+
+/// A payment that is held for its invoice number, and another that has the number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub payment_id: Uuid,
+    pub by: Uuid,
+    /// How the other one stands.
+    pub status: String,
+}
+
+struct Page {
+    found: i64,
+    last: Option<OffsetDateTime>,
+    released: i64,
+}
 
 impl Store {
     /// The open rows of earlier attempts at the same invoices.
@@ -46,27 +65,56 @@ impl Store {
         Ok(())
     }
 
-    /// Lets held payments go on: these, and all that are held for `all` reason. Records who decided so; returns which they
-    /// are. Commits.
+    /// Other payments with the invoice numbers of those of these that are held for theirs: that succeeded, or are open.
+    pub async fn numbers_taken(&self, payment_ids: &[Uuid]) -> Result<Vec<Taken>, Error> {
+        let taken = sqlx::query_as!(
+            Taken,
+            r#"select held.payment_id as "payment_id!", other.payment_id as "by!", other.status as "status!"
+               from ledger as held
+               cross join lateral (
+                   select payment_id, status from ledger
+                   where invoice_number = held.invoice_number and status <> 'declined'
+                     and (held_reason is null or held_reason = 'hold_new_payments')
+                   union all
+                   select payment_id, status from ledger
+                   where invoice_number = held.invoice_number and status = 'started' and held_reason = 'number_paid') as other
+               where held.payment_id = any($1) and held.status = 'started' and held.held_reason = 'number_paid'
+                 and held.released_at is null and other.payment_id <> held.payment_id"#,
+            payment_ids,
+        )
+        .fetch_all(&self.database)
+        .await?;
+        Ok(taken)
+    }
+
+    /// Lets these go on, of those that are held, and records who decided so; which they are. One that was held for its invoice
+    /// number has that number from now on, unless it is one of the `beside` others. Commits.
     pub async fn release_held(
         &self,
         payment_ids: &[Uuid],
-        all: Option<Held>,
+        beside: &[Uuid],
         reason: &str,
         released_by: Option<&str>,
     ) -> Result<Vec<Uuid>, Error> {
-        let released = in_time(LONG, async {
+        let released = retry_conflicts(SHORT, || async {
             sqlx::query_scalar!(
-                "with released as (
-                     update ledger set released_at = clock_timestamp(), updated_at = clock_timestamp()
-                     where status = 'started' and held_reason is not null and released_at is null
-                       and (payment_id = any($1) or held_reason = $2)
-                     returning payment_id)
+                "with held as (
+                     select payment_id from ledger
+                     where payment_id = any($1) and status = 'started' and held_reason is not null and released_at is null
+                     order by payment_id
+                     for update),
+                 released as (
+                     update ledger
+                     set released_at = clock_timestamp(), updated_at = clock_timestamp(),
+                         held_reason = case when held_reason <> 'number_paid' or ledger.payment_id = any($2)
+                                            then held_reason end
+                     from held where ledger.payment_id = held.payment_id
+                     returning ledger.payment_id)
                  insert into ledger_resolutions (payment_id, status, reason, resolved_by, bank_said)
                  select payment_id, 'released', $3, coalesce($4, session_user::text), 'it was not asked' from released
                  returning payment_id",
                 payment_ids,
-                all.map(Held::as_str),
+                beside,
                 reason,
                 released_by,
             )
@@ -75,6 +123,63 @@ impl Store {
         })
         .await?;
         Ok(released)
+    }
+
+    /// Lets all go on that are held as new ones, page by page, and records who decided so; how many. Tells how many they are after
+    /// each page. Each page commits, so that what was released stays so whatever becomes of the rest.
+    pub async fn release_new(
+        &self,
+        reason: &str,
+        released_by: Option<&str>,
+        mut tell: impl FnMut(i64),
+    ) -> Result<i64, Error> {
+        let (mut after, mut released) = (OffsetDateTime::UNIX_EPOCH, 0);
+        loop {
+            let page = retry_conflicts(SHORT, || self.release_page(after, reason, released_by)).await?;
+            released += page.released;
+            tell(released);
+            match page.last {
+                Some(last) if page.found == PAGE => after = last,
+                _ => return Ok(released),
+            }
+        }
+    }
+
+    async fn release_page(
+        &self,
+        after: OffsetDateTime,
+        reason: &str,
+        released_by: Option<&str>,
+    ) -> Result<Page, sqlx::Error> {
+        sqlx::query_as!(
+            Page,
+            r#"with page as (
+                   select payment_id, created_at from ledger
+                   where status = 'started' and held_reason = 'hold_new_payments' and released_at is null
+                     and created_at >= $1
+                   order by created_at limit $2),
+               held as (
+                   select payment_id from ledger
+                   where payment_id in (select payment_id from page) and status = 'started' and released_at is null
+                   order by payment_id
+                   for update),
+               released as (
+                   update ledger set released_at = clock_timestamp(), updated_at = clock_timestamp()
+                   from held where ledger.payment_id = held.payment_id
+                   returning ledger.payment_id),
+               recorded as (
+                   insert into ledger_resolutions (payment_id, status, reason, resolved_by, bank_said)
+                   select payment_id, 'released', $3, coalesce($4, session_user::text), 'it was not asked' from released
+                   returning payment_id)
+               select (select count(*) from page) as "found!", (select max(created_at) from page) as last,
+                      (select count(*) from recorded) as "released!""#,
+            after,
+            PAGE,
+            reason,
+            released_by,
+        )
+        .fetch_one(&self.database)
+        .await
     }
 }
 

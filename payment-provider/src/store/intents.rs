@@ -150,8 +150,10 @@ impl Store {
                       gateway_reference, tries, traceparent, settled_at,
                       case when released_at is null then held_reason end as held,
                       extract(epoch from lease_until - clock_timestamp())::float8 as lease_left_s,
-                      extract(epoch from clock_timestamp() - coalesce(released_at, least(created_at, requested_at)))::float8
-                          as "age_s!"
+                      extract(epoch from clock_timestamp()
+                                         - coalesce(released_at,
+                                                    case when held_reason is null then least(created_at, requested_at)
+                                                         else created_at end))::float8 as "age_s!"
                from ledger
                where payment_id = any($1)"#,
             payment_ids,

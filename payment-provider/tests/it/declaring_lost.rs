@@ -1,6 +1,6 @@
 //! `ledger declare-lost`: ends what the ledger never had, and nothing that it has or that the bank knows.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jetstream::delivery::{DeadLetter, Decision as Delivered, Origin};
 use payment_contract::{
@@ -12,6 +12,8 @@ use payment_provider::commands::{
     resolve::Refusal,
 };
 
+use time::OffsetDateTime;
+
 use crate::support::{World, decide, parts, request};
 
 fn lost(request: &PayRequestV1) -> Lost {
@@ -19,6 +21,7 @@ fn lost(request: &PayRequestV1) -> Lost {
         payment_id: request.payment_id,
         invoice_id: None,
         amount: None,
+        requested_at: None,
         reason: "its request was unreadable".to_owned(),
         decided_by: Some("ops".to_owned()),
         force: false,
@@ -83,6 +86,47 @@ async fn what_no_letter_tells_the_operator_has_to() {
     told.amount = Some(Money::parse("12.15", "EUR").unwrap());
     declare_lost(&parts, told).await.unwrap();
     assert_eq!(world.status(request.payment_id).await, "declined");
+}
+
+/// The ledger may have gone back to before it had it, and its call may be under way.
+#[tokio::test]
+async fn payment_without_a_dead_letter_is_lost_only_when_no_call_can_come_late() {
+    let world = World::start().await;
+    let request = request("12.15", "EUR");
+    let parts = parts(&world);
+    let mut told = lost(&request);
+    told.invoice_id = Some(request.invoice_id);
+    told.amount = Some(request.amount);
+    told.force = true;
+    let refused = declare_lost(&parts, told.clone()).await;
+    assert!(
+        matches!(refused, Err(Refusal::Untold("--requested-at"))),
+        "{refused:?}"
+    );
+    told.requested_at = Some(OffsetDateTime::now_utc() - Duration::from_mins(23 * 60 + 59));
+    let refused = declare_lost(&parts, told.clone()).await;
+    assert!(matches!(refused, Err(Refusal::TooYoung { .. })), "{refused:?}");
+    told.requested_at = Some(OffsetDateTime::now_utc() - Duration::from_hours(24));
+    told.force = false;
+    let refused = declare_lost(&parts, told.clone()).await;
+    assert!(matches!(refused, Err(Refusal::Unproven { .. })), "{refused:?}");
+    told.force = true;
+    declare_lost(&parts, told).await.unwrap();
+    assert_eq!(world.status(request.payment_id).await, "declined");
+}
+
+#[tokio::test]
+async fn what_a_dead_letter_tells_an_operator_cannot_tell_otherwise() {
+    let world = World::start().await;
+    let told = request("12.15", "EUR");
+    keep_letter(&world, serde_json::to_vec(&told).unwrap()).await;
+    let mut other = lost(&told);
+    other.invoice_id = Some(request("1.00", "EUR").invoice_id);
+    let refused = declare_lost(&parts(&world), other).await;
+    assert!(matches!(refused, Err(Refusal::OfAnother { .. })), "{refused:?}");
+    let mut same = lost(&told);
+    (same.invoice_id, same.amount) = (Some(told.invoice_id), Some(told.amount));
+    declare_lost(&parts(&world), same).await.unwrap();
 }
 
 #[tokio::test]

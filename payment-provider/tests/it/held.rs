@@ -14,10 +14,10 @@ use payment_provider::{
 };
 use uuid::Uuid;
 
-use crate::support::{World, decide, decide_all, parts, request};
+use crate::support::{World, decide, decide_all, parts, request, until};
 
 /// The same invoice, forgotten by a database that went back in time, and imported again.
-fn imported_again(request: &PayRequestV1) -> PayRequestV1 {
+pub(crate) fn imported_again(request: &PayRequestV1) -> PayRequestV1 {
     let invoice_id = InvoiceId::generate();
     PayRequestV1 {
         payment_id: PaymentId::of(invoice_id, 1),
@@ -39,11 +39,11 @@ const FORGOTTEN: &str =
     "update ledger set status = 'started', reason = null, gateway_reference = null, settled_at = null,
                          lease_token = null, lease_until = null where payment_id = $1";
 
-fn is_put_off(decision: &Delivered) -> bool {
+pub(crate) fn is_put_off(decision: &Delivered) -> bool {
     matches!(decision, Delivered::Retry(_))
 }
 
-fn is_held(decision: &Delivered) -> bool {
+pub(crate) fn is_held(decision: &Delivered) -> bool {
     matches!(decision, Delivered::Retry(after) if *after >= HELD_DELAY)
 }
 
@@ -52,7 +52,7 @@ async fn held(world: &World) -> Vec<(Uuid, Option<String>)> {
     rows.into_iter().map(|row| (row.payment_id, row.held)).collect()
 }
 
-async fn assert_held(world: &World, request: &PayRequestV1, why: Held) {
+pub(crate) async fn assert_held(world: &World, request: &PayRequestV1, why: Held) {
     let expected = (request.payment_id.as_uuid(), Some(why.as_str().to_owned()));
     assert_eq!(held(world).await, [expected]);
     assert_eq!(world.status(request.payment_id).await, "started");
@@ -193,10 +193,8 @@ async fn switch_holds_every_new_payment_until_they_are_released() {
     assert!(is_put_off(&decide(&holding, &again).await));
     assert!(is_held(&decide(&holding, &again).await));
 
-    let release = world
-        .store
-        .release_held(&[], Some(Held::NewPayments), "the books agree", Some("ops"));
-    assert_eq!(release.await.unwrap(), [new.payment_id.as_uuid()]);
+    let release = world.store.release_new("the books agree", Some("ops"), |_| {});
+    assert_eq!(release.await.unwrap(), 1);
     assert_eq!(decide(&world.provider(), &new).await, Delivered::Done);
     assert_eq!(world.charges(&new).await, 1);
     assert_held(&world, &again, Held::NumberPaid).await;
@@ -207,60 +205,88 @@ async fn switch_holds_every_new_payment_until_they_are_released() {
     );
 }
 
-#[tokio::test]
-async fn released_payment_is_as_young_as_its_release() {
-    let world = World::start().await;
-    let provider = world.provider_with(|setup| setup.policy.hold_new_payments = true);
-    let request = request("12.15", "EUR");
-    assert!(is_held(&decide(&provider, &request).await));
-    let old = "update ledger set created_at = created_at - interval '9 d', requested_at = requested_at - interval '9 d'
-               where payment_id = $1";
-    world.execute(old, request.payment_id).await;
-    let id = request.payment_id.as_uuid();
-    assert_eq!(
-        world
-            .store
-            .release_held(&[id], None, "it is due", None)
-            .await
-            .unwrap(),
-        [id]
-    );
-    assert!(
-        world
-            .store
-            .release_held(&[id], None, "twice", None)
-            .await
-            .unwrap()
-            .is_empty()
-    );
-    assert_eq!(decide(&provider, &request).await, Delivered::Done);
-    assert_eq!(
-        world.bank.finds(request.payment_id),
-        1,
-        "looked up before it is called"
-    );
-    assert_eq!(world.charges(&request).await, 1);
-}
-
-#[tokio::test]
-async fn held_payment_can_be_declined_at_once_and_stays_held_when_that_is_refused() {
-    let world = World::start().await;
-    let provider = world.provider_with(|setup| setup.policy.hold_new_payments = true);
-    let request = request("12.15", "EUR");
-    assert!(is_held(&decide(&provider, &request).await));
-    let decision = |status| OperatorDecision {
+fn decision(request: &PayRequestV1, status: OutcomeStatus, force: bool) -> OperatorDecision {
+    OperatorDecision {
         payment_id: request.payment_id,
         status,
         reason: "it was paid under its old id".to_owned(),
+        reference: None,
         resolved_by: None,
-        force: false,
-    };
-    let refused = resolve(&parts(&world), decision(OutcomeStatus::Succeeded)).await;
-    assert!(matches!(refused, Err(Refusal::Unproven { .. })), "{refused:?}");
+        force,
+    }
+}
+
+const TWO_DAYS_OLD: &str = "update ledger set created_at = created_at - interval '2 d' where payment_id = $1";
+
+/// The ledger may have gone back to before it called the bank: that call may still be carried out.
+#[tokio::test]
+async fn held_payment_is_declined_like_any_other_only_when_no_call_can_come_late() {
+    let world = World::start().await;
+    let provider = world.provider_with(|setup| setup.policy.hold_new_payments = true);
+    let mut request = request("12.15", "EUR");
+    // It was asked for long ago, and may have been released and called just now.
+    request.requested_at -= Duration::from_hours(48);
     assert!(is_held(&decide(&provider, &request).await));
-    let resolved = resolve(&parts(&world), decision(OutcomeStatus::Declined))
+    let parts = parts(&world);
+    let refused = resolve(&parts, decision(&request, OutcomeStatus::Succeeded, false)).await;
+    assert!(matches!(refused, Err(Refusal::Unproven { .. })), "{refused:?}");
+    for force in [false, true] {
+        let refused = resolve(&parts, decision(&request, OutcomeStatus::Declined, force)).await;
+        assert!(matches!(refused, Err(Refusal::TooYoung { .. })), "{refused:?}");
+    }
+    assert!(is_held(&decide(&provider, &request).await), "it stays held");
+
+    world.execute(TWO_DAYS_OLD, request.payment_id).await;
+    let refused = resolve(&parts, decision(&request, OutcomeStatus::Declined, false)).await;
+    assert!(matches!(refused, Err(Refusal::Unproven { .. })), "{refused:?}");
+    let resolved = resolve(&parts, decision(&request, OutcomeStatus::Declined, true))
         .await
         .unwrap();
     assert_eq!(resolved.outcome.status, OutcomeStatus::Declined);
     assert!(held(&world).await.is_empty());
+}
+
+#[tokio::test]
+async fn held_payment_that_the_bank_declined_is_declined_at_once() {
+    let world = World::start().await;
+    let request = request("4000.01", "EUR");
+    assert_eq!(decide(&world.provider(), &request).await, Delivered::Done);
+    sqlx::query("delete from ledger")
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    let provider = world.provider_with(|setup| setup.policy.hold_new_payments = true);
+    assert!(is_held(&decide(&provider, &request).await));
+    resolve(&parts(&world), decision(&request, OutcomeStatus::Declined, false))
+        .await
+        .unwrap();
+}
+
+/// What an operator decides on is read once nobody else can change it.
+#[tokio::test]
+async fn payment_that_is_released_while_it_is_to_be_declined_is_as_young_as_its_release() {
+    let world = World::start().await;
+    let provider = world.provider_with(|setup| setup.policy.hold_new_payments = true);
+    let request = request("12.15", "EUR");
+    assert!(is_held(&decide(&provider, &request).await));
+    world.execute(TWO_DAYS_OLD, request.payment_id).await;
+    let mut releasing = world.pool.begin().await.unwrap();
+    sqlx::query("update ledger set released_at = clock_timestamp()")
+        .execute(&mut *releasing)
+        .await
+        .unwrap();
+    let parts = parts(&world);
+    let resolving = resolve(&parts, decision(&request, OutcomeStatus::Declined, true));
+    let release = async {
+        until("the lease is waited for", async || {
+            let waiting = "select exists (select from pg_stat_activity
+                                          where datname = current_database() and wait_event_type = 'Lock')";
+            let waiting: bool = sqlx::query_scalar(waiting).fetch_one(&world.pool).await.unwrap();
+            waiting
+        })
+        .await;
+        releasing.commit().await.unwrap();
+    };
+    let (refused, ()) = tokio::join!(resolving, release);
+    assert!(matches!(refused, Err(Refusal::TooYoung { .. })), "{refused:?}");
 }

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use jetstream::delivery::Decision;
-use payment_contract::messages::OutcomeStatus;
-use tokio::task::JoinHandle;
+use payment_contract::messages::{OutcomeStatus, PayRequestV1};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use crate::support::{World, decide, request, until};
 
@@ -217,7 +220,7 @@ async fn new_payment_that_grows_too_old_while_it_waits_for_the_bank_is_not_calle
     assert_eq!(grown_too_old(false).await, (0, 0));
 }
 
-/// One permit to call the bank, taken by one payment while another waits for it until its lease no longer outlasts a call.
+/// One permit to call the bank, taken by one payment while another waits for it for longer than its first lease outlasts a call.
 async fn waited_for_the_permit(steal: bool) -> (World, Decision, usize) {
     let world = World::with_leases(Duration::from_secs(12)).await;
     let provider = world.provider_with(|setup| {
@@ -236,16 +239,19 @@ async fn waited_for_the_permit(steal: bool) -> (World, Decision, usize) {
     .await;
     let message = second.clone();
     let waiting = tokio::spawn(async move { decide(&waiting, &message).await });
-    until("the lease does not outlast a call any more", async || {
-        let sql = "select count(*) = 1 from ledger
-                   where payment_id = $1 and lease_until < clock_timestamp() + interval '10.5 s'";
-        let near: bool = sqlx::query_scalar(sql)
-            .bind(second.payment_id.as_uuid())
-            .fetch_one(&world.pool)
-            .await
-            .unwrap();
-        near
-    })
+    until(
+        "it has waited for longer than its lease outlasted a call",
+        async || {
+            let sql = "select count(*) = 1 from ledger
+                   where payment_id = $1 and created_at < clock_timestamp() - interval '1.5 s'";
+            let long: bool = sqlx::query_scalar(sql)
+                .bind(second.payment_id.as_uuid())
+                .fetch_one(&world.pool)
+                .await
+                .unwrap();
+            long
+        },
+    )
     .await;
     if steal {
         world
@@ -254,6 +260,7 @@ async fn waited_for_the_permit(steal: bool) -> (World, Decision, usize) {
                 second.payment_id,
             )
             .await;
+        until("that is noticed", async || waiting.is_finished()).await;
     }
     world.bank.open();
     assert_eq!(calling.await.unwrap(), Decision::Done);
@@ -273,4 +280,52 @@ async fn lease_that_cannot_be_renewed_leads_to_no_call() {
     let (_world, decision, pays) = waited_for_the_permit(true).await;
     assert!(matches!(decision, Decision::Retry(_)), "{decision:?}");
     assert_eq!(pays, 0);
+}
+
+/// One call at a time. The lease of the payment whose turn comes cannot be renewed now, since somebody has locked its row: the
+/// next one has its turn meanwhile.
+#[tokio::test]
+async fn renewal_that_hangs_keeps_no_other_payment_from_the_bank() {
+    let world = World::with_leases(Duration::from_secs(14)).await;
+    let provider = world.provider_with(|setup| {
+        setup.timeout = Duration::from_secs(10);
+        setup.policy.lease_margin = Duration::from_secs(1);
+        setup.lines = 1;
+    });
+    let [first, second, third] = [(); 3].map(|()| request("1.00", "EUR"));
+    world.bank.hold(first.payment_id);
+    let paying = |request: &PayRequestV1| {
+        let (provider, request) = (provider.clone(), request.clone());
+        tokio::spawn(async move { decide(&provider, &request).await })
+    };
+    let calling = paying(&first);
+    until("the permit is taken", async || {
+        world.bank.pays(first.payment_id) == 1
+    })
+    .await;
+    let mut locked = world.pool.begin().await.unwrap();
+    let waiting = paying(&second);
+    let lock = "select from ledger where payment_id = $1 for update";
+    until("the row that hangs is locked", async || {
+        let row = sqlx::query(lock)
+            .bind(second.payment_id.as_uuid())
+            .fetch_optional(&mut *locked)
+            .await
+            .unwrap();
+        row.is_some()
+    })
+    .await;
+    sleep(Duration::from_millis(3_200)).await;
+    let next = paying(&third);
+    until("it waits behind the other", async || {
+        world.row(third.payment_id).await.is_some()
+    })
+    .await;
+    world.bank.open();
+    assert_eq!(calling.await.unwrap(), Decision::Done);
+    let paid = timeout(Duration::from_secs(2), next).await;
+    assert_eq!(paid.expect("before the renewal ends").unwrap(), Decision::Done);
+    assert_eq!(world.bank.pays(second.payment_id), 0);
+    locked.commit().await.unwrap();
+    waiting.abort();
 }

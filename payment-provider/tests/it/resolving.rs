@@ -33,6 +33,7 @@ async fn resolve_with(
         payment_id: request.payment_id,
         status,
         reason: "the bank's desk said so".to_owned(),
+        reference: Some("R-17".to_owned()),
         resolved_by: Some("an operator".to_owned()),
         force,
     };
@@ -168,10 +169,8 @@ async fn decision_the_bank_contradicts_is_refused_and_the_row_stays_free() {
     let resolved = try_resolve(&world, &request, OutcomeStatus::Succeeded)
         .await
         .unwrap();
-    assert!(
-        resolved.outcome.provider_reference.is_some(),
-        "the bank's own reference is kept"
-    );
+    let reference = resolved.outcome.provider_reference.unwrap();
+    assert_ne!(reference, "R-17", "the bank's own reference is kept");
     assert!(resolved.outcome.reason.is_none());
 }
 
@@ -183,9 +182,10 @@ async fn success_of_a_payment_the_bank_should_know_and_does_not_is_refused() {
     assert!(matches!(refused, Err(Refusal::Unproven { .. })), "{refused:?}");
 
     age(&world, &request).await;
-    force(&world, &request, OutcomeStatus::Succeeded)
+    let forced = force(&world, &request, OutcomeStatus::Succeeded)
         .await
         .expect("a bank that forgets contradicts nothing");
+    assert_eq!(forced.outcome.provider_reference.as_deref(), Some("R-17"));
 }
 
 #[tokio::test]

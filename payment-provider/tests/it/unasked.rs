@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jetstream::delivery::Decision;
 use payment_contract::messages::PayRequestV1;
-use payment_provider::pay_requests::PayRequests;
+use payment_provider::pay_requests::{More, PayRequests};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{World, decide, request, until};
@@ -112,4 +112,17 @@ async fn row_that_somebody_holds_or_touched_lately_is_left_alone() {
         assert_eq!(world.bank.finds(request.payment_id), 0);
         assert_eq!(world.status(request.payment_id).await, "started");
     }
+}
+
+#[tokio::test]
+async fn page_of_unreadable_rows_is_not_looked_at_again_at_once() {
+    let world = World::start().await;
+    let insert = "insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
+                                      status, updated_at, created_at)
+                  select uuidv7(), uuidv7(), sha256(n::text::bytea), 100, 'XXA', 'I' || n, 1, 'started',
+                         now() - interval '1 hour', now() - interval '1 hour'
+                  from generate_series(1, 300) as n";
+    sqlx::query(insert).execute(&world.pool).await.unwrap();
+    let found = world.provider().look_up_unasked(QUIET).await.unwrap();
+    assert_eq!(found, More(false));
 }

@@ -188,7 +188,7 @@ fn different_stories_are_a_mismatch() {
     finds(Kind::Mismatch, "the status", |books| {
         books.ledger[0].status = Declined;
     });
-    finds(Kind::Mismatch, "the status", |books| {
+    finds(Kind::Mismatch, "open in the ledger, charged", |books| {
         books.ledger[0].status = Open;
     });
     finds(Kind::Mismatch, "the status", |books| {
