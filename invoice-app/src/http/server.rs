@@ -186,9 +186,9 @@ mod tests {
 
     fn endless() -> Router {
         let body = || {
-            Body::from_stream(stream::repeat(Ok::<_, std::convert::Infallible>(
-                Bytes::from_static(&[b'x'; 64 * 1024]),
-            )))
+            Body::from_stream(stream::repeat(Ok::<_, std::convert::Infallible>(Bytes::from(
+                vec![b'x'; 64 * 1024],
+            ))))
         };
         Router::new()
             .route("/", get(|| async {}))

@@ -52,13 +52,13 @@ async fn expect(seen: &mut BTreeSet<String>, request: RequestBuilder, status: u1
 #[tokio::test(flavor = "multi_thread")]
 async fn every_problem_type_is_produced_with_its_status_and_headers() {
     let mut seen = BTreeSet::new();
-    plain(&mut seen).await;
+    Box::pin(plain(&mut seen)).await;
     changed(&mut seen).await;
     limited(&mut seen).await;
     starting(&mut seen).await;
     stopping(&mut seen).await;
-    guarded(&mut seen).await;
-    broken(&mut seen).await;
+    Box::pin(guarded(&mut seen)).await;
+    Box::pin(broken(&mut seen)).await;
     assert_eq!(seen, slugs().map(str::to_owned).collect());
 }
 
