@@ -13,9 +13,6 @@ use tokio::time::Instant;
 
 use crate::order::{Answer, CallError, Order};
 
-/// How long a held row is left alone between two looks at it: once released, it goes on within this time.
-pub const HELD_DELAY: Duration = Duration::from_mins(1);
-
 /// How long a row that only an operator can end is left alone between two looks at it.
 pub const OPERATOR_DELAY: Duration = Duration::from_mins(10);
 

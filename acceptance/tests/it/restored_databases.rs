@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const INVOICES: &str = "invoices";
 const PAYMENTS: &str = "payments";
 /// What is sent again within half a minute NATS takes for a repetition, so that healing may take some sends; and a released
-/// payment goes on within a minute.
+/// payment goes on when it is sent again.
 const HEALED: Duration = Duration::from_mins(4);
 /// How many invoices are paid.
 const MANY: u32 = 500;

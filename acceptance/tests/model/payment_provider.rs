@@ -252,7 +252,7 @@ impl PaymentProvider {
         match earlier.filter(|row| row.is_open() && is_earlier(&row.request)) {
             None => {
                 self.ledger.insert(request, None, now);
-                (At::PutOff, None)
+                (At::ToAck, None)
             }
             Some(row) => {
                 let (earlier, age) = (row.request.clone(), row.entry(now).age);
@@ -274,7 +274,8 @@ impl PaymentProvider {
                 At::PutOff
             }
             NextStep::Answer => At::ToPublish(entry.outcome().unwrap()),
-            NextStep::Wait(_) | NextStep::Hold(_) => At::PutOff,
+            NextStep::Wait(_) => At::PutOff,
+            NextStep::Hold(_) => At::ToAck,
             NextStep::TakeOver => match self.ledger.take_lease(request.payment_id, now) {
                 Some(lease) => At::ToLookUp(lease, Age::new(entry.age, self.instant(read))),
                 None => At::PutOff,

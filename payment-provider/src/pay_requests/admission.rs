@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     ledger::{
-        Age, Ending, Entry, HELD_DELAY, Held, NextStep, RequestHash, Settlement, may_have_been_called_before,
-        next_step, wait_for_lease,
+        Age, Ending, Entry, Held, NextStep, RequestHash, Settlement, may_have_been_called_before, next_step,
+        wait_for_lease,
     },
     metrics,
     order::Order,
@@ -315,8 +315,9 @@ fn settled_or_held(entry: &Entry, step: NextStep, trace: Option<TraceParent>) ->
     }
 }
 
-/// A payment that waits for an operator.
-fn hold(payment_id: PaymentId, invoice_id: InvoiceId, held: Held) -> Admitted {
+/// A payment that waits for an operator. Its row says so, and invoice-app asks again: nothing is gained by keeping the message, and
+/// very many that are put off would come again in front of others.
+pub(super) fn hold(payment_id: PaymentId, invoice_id: InvoiceId, held: Held) -> Admitted {
     metrics::requests("held", 1);
     warn!(
         payment.id = %payment_id,
@@ -324,7 +325,7 @@ fn hold(payment_id: PaymentId, invoice_id: InvoiceId, held: Held) -> Admitted {
         why = held.as_str(),
         "a payment is held: look at `ledger list --held`, then `ledger release` or `ledger resolve` it"
     );
-    retry(HELD_DELAY)
+    Admitted::Decided(Decision::Done)
 }
 
 pub(super) fn retry(after: Duration) -> Admitted {

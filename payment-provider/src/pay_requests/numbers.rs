@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 use super::{
     DeliveredRequest, PayRequests,
-    admission::{Admissions, Admitted, DATABASE_AWAY, retry},
+    admission::{Admissions, Admitted, DATABASE_AWAY, hold, retry},
     lease::{jitter, until_it_is_back},
 };
 use crate::{
-    ledger::{Entry, HELD_DELAY, State, wait_for_lease},
+    ledger::{Entry, State, wait_for_lease},
     store,
 };
 
@@ -54,7 +54,10 @@ impl PayRequests {
                         lease_left: Some(left),
                     },
                 )) => wait_for_lease(*left, jitter()),
-                Some((_, State::Held(_))) => HELD_DELAY,
+                Some((entry, State::Held(held))) => {
+                    admissions.push((*position, hold(entry.payment_id, entry.invoice_id, *held)));
+                    continue;
+                }
                 _ => DATABASE_AWAY,
             };
             admissions.push((*position, retry(after)));
