@@ -45,6 +45,7 @@ impl Bank {
     }
 
     /// Its process.
+    #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.program().pid()
     }
