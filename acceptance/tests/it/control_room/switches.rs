@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use acceptance::{Browser, Error, Result, eventually};
 use serde_json::{Value, json};
 
-use super::demo::{Demo, at_least, is_dead, number_in, opened, paid_again, press};
+use super::demo::{Demo, at_least, is_dead, number_in, opened, paid_again, press, press_by_key};
 
 /// Of the large call.
 const MANY: i64 = 300;
@@ -115,6 +115,7 @@ async fn try_switch(browser: &Browser, demo: &Demo, name: &str) {
         })
         .await
         .unwrap();
+        browser.sees("#said", "is back.").await.unwrap();
     }
     let stays = format!("button[data-do={name}][aria-pressed]");
     if !browser.text(&stays).await.unwrap().is_empty() {
@@ -162,6 +163,19 @@ async fn every_switch_breaks_what_it_says_and_the_books_agree_afterwards() {
     demo.agrees().await;
     browser.sees("#lost", "0").await.unwrap();
     browser.sees("#twice", "0").await.unwrap();
+
+    // One button mends what stays broken.
+    press(&browser, "freeze-payment-provider").await;
+    browser
+        .sees("#p-payment-provider .health", "stands still")
+        .await
+        .unwrap();
+    let said = press_by_key(&browser, "#mend").await;
+    assert_eq!(said, "payment-provider goes on.");
+    for queue in ["requests", "outcomes"] {
+        let shown = browser.text(&format!("#n-{queue}-in-flight")).await.unwrap();
+        assert!(shown.parse::<u64>().is_ok(), "{queue}: {shown:?}");
+    }
 
     // And the verdict can say otherwise.
     assert_eq!(browser.text("#test:not([hidden])").await.unwrap(), "");

@@ -93,11 +93,7 @@ impl Faults {
         }
         // Children of a killed Postgres that stand still would never notice, and keep its port.
         thaw(&self.0, target);
-        let stack = Arc::clone(stack);
-        tokio::spawn(async move {
-            tokio::time::sleep(DEAD_FOR).await;
-            release(&stack, target);
-        });
+        release_later(stack, target);
         format!(
             "{} was killed with -9; it is started again after {} s",
             target.title(),
@@ -139,8 +135,10 @@ impl Faults {
     /// The store goes while the server stands still, and then the server: it never writes what it knows, and starts anew
     /// without.
     pub(super) fn wipe_nats(&self, stack: &Arc<Stack>) -> Result<String> {
+        release_later(stack, Target::Nats);
         for server in stack.nats_servers().iter() {
             if let Some(process) = server.program().process() {
+                server.program().hold(true);
                 process.signal(Signal::STOP);
                 let wiped = server.wipe_store();
                 process.signal(Signal::KILL);
@@ -148,7 +146,10 @@ impl Faults {
             }
         }
         thaw(&self.0, Target::Nats);
-        Ok("NATS was killed and has lost everything it stored: streams, consumers, messages".to_owned())
+        Ok(format!(
+            "NATS was killed and has lost everything it stored: streams, consumers, messages; it is started again after {} s",
+            DEAD_FOR.as_secs()
+        ))
     }
 
     pub(super) fn health(&self, stack: &Stack, target: Target) -> Health {
@@ -173,6 +174,14 @@ impl Faults {
             release(stack, target);
         }
     }
+}
+
+fn release_later(stack: &Arc<Stack>, target: Target) {
+    let stack = Arc::clone(stack);
+    tokio::spawn(async move {
+        tokio::time::sleep(DEAD_FOR).await;
+        release(&stack, target);
+    });
 }
 
 fn release(stack: &Stack, target: Target) {

@@ -2,6 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const HEALTH = { running: "", frozen: "stands still", dead: "dead" };
+const TITLES = { nats: "NATS", postgres: "Postgres" };
 const VERDICTS = {
   agree: "All books agree.",
   late: "Nothing is wrong, but some payments are late.",
@@ -59,6 +60,12 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+$("mend").addEventListener("click", () => {
+  const broken = document.querySelectorAll(".faults [aria-pressed=true]");
+  for (const button of broken) button.click();
+  if (!broken.length) say("Nothing is broken that does not come back by itself");
+});
+
 function switches(state) {
   const on = {
     trickle: state.switches.trickle,
@@ -75,6 +82,18 @@ function switches(state) {
 }
 
 // What is shown
+
+const former = {};
+
+/** Adds to what was said of a switch that what it broke is back. */
+function back(state) {
+  for (const [name, health] of state.health) {
+    if (health === "running" && former[name] && former[name] !== health) {
+      put("said", `${$("said").textContent} ${TITLES[name] ?? name} is back.`.trim());
+    }
+    former[name] = health;
+  }
+}
 
 function verdict(state) {
   const books = state.verdict;
@@ -140,7 +159,7 @@ function flow(state) {
   put("n-ledger", number(n.ledger_open));
   for (const name of ["requests", "outcomes"]) {
     put(`n-${name}`, number(n.queues?.[name].waiting));
-    put(`n-${name}-in-hand`, number(n.queues?.[name].in_hand));
+    put(`n-${name}-in-flight`, number(n.queues?.[name].in_flight));
   }
   moves("a-ask", n.requested_per_s);
   const sends = healths.nats === "running" && !state.cut.includes("invoice-app-nats");
@@ -184,6 +203,7 @@ function show(state) {
   chart(state);
   many(state);
   lists(state);
+  back(state);
 }
 
 $("test").hidden = location.hash !== "#test";
@@ -198,4 +218,6 @@ events.addEventListener("message", (event) => {
 events.addEventListener("error", () => {
   $("connection").classList.add("away");
   put("connection", "The control room cannot be reached: it ends with the demo. Trying again…");
+  $("verdict").className = "unknown";
+  put("verdict-text", "What stands here is old.");
 });
