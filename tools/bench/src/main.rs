@@ -107,7 +107,12 @@ async fn measure(cli: Cli) -> Result<()> {
     let all = Part::value_variants().iter().copied();
     let mut parts = cli.only;
     if parts.is_empty() {
-        parts.extend(all.filter(|part| !matches!(part, Part::Backlog | Part::Crowd | Part::Peers)));
+        parts.extend(all.filter(|part| match part {
+            Part::Backlog | Part::Peers => false,
+            // As large for those in a hurry.
+            Part::Crowd => !cli.quick,
+            _ => true,
+        }));
     }
     parts.extend(cli.long.then_some(Part::Backlog));
     parts.extend(cli.peers.then_some(Part::Peers));
