@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images of the services, of reconcile, of NATS's reloader and of the probe, and prints the tag that all got: a hash of what they are made
+# build-images.sh [IMAGE…]: builds all images, or these, and prints the tag that all got: a hash of what they are made
 # from, so that the same sources keep their tag, no tag ever means two things, and what is there already is not built again.
 #
 #   ENGINE    docker or podman; by default the one that works here
@@ -10,6 +10,9 @@
 set -euo pipefail
 # shellcheck source=k8s/scripts/lib.sh
 . "$(dirname -- "$0")/lib.sh"
+
+images=("$@")
+[ $# != 0 ] || images=("${all_images[@]}")
 
 engine=$(container_engine) || die "Neither docker nor podman works here, so no image can be built: start one, or give TAG for images that exist." "$(engine_words)"
 

@@ -40,7 +40,7 @@ if [ -z "${POSTGRES_IMAGE:-}" ] && [ "$postgres_name" != docker.io/library/postg
 
 tag=${TAG:-}
 if [ -z "$tag" ]; then
-  tag=$(k8s/scripts/build-images.sh)
+  tag=$(k8s/scripts/build-images.sh "${images[@]}")
   if [ -n "${PREFIX:-}" ]; then
     engine=$(container_engine)
     for image in "${images[@]}"; do "$engine" push "$prefix$image:$tag" >&2; done

@@ -11,8 +11,9 @@ readonly part_of=invoice-payments
 readonly namespaces=(invoices payments reconciliation messaging data)
 readonly our_cluster=invoice-payments
 # What the Dockerfile makes, a target each.
-readonly deployed_images=(invoice-app payment-provider reconcile nats-reloader)
-readonly images=("${deployed_images[@]}" probe)
+readonly all_images=(invoice-app payment-provider reconcile nats-reloader probe)
+# What every overlay runs; preflight adds what this one has besides.
+deployed_images=(invoice-app payment-provider reconcile)
 overlay=${OVERLAY:-k8s/overlays/local}
 
 say() { printf '%s\n' "$@" >&2; }

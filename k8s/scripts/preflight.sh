@@ -100,6 +100,8 @@ image_name() {
 # Whether images can be built, and brought there.
 check_images() {
   local program
+  [ -z "$(image_name nats-reloader)" ] || deployed_images+=(nats-reloader)
+  images=("${deployed_images[@]}" probe)
   for program in "${deployed_images[@]}"; do
     [ -n "$(image_name "$program")" ] || die "$overlay runs no image $program, so what is built here would not run there: deploy it with kubectl."
   done
