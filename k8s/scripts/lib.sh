@@ -10,10 +10,10 @@ PATH=${TOOLS:-$root/.tools/bin}:$PATH
 readonly part_of=invoice-payments
 readonly namespaces=(invoices payments reconciliation messaging data)
 readonly our_cluster=invoice-payments
-# What the Dockerfile makes, a target each.
-readonly all_images=(invoice-app payment-provider reconcile nats-reloader probe)
 # What every overlay runs; preflight adds what this one has besides.
 deployed_images=(invoice-app payment-provider reconcile)
+# What the Dockerfile makes, a target each.
+readonly all_images=("${deployed_images[@]}" nats-reloader probe)
 overlay=${OVERLAY:-k8s/overlays/local}
 
 say() { printf '%s\n' "$@" >&2; }

@@ -28,9 +28,17 @@ pub fn parse<C: Parser>() -> Result<C, ExitCode> {
     })
 }
 
-/// The examples at the end of a command's help, and of those below it: each in words. For tests, which type them.
-#[must_use]
-pub fn examples(command: &Command) -> Vec<Vec<String>> {
+/// Types the examples that stand at the end of each command's help; how many there are, or what is wrong with one. For tests.
+pub fn try_examples<C: Parser>() -> Result<usize, String> {
+    let examples = examples(&C::command());
+    for example in &examples {
+        C::try_parse_from(example).map_err(|error| format!("{example:?}: {error}"))?;
+    }
+    Ok(examples.len())
+}
+
+/// Those of a command's help, and of the commands below it: each in words.
+fn examples(command: &Command) -> Vec<Vec<String>> {
     let shown = command
         .get_after_help()
         .map(ToString::to_string)

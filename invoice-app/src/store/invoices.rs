@@ -1,10 +1,7 @@
 //! Statements about invoices: create, get, list, void.
 
 use payment_contract::{Currency, InvoiceId, Money};
-use service::{
-    database::{SHORT, retry_conflicts, unless_held},
-    fail_point,
-};
+use service::{database::unless_held, fail_point};
 use sqlx::{Executor, PgConnection, Postgres};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -210,8 +207,7 @@ impl Store {
         voided_by: Option<&str>,
         if_match: Option<&IfMatch>,
     ) -> Result<Voided, sqlx::Error> {
-        let void = || retry_conflicts(SHORT, || self.void_free_invoice(id, voided_by, if_match));
-        let voided = unless_held(void).await?;
+        let voided = unless_held(|| self.void_free_invoice(id, voided_by, if_match)).await?;
         Ok(voided.unwrap_or(Voided::Refused(Status::Pending)))
     }
 

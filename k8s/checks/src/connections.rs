@@ -69,7 +69,7 @@ fn too_many(whose: &str, demand: i64, allowed: Option<i64>) -> Option<String> {
     }
 }
 
-/// The most that whoever scales it allows, what a rollout adds, and, for each, one that stops: it finishes what it has in hand, and
+/// The most that whoever scales it allows, what a rollout adds, and, for each, one that stops: it finishes what is in flight, and
 /// is not counted by the Deployment, which goes on with the next.
 fn most_pods(rendered: &Rendered, service: &Service) -> Result<i64> {
     let name = &service.workload.name;

@@ -19,12 +19,6 @@ pub struct Taken {
     pub status: String,
 }
 
-struct Page {
-    found: i64,
-    last: Option<OffsetDateTime>,
-    released: i64,
-}
-
 impl Store {
     /// The open rows of earlier attempts at the same invoices.
     pub async fn earlier_attempts(&self, intents: &[Intent]) -> Result<Vec<Entry>, Error> {
@@ -131,55 +125,30 @@ impl Store {
         &self,
         reason: &str,
         released_by: Option<&str>,
-        mut tell: impl FnMut(i64),
-    ) -> Result<i64, Error> {
+        mut tell: impl FnMut(usize),
+    ) -> Result<usize, Error> {
         let (mut after, mut released) = (OffsetDateTime::UNIX_EPOCH, 0);
         loop {
-            let page = retry_conflicts(SHORT, || self.release_page(after, reason, released_by)).await?;
-            released += page.released;
+            let page = sqlx::query!(
+                "select payment_id, created_at from ledger
+                 where status = 'started' and held_reason = 'hold_new_payments' and released_at is null
+                   and created_at >= $1
+                 order by created_at limit $2",
+                after,
+                PAGE,
+            )
+            .fetch_all(&self.database)
+            .await?;
+            let ids: Vec<Uuid> = page.iter().map(|row| row.payment_id).collect();
+            released += self.release_held(&ids, &[], reason, released_by).await?.len();
             tell(released);
-            match page.last {
-                Some(last) if page.found == PAGE => after = last,
+            match page.last() {
+                Some(last) if i64::try_from(page.len()).is_ok_and(|length| length == PAGE) => {
+                    after = last.created_at;
+                }
                 _ => return Ok(released),
             }
         }
-    }
-
-    async fn release_page(
-        &self,
-        after: OffsetDateTime,
-        reason: &str,
-        released_by: Option<&str>,
-    ) -> Result<Page, sqlx::Error> {
-        sqlx::query_as!(
-            Page,
-            r#"with page as (
-                   select payment_id, created_at from ledger
-                   where status = 'started' and held_reason = 'hold_new_payments' and released_at is null
-                     and created_at >= $1
-                   order by created_at limit $2),
-               held as (
-                   select payment_id from ledger
-                   where payment_id in (select payment_id from page) and status = 'started' and released_at is null
-                   order by payment_id
-                   for update),
-               released as (
-                   update ledger set released_at = clock_timestamp(), updated_at = clock_timestamp()
-                   from held where ledger.payment_id = held.payment_id
-                   returning ledger.payment_id),
-               recorded as (
-                   insert into ledger_resolutions (payment_id, status, reason, resolved_by, bank_said)
-                   select payment_id, 'released', $3, coalesce($4, session_user::text), 'it was not asked' from released
-                   returning payment_id)
-               select (select count(*) from page) as "found!", (select max(created_at) from page) as last,
-                      (select count(*) from recorded) as "released!""#,
-            after,
-            PAGE,
-            reason,
-            released_by,
-        )
-        .fetch_one(&self.database)
-        .await
     }
 }
 

@@ -43,26 +43,26 @@ impl Store {
         token: Uuid,
     ) -> Result<Option<OffsetDateTime>, Error> {
         in_time(SHORT, async {
-        let mut tx = self.database.pool().begin().await?;
-        let settled_at = sqlx::query_scalar!(
-            r#"update ledger
-               set status = $3, reason = $4, gateway_reference = $5, lease_token = null, lease_until = null,
-                   updated_at = clock_timestamp(), settled_at = clock_timestamp()
-               where payment_id = $1 and lease_token = $2 and lease_until > clock_timestamp() and status = 'started'
-               returning settled_at as "settled_at!""#,
-            resolution.payment_id.as_uuid(),
-            token,
-            resolution.settlement.status.as_str(),
-            resolution.settlement.reason,
-            resolution.settlement.reference,
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        if settled_at.is_some() {
-            record_in_tx(&mut tx, resolution).await?;
-            tx.commit().await?;
-        }
-        Ok(settled_at)
+            let mut tx = self.database.pool().begin().await?;
+            let settled_at = sqlx::query_scalar!(
+                r#"update ledger
+                   set status = $3, reason = $4, gateway_reference = $5, lease_token = null, lease_until = null,
+                       updated_at = clock_timestamp(), settled_at = clock_timestamp()
+                   where payment_id = $1 and lease_token = $2 and lease_until > clock_timestamp() and status = 'started'
+                   returning settled_at as "settled_at!""#,
+                resolution.payment_id.as_uuid(),
+                token,
+                resolution.settlement.status.as_str(),
+                resolution.settlement.reason,
+                resolution.settlement.reference,
+            )
+            .fetch_optional(&mut *tx)
+            .await?;
+            if settled_at.is_some() {
+                record_in_tx(&mut tx, resolution).await?;
+                tx.commit().await?;
+            }
+            Ok(settled_at)
         })
         .await
     }
@@ -75,32 +75,32 @@ impl Store {
         resolution: &Resolution,
     ) -> Result<Option<OffsetDateTime>, Error> {
         in_time(SHORT, async {
-        let mut tx = self.database.pool().begin().await?;
-        let settled_at = sqlx::query_scalar!(
-            r#"insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
-                                   requested_at, status, reason, gateway_reference, settled_at)
-               values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp())
-               on conflict do nothing
-               returning settled_at as "settled_at!""#,
-            intent.payment_id.as_uuid(),
-            intent.invoice_id.as_uuid(),
-            intent.request_hash.as_bytes(),
-            intent.amount.minor_units(),
-            intent.amount.currency().code(),
-            intent.invoice_number,
-            i64::from(intent.attempt),
-            intent.requested_at,
-            resolution.settlement.status.as_str(),
-            resolution.settlement.reason,
-            resolution.settlement.reference,
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        if settled_at.is_some() {
-            record_in_tx(&mut tx, resolution).await?;
-            tx.commit().await?;
-        }
-        Ok(settled_at)
+            let mut tx = self.database.pool().begin().await?;
+            let settled_at = sqlx::query_scalar!(
+                r#"insert into ledger (payment_id, invoice_id, request_hash, amount_minor, currency, invoice_number, attempt,
+                                       requested_at, status, reason, gateway_reference, settled_at)
+                   values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, clock_timestamp())
+                   on conflict do nothing
+                   returning settled_at as "settled_at!""#,
+                intent.payment_id.as_uuid(),
+                intent.invoice_id.as_uuid(),
+                intent.request_hash.as_bytes(),
+                intent.amount.minor_units(),
+                intent.amount.currency().code(),
+                intent.invoice_number,
+                i64::from(intent.attempt),
+                intent.requested_at,
+                resolution.settlement.status.as_str(),
+                resolution.settlement.reason,
+                resolution.settlement.reference,
+            )
+            .fetch_optional(&mut *tx)
+            .await?;
+            if settled_at.is_some() {
+                record_in_tx(&mut tx, resolution).await?;
+                tx.commit().await?;
+            }
+            Ok(settled_at)
         })
         .await
     }
