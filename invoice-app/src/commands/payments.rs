@@ -20,7 +20,8 @@ use crate::{
 pub const EXAMPLES: &str = "Examples:
   invoice-app payments list --open
   invoice-app payments list --limit 20 --json
-  invoice-app payments show 01f1c2d3-0000-8000-8000-000000000001";
+  invoice-app payments show 01f1c2d3-0000-8000-8000-000000000001
+  invoice-app payments skip-numbers 12000";
 
 /// `payments …`, for clap.
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -44,6 +45,12 @@ pub enum Command {
         /// For programs: a JSON object.
         #[arg(long)]
         json: bool,
+    },
+    /// After a restore: invoices without a number of their own get numbers after this one, unless they do already.
+    SkipNumbers {
+        /// The last number that may have been given: 12000 for I12000.
+        #[arg(value_parser = clap::value_parser!(i64).range(1..))]
+        last: i64,
     },
 }
 
@@ -72,6 +79,10 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError
                 fields(&payment)
             };
             output::print(&text);
+        }
+        Command::SkipNumbers { last } => {
+            let given = store.skip_numbers(last).await?;
+            output::print(&format!("the next number is after I{given}\n"));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -2,10 +2,29 @@
 
 use sqlx::PgConnection;
 
+use super::Store;
+
 /// How many numbers a first search looks at; each further one looks at four times as many.
 const FIRST_WINDOW: i64 = 1024;
 /// Bounds what one statement looks at.
 const LAST_WINDOW: i64 = 1 << 20;
+
+impl Store {
+    /// Moves the counter past `last`, unless it is further already, and returns the last number that is given now. A restored
+    /// database has forgotten which numbers were given since; payment-provider has not.
+    pub async fn skip_numbers(&self, last: i64) -> Result<i64, sqlx::Error> {
+        let mut tx = self.begin().await?;
+        lock_in_tx(&mut tx).await?;
+        let given = last_in_tx(&mut tx).await?.max(last);
+        if given > 0 {
+            sqlx::query_scalar!("select setval('invoice_numbers', $1)", given)
+                .fetch_one(&mut *tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(given)
+    }
+}
 
 /// The next number by the counter alone. It may be taken.
 pub async fn next_in_tx(connection: &mut PgConnection) -> Result<String, sqlx::Error> {

@@ -3,6 +3,8 @@
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
+use invoice_app::store::Store;
+
 use crate::harness::{App, declined, id, new, read, succeeded};
 
 #[tokio::test]
@@ -49,6 +51,12 @@ async fn invoices_without_a_number_get_the_next_free_one() {
     }
     assert_eq!(create(without()).await, "I4");
     assert_eq!(create(without()).await, "I6");
+
+    let store = Store::new(app.pool.clone());
+    assert_eq!(store.skip_numbers(12_000).await.unwrap(), 12_000);
+    assert_eq!(create(without()).await, "I12001");
+    assert_eq!(store.skip_numbers(12_000).await.unwrap(), 12_001, "never back");
+    assert_eq!(create(without()).await, "I12002");
 }
 
 #[tokio::test]
