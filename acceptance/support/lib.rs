@@ -18,15 +18,15 @@ pub mod process_group;
 pub mod raw_nats;
 pub mod seeded_rng;
 pub mod system;
-pub mod wait;
 
+pub use local_stack::{LIMIT, eventually, eventually_within};
 pub use reconcile::{Error, Report, Result};
 
 pub use crate::{
     bank_process::BankProcess,
     browser::Browser,
     callers::{Callers, Tally},
-    client::{Answer, Client},
+    client::{Answer, Client, settled},
     collector::Collector,
     event_reader::{EventReader, Told},
     load::Load,
@@ -36,5 +36,4 @@ pub use crate::{
     raw_nats::RawNats,
     seeded_rng::SeededRng,
     system::System,
-    wait::{LIMIT, eventually, eventually_within, settled},
 };

@@ -32,7 +32,7 @@ pub async fn all_copies_whole(stack: &Stack, streams: &[&str]) -> Result<()> {
             let current =
                 |replica: &&Value| replica.pointer("/current").and_then(Value::as_bool) == Some(true);
             let whole = replicas.map_or(0, |replicas| replicas.iter().filter(current).count());
-            Ok((whole == 2).then_some(()))
+            Ok(whole == 2)
         })
         .await?;
     }

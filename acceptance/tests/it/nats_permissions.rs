@@ -124,7 +124,7 @@ async fn each_service_may_do_what_its_work_takes() {
         );
         eventually("the ack is taken", || async {
             let state = existing_stream(&server.nats, side.peer.stream).await?;
-            Ok((state.ack_pending == 0 && state.ack_floor == 1).then_some(()))
+            Ok(state.ack_pending == 0 && state.ack_floor == 1)
         })
         .await
         .unwrap();
@@ -201,7 +201,7 @@ async fn a_crafted_reply_changes_nothing_anywhere() {
         let before = server.state(own.stream).await.last_sequence;
         me.publish(&requests[0], side.subject, b"").unwrap();
         eventually("the answer is stored as a message", || async {
-            Ok((existing_stream(&server.nats, own.stream).await?.last_sequence > before).then_some(()))
+            Ok(existing_stream(&server.nats, own.stream).await?.last_sequence > before)
         })
         .await
         .unwrap();

@@ -16,7 +16,7 @@ use invoice_app::{
     store::Store,
 };
 use jetstream::connection::{Connection, Settings};
-use local_stack::{Keys, TestPostgres, User};
+use local_stack::{Keys, TestPostgres, User, eventually};
 use payment_contract::{
     InvoiceId, PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
@@ -119,10 +119,9 @@ pub(crate) async fn connect(name: &'static str, user: User, url: Option<&str>) -
     };
     let connection = Connection::init(settings).await.unwrap();
     if url.is_some() {
-        eventually("connected to NATS", async || {
-            connection.is_connected().then_some(())
-        })
-        .await;
+        eventually("connected to NATS", async || connection.is_connected())
+            .await
+            .unwrap();
     }
     connection
 }
@@ -135,21 +134,6 @@ pub(crate) async fn parts(pool: &PgPool, nats: Option<&str>) -> Parts {
         invoice_app::streams::provisioner(connection, 1, &[]),
         Duration::from_secs(30),
     )
-}
-
-/// Waits for something to come true.
-pub(crate) async fn eventually<T>(what: &str, check: impl AsyncFn() -> Option<T>) -> T {
-    let trying = async {
-        loop {
-            if let Some(value) = check().await {
-                return value;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, trying)
-        .await
-        .unwrap_or_else(|_| panic!("did not happen: {what}"))
 }
 
 impl App {

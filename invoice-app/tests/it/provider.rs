@@ -10,7 +10,7 @@ use jetstream::{
     publish::{Outgoing, Publisher, Sent},
     streams::Stream,
 };
-use local_stack::{NatsOptions, NatsServer, User, free_port};
+use local_stack::{NatsOptions, NatsServer, User, eventually, free_port};
 use payment_contract::messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1};
 use payment_contract::{
     streams::PAY_OUTCOMES,
@@ -19,7 +19,7 @@ use payment_contract::{
 use time::OffsetDateTime;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::harness::{KEYS, connect, eventually};
+use crate::harness::{KEYS, connect};
 
 /// A nats-server of one's own.
 pub(crate) struct Nats {
@@ -125,7 +125,8 @@ impl Provider {
                 .ok()
                 .map(|_| ())
         })
-        .await;
+        .await
+        .unwrap();
     }
 
     /// How many requests came in.

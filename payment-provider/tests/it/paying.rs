@@ -2,10 +2,11 @@
 
 use futures_util::future::join_all;
 use jetstream::delivery::Decision;
+use local_stack::eventually;
 use payment_contract::{Currency, messages::OutcomeStatus, trace::TraceParent};
 use payment_provider::pay_requests::DeliveredRequest;
 
-use crate::support::{World, decide, decide_all, decide_until_done, request, until};
+use crate::support::{World, decide, decide_all, decide_until_done, request};
 
 #[tokio::test]
 async fn request_is_paid_once_and_its_outcome_published() {
@@ -313,10 +314,11 @@ async fn outcome_that_cannot_be_published_is_published_when_the_request_comes_ag
     let provider = world.provider();
     let request = request("12.15", "EUR");
     world.nats.kill9().await;
-    until("the connection is seen to be gone", async || {
+    eventually("the connection is seen to be gone", async || {
         !world.connection.is_connected()
     })
-    .await;
+    .await
+    .unwrap();
     assert!(matches!(decide(&provider, &request).await, Decision::Retry(_)));
     assert_eq!(
         world.status(request.payment_id).await,
@@ -324,11 +326,14 @@ async fn outcome_that_cannot_be_published_is_published_when_the_request_comes_ag
         "the bank is paid all the same"
     );
     world.nats.start_again().await.unwrap();
-    until("the connection is back", async || world.connection.is_connected()).await;
-    until("the outcome goes out", async || {
+    eventually("the connection is back", async || world.connection.is_connected())
+        .await
+        .unwrap();
+    eventually("the outcome goes out", async || {
         decide(&provider, &request).await == Decision::Done
     })
-    .await;
+    .await
+    .unwrap();
     assert_eq!(
         (world.bank.pays(request.payment_id), world.charges(&request).await),
         (1, 1)

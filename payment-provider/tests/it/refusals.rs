@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use jetstream::delivery::Decision;
+use local_stack::eventually;
 use payment_contract::{Money, messages::OutcomeStatus};
 
-use crate::support::{World, decide, decide_all, request, until};
+use crate::support::{World, decide, decide_all, request};
 
 fn is_conflict(decision: &Decision) -> bool {
     matches!(decision, Decision::Reject(reason) if reason.starts_with("conflict"))
@@ -73,10 +74,11 @@ async fn result_that_contradicts_a_finished_row_changes_nothing_and_is_a_conflic
     world.bank.hold(request.payment_id);
     let message = request.clone();
     let calling = tokio::spawn(async move { decide(&provider, &message).await });
-    until("the call is under way", async || {
+    eventually("the call is under way", async || {
         world.bank.pays(request.payment_id) == 1
     })
-    .await;
+    .await
+    .unwrap();
     let finish =
         "update ledger set status = 'declined', reason = 'by hand', lease_token = null, lease_until = null,
                                     settled_at = clock_timestamp() where payment_id = $1";
@@ -100,10 +102,11 @@ async fn result_that_agrees_with_a_row_finished_meanwhile_is_simply_done() {
     world.bank.hold(request.payment_id);
     let message = request.clone();
     let calling = tokio::spawn(async move { decide(&provider, &message).await });
-    until("the call is under way", async || {
+    eventually("the call is under way", async || {
         world.bank.pays(request.payment_id) == 1
     })
-    .await;
+    .await
+    .unwrap();
     let finish = "update ledger set status = 'succeeded', lease_token = null, lease_until = null,
                                     settled_at = clock_timestamp() where payment_id = $1";
     world.execute(finish, request.payment_id).await;

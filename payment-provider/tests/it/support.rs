@@ -12,7 +12,7 @@ use jetstream::{
     delivery::Decision,
     publish::Publisher,
 };
-use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, free_port};
+use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, eventually, free_port};
 use payment_contract::{
     Money, PaymentId,
     messages::{PayRequestV1, PaymentOutcomeV1},
@@ -29,7 +29,7 @@ use payment_provider::{
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::doored_bank::DooredBank;
@@ -185,10 +185,11 @@ impl World {
 
     /// Waits for so many outcomes of a payment, and checks that there are not more.
     pub(crate) async fn heard(&self, payment_id: PaymentId, count: usize) -> PaymentOutcomeV1 {
-        until("the outcomes are heard", async || {
+        eventually("the outcomes are heard", async || {
             self.outcomes(payment_id).len() >= count
         })
-        .await;
+        .await
+        .unwrap();
         let outcomes = self.outcomes(payment_id);
         assert_eq!(outcomes.len(), count, "{outcomes:?}");
         assert!(
@@ -285,18 +286,6 @@ pub(crate) async fn decide_until_done(provider: &PayRequests, message: &PayReque
         }
     }
     panic!("not done after nine deliveries")
-}
-
-/// Waits for a condition.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !condition().await {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(LIMIT, waiting)
-        .await
-        .unwrap_or_else(|_| panic!("in time: {what}"));
 }
 
 async fn start_nats(directory: &Path) -> NatsServer {

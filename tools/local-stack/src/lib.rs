@@ -6,6 +6,7 @@ mod cut_proxy;
 mod directory;
 mod env_file;
 mod error;
+mod eventually;
 mod guard;
 mod http;
 mod keys;
@@ -27,6 +28,7 @@ pub use crate::{
     directory::StackDirectory,
     env_file::{quoted_path, read_env, write_env},
     error::{Error, Result},
+    eventually::{LIMIT, Look, eventually, eventually_within},
     guard::run_guard,
     http::{http_client, install_crypto_provider, wait_for_ok},
     keys::{Keys, User},

@@ -121,7 +121,7 @@ impl Prometheus {
             let what = format!("{alert} {}", if firing { "fires" } else { "clears" });
             eventually(&what, || async {
                 let series = self.query(&expression).await?;
-                Ok((series.is_empty() != firing).then_some(()))
+                Ok(series.is_empty() != firing)
             })
             .await
             .unwrap();

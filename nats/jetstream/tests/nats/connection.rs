@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use jetstream::connection::{Connection, Error, Settings};
-use local_stack::User;
+use local_stack::{User, eventually};
 
-use crate::fixture::{LIMIT, Server, connected, eventually};
+use crate::fixture::{LIMIT, Server, connected};
 
 #[tokio::test]
 async fn a_connection_may_be_made_before_its_server_and_outlives_it() {
@@ -105,7 +105,9 @@ async fn closing_sends_what_was_published_before() {
             connection.close(LIMIT).await;
         });
     });
-    eventually("the end of the other runtime", || async { process.is_finished() }).await;
+    eventually("the end of the other runtime", || async { process.is_finished() })
+        .await
+        .unwrap();
     process.join().unwrap();
     for _ in 0..1000 {
         tokio::time::timeout(LIMIT, futures_util::StreamExt::next(&mut heard))
@@ -126,5 +128,6 @@ async fn a_connection_nobody_holds_any_more_is_closed() {
     eventually("the end of the connection", || async {
         std::sync::Arc::strong_count(&statistics) == 1
     })
-    .await;
+    .await
+    .unwrap();
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jetstream::{delivery::Decision, publish::Publisher};
+use local_stack::eventually;
 
 use crate::{
-    fixture::{LIMIT, Pair, eventually, outgoing, pay_request},
+    fixture::{LIMIT, Pair, outgoing, pay_request},
     recorder::{Action, Recorder, SETTINGS, nothing_left, publish, start},
 };
 
@@ -30,7 +31,8 @@ async fn send_until_done(pair: &Pair, handler: &Recorder, count: usize) {
             finished
         }
     })
-    .await;
+    .await
+    .unwrap();
 }
 
 /// Waits until the loop has looked for its durable and not found it.
@@ -58,7 +60,9 @@ async fn a_deleted_durable_is_waited_for_and_work_continues() {
     let handler = Recorder::done_at_once();
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..100).await;
-    eventually("the first part", || async { handler.done() == 100 }).await;
+    eventually("the first part", || async { handler.done() == 100 })
+        .await
+        .unwrap();
     let admin = pair.server.admin("INVOICE").await;
     for part in 1..3 {
         pair.unguard();
@@ -71,7 +75,9 @@ async fn a_deleted_durable_is_waited_for_and_work_continues() {
         .await;
         publish(&pair, part * 100..(part + 1) * 100).await;
         pair.guard();
-        eventually("the next part", || async { handler.done() == (part + 1) * 100 }).await;
+        eventually("the next part", || async { handler.done() == (part + 1) * 100 })
+            .await
+            .unwrap();
     }
 }
 
@@ -81,7 +87,9 @@ async fn a_deleted_stream_is_waited_for_and_work_continues() {
     let handler = Recorder::done_at_once();
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..100).await;
-    eventually("the first part", || async { handler.done() == 100 }).await;
+    eventually("the first part", || async { handler.done() == 100 })
+        .await
+        .unwrap();
     let admin = pair.server.admin("INVOICE").await;
     pair.unguard();
     missed(&pair, &admin, async {
@@ -99,12 +107,16 @@ async fn nothing_confirmed_is_lost_when_the_server_is_killed_and_started_again()
     publish(&pair, 0..3000).await;
     let _running = start(&pair, SETTINGS, &handler);
     for round in 1..=2 {
-        eventually("some work", || async { handler.done() > round * 300 }).await;
+        eventually("some work", || async { handler.done() > round * 300 })
+            .await
+            .unwrap();
         pair.server.kill9().await;
         pair.server.start_again().await;
     }
-    eventually("the end of the work", || async { handler.done() == 3000 }).await;
-    eventually("the last ack", || nothing_left(&pair)).await;
+    eventually("the end of the work", || async { handler.done() == 3000 })
+        .await
+        .unwrap();
+    eventually("the last ack", || nothing_left(&pair)).await.unwrap();
 }
 
 #[tokio::test]
@@ -113,7 +125,9 @@ async fn a_server_that_forgot_everything_is_worked_with_again() {
     let handler = Recorder::new(|_, _| Action::Take(Duration::from_millis(5)));
     publish(&pair, 0..500).await;
     let _running = start(&pair, SETTINGS, &handler);
-    eventually("some work", || async { handler.done() > 50 }).await;
+    eventually("some work", || async { handler.done() > 50 })
+        .await
+        .unwrap();
     pair.server.kill9().await;
     pair.server.wipe_store();
     pair.server.start_again().await;
@@ -131,7 +145,9 @@ async fn an_ack_from_before_a_reconnect_does_not_end_a_message_of_the_new_stream
     });
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..2).await;
-    eventually("work in flight", || async { handler.seen() == 2 }).await;
+    eventually("work in flight", || async { handler.seen() == 2 })
+        .await
+        .unwrap();
     let epoch = pair.payment_provider.link().borrow().epoch;
     pair.server.kill9().await;
     pair.server.wipe_store();
@@ -149,15 +165,21 @@ async fn an_ack_from_before_a_reconnect_does_not_end_a_message_of_the_new_stream
             .iter()
             .all(Result::is_ok)
     })
-    .await;
-    eventually("the new message", || async { handler.deliveries("I2") > 0 }).await;
+    .await
+    .unwrap();
+    eventually("the new message", || async { handler.deliveries("I2") > 0 })
+        .await
+        .unwrap();
     handler.gate.add_permits(2);
-    eventually("the old work's end", || async { handler.done() == 2 }).await;
+    eventually("the old work's end", || async { handler.done() == 2 })
+        .await
+        .unwrap();
     let delivered = handler.deliveries("I2");
     eventually("the new message, again", || async {
         handler.deliveries("I2") > delivered
     })
-    .await;
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -170,7 +192,9 @@ async fn an_ack_does_not_end_a_message_of_a_stream_made_again_meanwhile() {
     });
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..2).await;
-    eventually("work in flight", || async { handler.seen() == 2 }).await;
+    eventually("work in flight", || async { handler.seen() == 2 })
+        .await
+        .unwrap();
     let admin = pair.server.admin("INVOICE").await;
     admin.delete_stream("PAY_REQUESTS").await.unwrap();
     eventually("the new stream", || async {
@@ -178,13 +202,19 @@ async fn an_ack_does_not_end_a_message_of_a_stream_made_again_meanwhile() {
         let publisher = Publisher::new(pair.invoice_app.clone());
         publisher.send_confirmed(vec![message]).await[0].is_ok()
     })
-    .await;
-    eventually("the new message", || async { handler.deliveries("I2") > 0 }).await;
+    .await
+    .unwrap();
+    eventually("the new message", || async { handler.deliveries("I2") > 0 })
+        .await
+        .unwrap();
     handler.gate.add_permits(2);
-    eventually("the old work's end", || async { handler.done() == 2 }).await;
+    eventually("the old work's end", || async { handler.done() == 2 })
+        .await
+        .unwrap();
     let delivered = handler.deliveries("I2");
     eventually("the new message, again", || async {
         handler.deliveries("I2") > delivered + 1
     })
-    .await;
+    .await
+    .unwrap();
 }

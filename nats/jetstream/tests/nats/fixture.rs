@@ -15,7 +15,7 @@ use ::jetstream::{
     streams::{Consumer, Stream},
 };
 use async_nats::jetstream;
-use local_stack::{Keys, Program, Spec, User, free_port, tool, workspace_root};
+use local_stack::{Keys, Program, Spec, User, eventually, free_port, tool, workspace_root};
 use payment_contract::{InvoiceId, Money, PaymentId, messages::PayRequestV1, subjects};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -65,18 +65,6 @@ pub(crate) fn provisioner(owner: &Connection, stream: Stream, consumer: Consumer
         stream,
         consumers: vec![consumer],
         replicas: 1,
-    }
-}
-
-/// Waits until the condition holds.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let deadline = tokio::time::Instant::now() + LIMIT;
-    while !condition().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{what} did not happen within {LIMIT:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -142,7 +130,8 @@ impl Server {
                 .await
                 .is_ok()
         })
-        .await;
+        .await
+        .unwrap();
     }
 
     pub(crate) async fn kill9(&self) {

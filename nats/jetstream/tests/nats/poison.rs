@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use base64::Engine as _;
 use futures_util::StreamExt as _;
-use local_stack::User;
+use local_stack::{User, eventually};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -19,7 +19,7 @@ use tokio_rustls::{
 };
 
 use crate::{
-    fixture::{ACK_WAIT, LIMIT, Pair, Server, eventually, pay_request},
+    fixture::{ACK_WAIT, LIMIT, Pair, Server, pay_request},
     recorder::{Recorder, SETTINGS, nothing_left, publish, start},
 };
 
@@ -84,7 +84,9 @@ async fn is_dead_lettered_and_the_rest_handled(headers: &[u8]) {
     let handler = Recorder::done_at_once();
     let running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..10).await;
-    eventually("the first part", || async { handler.done() == 10 }).await;
+    eventually("the first part", || async { handler.done() == 10 })
+        .await
+        .unwrap();
     let mut publisher = Publisher::connect(&pair.server).await;
     let body = pay_request(666).encode();
     publisher.publish(headers, &body).await;
@@ -92,15 +94,20 @@ async fn is_dead_lettered_and_the_rest_handled(headers: &[u8]) {
     eventually("the dead letter", || async {
         handler.letters.lock().unwrap().len() == 1
     })
-    .await;
+    .await
+    .unwrap();
     let letter = handler.letters.lock().unwrap()[0].clone();
     assert_eq!(letter.origin.headers, headers);
     assert_eq!(letter.origin.body, body);
     assert_eq!(letter.reason, "its headers are malformed");
-    eventually("the rest", || async { handler.done() == 30 }).await;
+    eventually("the rest", || async { handler.done() == 30 })
+        .await
+        .unwrap();
     publish(&pair, 30..40).await;
-    eventually("what came after", || async { handler.done() == 40 }).await;
-    eventually("the last ack", || nothing_left(&pair)).await;
+    eventually("what came after", || async { handler.done() == 40 })
+        .await
+        .unwrap();
+    eventually("the last ack", || nothing_left(&pair)).await.unwrap();
     assert_eq!(handler.letters.lock().unwrap().len(), 1);
     assert!(!running.task.is_finished());
     let log = pair.server.log();
@@ -134,8 +141,10 @@ async fn headers_that_look_like_the_servers_words_are_not_taken_for_them() {
             .publish(headers.as_bytes(), &pay_request(number).encode())
             .await;
     }
-    eventually("the end of the work", || async { handler.done() == 4 }).await;
-    eventually("the last ack", || nothing_left(&pair)).await;
+    eventually("the end of the work", || async { handler.done() == 4 })
+        .await
+        .unwrap();
+    eventually("the last ack", || nothing_left(&pair)).await.unwrap();
 }
 
 #[tokio::test]
@@ -145,7 +154,9 @@ async fn headers_that_end_the_client_are_dead_lettered_before_the_loop_ends() {
     let handler = Recorder::done_at_once();
     let mut running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..10).await;
-    eventually("the first part", || async { handler.done() == 10 }).await;
+    eventually("the first part", || async { handler.done() == 10 })
+        .await
+        .unwrap();
     let mut publisher = Publisher::connect(&pair.server).await;
     publisher.publish(headers, b"{}").await;
     // The process ends with its client, and the next one is not harmed.
@@ -157,7 +168,7 @@ async fn headers_that_end_the_client_are_dead_lettered_before_the_loop_ends() {
     let letters = handler.letters.lock().unwrap().clone();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].origin.headers, &headers[..]);
-    eventually("the last ack", || nothing_left(&pair)).await;
+    eventually("the last ack", || nothing_left(&pair)).await.unwrap();
 }
 
 /// Why messages are pulled over a raw connection at times. When this fails, the client survives such a header, and can do without.

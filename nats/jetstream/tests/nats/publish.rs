@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use jetstream::publish::{Error, Outgoing, Publisher};
-use local_stack::User;
+use local_stack::{User, eventually};
 use payment_contract::trace::TraceParent;
 
-use crate::fixture::{Pair, Server, eventually, outgoing, pay_request, requests};
+use crate::fixture::{Pair, Server, outgoing, pay_request, requests};
 
 fn many(count: usize) -> Vec<Outgoing> {
     (0..count)
@@ -38,7 +38,9 @@ async fn a_request_is_stored_with_its_id_trace_and_content_type() {
         }])
         .await
         .unwrap();
-    eventually("the message", || async { stored(&pair.server).await == 1 }).await;
+    eventually("the message", || async { stored(&pair.server).await == 1 })
+        .await
+        .unwrap();
     let stream = pair
         .server
         .admin("INVOICE")
@@ -101,7 +103,9 @@ async fn one_message_that_is_too_large_does_not_keep_back_the_others() {
         publisher.send(messages).await,
         Err(Error::Unconfirmed(_))
     ));
-    eventually("the others", || async { stored(&pair.server).await == 4 }).await;
+    eventually("the others", || async { stored(&pair.server).await == 4 })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -113,7 +117,9 @@ async fn what_the_server_cannot_store_at_once_is_held_back_and_not_dropped() {
     for part in flood.chunks(700) {
         publisher.send(part.to_vec()).await.unwrap();
     }
-    eventually("all of them", || async { stored(&pair.server).await == count }).await;
+    eventually("all of them", || async { stored(&pair.server).await == count })
+        .await
+        .unwrap();
     assert!(!pair.server.log().contains("Dropping"), "{}", pair.server.log());
 }
 
@@ -146,7 +152,8 @@ async fn a_server_that_dies_meanwhile_ends_waiting_for_confirmation() {
     eventually("the first messages", || async {
         stored(&pair.server).await > 100
     })
-    .await;
+    .await
+    .unwrap();
     pair.server.kill9().await;
     let began = Instant::now();
     let results = sending.await.unwrap();
