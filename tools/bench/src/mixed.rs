@@ -11,16 +11,14 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    pay_all::wait_until_paid,
     pay_each::open_loop::{self, Load},
     report::Report,
     statistics::{milliseconds, percentile, rate},
     testbed::{Testbed, amount},
     usage::Usage,
 };
-use acceptance::{
-    Client, Error, Result,
-    client::{NO_WAIT, count, text},
-};
+use acceptance::{Client, Result, client::NO_WAIT};
 
 /// Single payments a second: a few people at their screens. So few do not wait for each other.
 const RATE: u32 = 20;
@@ -31,10 +29,6 @@ const SINGLE: &str = "DKK";
 const SLOW: &str = "4000.03";
 /// Single payments come for so long before the call, so that the moment of the call is among what they meet.
 const BEFORE: Duration = Duration::from_secs(1);
-/// Between two looks at the call, which cost little: its counts are kept.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A call that makes no headway ends as an error.
-const LIMIT: Duration = Duration::from_mins(10);
 /// What a single payment has waited at least that was not settled within its call.
 const GAVE_UP: Duration = Duration::from_secs(30);
 
@@ -124,26 +118,8 @@ async fn pay(client: &Client, invoices: u32) -> Result<Duration> {
         .post("/invoices/pay", NO_WAIT, &json!({"currency": CALLED}))
         .await?;
     let called = called.expect(202)?;
-    let batch = text(&called, "/batch_id");
-    let settled = async {
-        loop {
-            let now = client.batch(batch).await?;
-            if count(&now, "/pending") == 0 {
-                return Ok(now);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    let settled = tokio::time::timeout(LIMIT, settled)
-        .await
-        .unwrap_or_else(|_| Err(Error::new("the call was not settled in time")))?;
-    let took = began.elapsed();
-    if count(&settled, "/paid") == u64::from(invoices) {
-        return Ok(took);
-    }
-    Err(Error::new(format!(
-        "{invoices} invoices should be paid: {settled}"
-    )))
+    wait_until_paid(client, &called, invoices).await?;
+    Ok(began.elapsed())
 }
 
 fn note(name: &str, load: &Load, report: &mut Report) {
