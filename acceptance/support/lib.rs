@@ -12,11 +12,10 @@ pub mod event_reader;
 pub mod load;
 pub mod memory;
 pub mod metrics;
-pub mod nats_admin;
 pub mod nats_cluster;
 pub mod process_group;
-pub mod raw_nats;
 pub mod seeded_rng;
+pub mod streams;
 pub mod system;
 
 pub use local_stack::{LIMIT, eventually, eventually_within};
@@ -31,9 +30,8 @@ pub use crate::{
     event_reader::{EventReader, Told},
     load::Load,
     metrics::{metric, metrics_text},
-    nats_admin::{NatsAdmin, StreamState, stream_state},
     process_group::kill_group,
-    raw_nats::RawNats,
     seeded_rng::SeededRng,
+    streams::{StreamState, stream_state},
     system::System,
 };

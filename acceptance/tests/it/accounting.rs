@@ -11,7 +11,7 @@ use acceptance::{
     System,
     client::{WAIT, import_lines},
     eventually,
-    nats_admin::existing_stream,
+    streams::existing_stream,
 };
 use jetstream::{
     connection::{Connection, Settings},

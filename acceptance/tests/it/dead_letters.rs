@@ -2,8 +2,8 @@
 
 mod poison;
 
-use acceptance::{RawNats, System, cli, client::WAIT, eventually, nats_admin::existing_stream};
-use local_stack::{ServiceKind, ServiceOptions, User};
+use acceptance::{System, cli, client::WAIT, eventually, streams::existing_stream};
+use local_stack::{RawNats, ServiceKind, ServiceOptions, User};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;

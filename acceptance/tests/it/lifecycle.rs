@@ -6,7 +6,7 @@ use acceptance::{
     Client, Load, System, cli,
     client::{NO_WAIT, WAIT},
     eventually,
-    nats_admin::existing_stream,
+    streams::existing_stream,
 };
 use local_stack::{Service, ServiceKind, ServiceOptions, Signal};
 

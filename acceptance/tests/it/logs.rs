@@ -8,13 +8,13 @@ use std::{
 };
 
 use acceptance::{
-    Client, RawNats, System,
+    Client, System,
     bank::{Bank, Behaviour},
     client::{NO_WAIT, WAIT, import_lines},
     eventually, metric, settled,
 };
 use invoice_app::tokens::{Scope, generate};
-use local_stack::{ServiceKind, User};
+use local_stack::{RawNats, ServiceKind, User};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use uuid::Uuid;

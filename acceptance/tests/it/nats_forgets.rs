@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use acceptance::{
-    Load, NatsAdmin, System,
+    Load, System,
     client::{NO_WAIT, import_lines},
-    eventually,
-    nats_admin::existing_stream,
-    stream_state,
+    eventually, stream_state,
+    streams::existing_stream,
 };
+use local_stack::NatsAdmin;
 
 /// Where nothing is sent again because time has passed: only noticing that NATS has forgotten helps.
 async fn system_that_must_notice() -> System {

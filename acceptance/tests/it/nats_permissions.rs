@@ -4,8 +4,8 @@
 
 pub(crate) mod side;
 
-use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream};
-use local_stack::{Keys, NatsOptions, NatsServer, Ports, User};
+use acceptance::{StreamState, eventually, streams::existing_stream};
+use local_stack::{Keys, NatsOptions, NatsServer, RawNats, User};
 use payment_contract::streams::{PAY_OUTCOMES, PAY_REQUESTS};
 use tempfile::TempDir;
 
@@ -21,16 +21,9 @@ impl Server {
     /// With both streams as their owners make them, and three messages in each, none delivered.
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let ports = Ports::free();
-        let nats = NatsServer::start(NatsOptions {
-            directory: directory.path().to_owned(),
-            log: directory.path().join("nats.log"),
-            port: ports.nats[0].client,
-            monitor_port: ports.nats[0].monitor,
-            keys: Keys::generate(&directory.path().join("keys"), &[]).unwrap(),
-        })
-        .await
-        .unwrap();
+        let keys = Keys::generate(&directory.path().join("keys"), &[]).unwrap();
+        let options = NatsOptions::for_tests(directory.path(), keys);
+        let nats = NatsServer::start(options).await.unwrap();
         for side in SIDES {
             let owner = side.provision(&nats).await;
             for _ in 0..3 {

@@ -1,11 +1,11 @@
 //! What somebody does with a service's key of NATS, and what notices: docs/security.md, row by row where no other test has it.
 
 use acceptance::{
-    RawNats, Result, System,
+    Result, System,
     client::{NO_WAIT, text},
     eventually, metric,
 };
-use local_stack::User;
+use local_stack::{RawNats, User};
 use payment_contract::timestamp;
 use reconcile::Kind;
 use serde_json::{Value, json};

@@ -94,15 +94,9 @@ async fn a_store_lost_mid_run_loses_no_invoice() {
     nats.server.kill9().await;
     nats.server.wipe_store().unwrap();
     nats.server.start_again().await.unwrap();
-    let limit = tokio::time::Instant::now() + Duration::from_mins(1);
-    while app.count(paid).await < 20_000 {
-        assert!(
-            tokio::time::Instant::now() < limit,
-            "{} of 20,000 are paid",
-            app.count(paid).await
-        );
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("all are paid", async || app.count(paid).await == 20_000)
+        .await
+        .unwrap();
     let twice = "select count(*) from (select from payments where status = 'succeeded' group by invoice_id having count(*) > 1)";
     assert_eq!(app.count(twice).await, 0);
     assert_eq!(app.count("select count(*) from dead_letters").await, 0);

@@ -12,7 +12,7 @@ use jetstream::{
     delivery::Decision,
     publish::Publisher,
 };
-use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, eventually, free_port};
+use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, eventually};
 use payment_contract::{
     Money, PaymentId,
     messages::{PayRequestV1, PaymentOutcomeV1},
@@ -291,15 +291,9 @@ pub(crate) async fn decide_until_done(provider: &PayRequests, message: &PayReque
 async fn start_nats(directory: &Path) -> NatsServer {
     local_stack::install_crypto_provider();
     let keys = Keys::generate(&directory.join("keys"), &[]).expect("keys are made");
-    NatsServer::start(NatsOptions {
-        directory: directory.to_owned(),
-        log: directory.join("nats.log"),
-        port: free_port(),
-        monitor_port: free_port(),
-        keys,
-    })
-    .await
-    .expect("nats-server starts")
+    NatsServer::start(NatsOptions::for_tests(directory, keys))
+        .await
+        .expect("nats-server starts")
 }
 
 /// A connection of one of the services.

@@ -105,7 +105,7 @@ impl Strikes {
             Fault::RestartPostgres => world.system.stack().postgres().restart().await?,
             Fault::KillNats => kill_nats(world, lasts, false).await?,
             Fault::WipeNats => kill_nats(world, lasts, true).await?,
-            Fault::FreezeNats => freeze(world.admin.program(), lasts).await,
+            Fault::FreezeNats => freeze(world.admin.server().program(), lasts).await,
             Fault::DeleteDurable(stream) => delete(world, stream, true).await?,
             Fault::DeleteStream(stream) => delete(world, stream, false).await?,
             Fault::KillBank => {
@@ -153,12 +153,12 @@ async fn freeze(program: &Program, lasts: Duration) {
 }
 
 async fn kill_nats(world: &World, lasts: Duration, wipe: bool) -> Result<()> {
-    kill("nats-server", world.admin.program()).await?;
+    kill("nats-server", world.admin.server().program()).await?;
     if wipe {
         world.system.stack().nats().wipe_store()?;
     }
     tokio::time::sleep(lasts).await;
-    world.admin.program().start().await?;
+    world.admin.server().program().start().await?;
     let health = format!("{}/healthz", world.system.stack().nats().monitor_url());
     eventually("NATS is back", || async {
         local_stack::wait_for_ok(&health).await?;

@@ -12,10 +12,12 @@ mod http;
 mod keys;
 mod links;
 mod nats;
+mod nats_admin;
 mod nats_servers;
 mod ports;
 mod postgres;
 mod process;
+mod raw_nats;
 mod service;
 mod stack;
 mod supervisor;
@@ -34,10 +36,12 @@ pub use crate::{
     keys::{Keys, User},
     links::Links,
     nats::{Membership, NatsOptions, NatsServer, connect_nats, nats_configuration},
+    nats_admin::NatsAdmin,
     nats_servers::{NatsNodes, NatsServers},
     ports::{NatsPorts, Ports, free_port},
     postgres::{Postgres, PostgresOptions},
     process::{Process, Program, Spec},
+    raw_nats::RawNats,
     service::{Service, ServiceKind, ServiceOptions},
     stack::{Stack, StackOptions},
     supervisor::Supervisor,

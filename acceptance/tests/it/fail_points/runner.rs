@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acceptance::{Client, Result, System, eventually, eventually_within, nats_admin::existing_stream};
+use acceptance::{Client, Result, System, eventually, eventually_within, streams::existing_stream};
 use local_stack::{Service, ServiceKind};
 use service::fail_points::DIRECTORY;
 use sqlx::{Connection, PgConnection};

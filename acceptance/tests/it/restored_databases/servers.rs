@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use acceptance::{client::text, eventually, nats_admin::existing_stream, system::count};
+use acceptance::{client::text, eventually, streams::existing_stream, system::count};
 use local_stack::{Postgres, PostgresOptions, free_port};
 use reconcile::Kind;
 use sqlx::{Connection as _, Executor as _, PgConnection};

@@ -63,7 +63,7 @@ async fn a_deleted_durable_is_waited_for_and_work_continues() {
     eventually("the first part", || async { handler.done() == 100 })
         .await
         .unwrap();
-    let admin = pair.server.admin("INVOICE").await;
+    let admin = pair.server.admin("PAY_REQUESTS").await;
     for part in 1..3 {
         pair.unguard();
         missed(&pair, &admin, async {
@@ -90,7 +90,7 @@ async fn a_deleted_stream_is_waited_for_and_work_continues() {
     eventually("the first part", || async { handler.done() == 100 })
         .await
         .unwrap();
-    let admin = pair.server.admin("INVOICE").await;
+    let admin = pair.server.admin("PAY_REQUESTS").await;
     pair.unguard();
     missed(&pair, &admin, async {
         admin.delete_stream("PAY_REQUESTS").await.unwrap();
@@ -110,8 +110,8 @@ async fn nothing_confirmed_is_lost_when_the_server_is_killed_and_started_again()
         eventually("some work", || async { handler.done() > round * 300 })
             .await
             .unwrap();
-        pair.server.kill9().await;
-        pair.server.start_again().await;
+        pair.server.nats().kill9().await;
+        pair.server.nats().start_again().await.unwrap();
     }
     eventually("the end of the work", || async { handler.done() == 3000 })
         .await
@@ -128,9 +128,9 @@ async fn a_server_that_forgot_everything_is_worked_with_again() {
     eventually("some work", || async { handler.done() > 50 })
         .await
         .unwrap();
-    pair.server.kill9().await;
-    pair.server.wipe_store();
-    pair.server.start_again().await;
+    pair.server.nats().kill9().await;
+    pair.server.nats().wipe_store().unwrap();
+    pair.server.nats().start_again().await.unwrap();
     send_until_done(&pair, &handler, 500).await;
 }
 
@@ -149,9 +149,9 @@ async fn an_ack_from_before_a_reconnect_does_not_end_a_message_of_the_new_stream
         .await
         .unwrap();
     let epoch = pair.payment_provider.link().borrow().epoch;
-    pair.server.kill9().await;
-    pair.server.wipe_store();
-    pair.server.start_again().await;
+    pair.server.nats().kill9().await;
+    pair.server.nats().wipe_store().unwrap();
+    pair.server.nats().start_again().await.unwrap();
     let mut link = pair.payment_provider.link();
     link.wait_for(|link| link.connected && link.epoch > epoch)
         .await
@@ -195,7 +195,7 @@ async fn an_ack_does_not_end_a_message_of_a_stream_made_again_meanwhile() {
     eventually("work in flight", || async { handler.seen() == 2 })
         .await
         .unwrap();
-    let admin = pair.server.admin("INVOICE").await;
+    let admin = pair.server.admin("PAY_REQUESTS").await;
     admin.delete_stream("PAY_REQUESTS").await.unwrap();
     eventually("the new stream", || async {
         let message = outgoing(&pay_request(2), 1);

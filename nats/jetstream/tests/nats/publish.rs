@@ -16,7 +16,7 @@ fn many(count: usize) -> Vec<Outgoing> {
 
 async fn stored(server: &Server) -> u64 {
     server
-        .admin("INVOICE")
+        .admin("PAY_REQUESTS")
         .await
         .get_stream("PAY_REQUESTS")
         .await
@@ -43,7 +43,7 @@ async fn a_request_is_stored_with_its_id_trace_and_content_type() {
         .unwrap();
     let stream = pair
         .server
-        .admin("INVOICE")
+        .admin("PAY_REQUESTS")
         .await
         .get_stream("PAY_REQUESTS")
         .await
@@ -127,7 +127,7 @@ async fn what_the_server_cannot_store_at_once_is_held_back_and_not_dropped() {
 async fn while_disconnected_sending_fails_at_once() {
     let pair = Pair::start().await;
     let publisher = Publisher::new(pair.invoice_app.clone());
-    pair.server.kill9().await;
+    pair.server.nats().kill9().await;
     let mut link = pair.invoice_app.link();
     link.wait_for(|link| !link.connected).await.unwrap();
     let began = Instant::now();
@@ -154,7 +154,7 @@ async fn a_server_that_dies_meanwhile_ends_waiting_for_confirmation() {
     })
     .await
     .unwrap();
-    pair.server.kill9().await;
+    pair.server.nats().kill9().await;
     let began = Instant::now();
     let results = sending.await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
@@ -168,7 +168,7 @@ async fn a_server_that_dies_meanwhile_ends_waiting_for_confirmation() {
 #[tokio::test]
 async fn a_half_open_connection_neither_hangs_nor_lies() {
     let server = Server::start().await;
-    let proxy = proxy::Proxy::start(server.port).await;
+    let proxy = proxy::Proxy::start(server.nats().port()).await;
     let mut settings = server.settings(User::InvoiceApp);
     settings.url = format!("tls://127.0.0.1:{}", proxy.port);
     let connection = jetstream::connection::Connection::init(settings).await.unwrap();

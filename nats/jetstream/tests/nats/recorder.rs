@@ -190,7 +190,7 @@ pub(crate) struct Pending {
 /// What the server says is left to do.
 /// The consumer as the server sees it now.
 pub(crate) async fn durable(pair: &Pair) -> PullConsumer {
-    let admin = pair.server.admin("INVOICE").await;
+    let admin = pair.server.admin("PAY_REQUESTS").await;
     admin
         .get_consumer_from_stream("payment-provider", "PAY_REQUESTS")
         .await
