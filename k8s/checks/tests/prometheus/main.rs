@@ -18,8 +18,8 @@ mod server;
 use std::io::Write as _;
 
 use acceptance::{Client, System, client::WAIT, eventually};
+use k8s_checks::Rendered;
 use local_stack::StackOptions;
-use manifest_checks::Rendered;
 
 use configured::Configured;
 use server::Prometheus;

@@ -3,8 +3,8 @@
 use std::{env, fs, path::PathBuf, time::Duration};
 
 use acceptance::{Error, Result, System, eventually};
+use k8s_checks::Rendered;
 use local_stack::{Ports, Process, Spec};
-use manifest_checks::Rendered;
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
