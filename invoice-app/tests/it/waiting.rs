@@ -6,6 +6,7 @@ use futures_util::FutureExt as _;
 use invoice_app::config::Limits;
 use local_stack::eventually;
 use reqwest::{Method, RequestBuilder, StatusCode};
+use tokio::task::JoinHandle;
 
 use crate::harness::{App, Options, limits, read, succeeded};
 
@@ -40,18 +41,24 @@ async fn preferences_decide_how_long_a_call_waits() {
     assert!((5000..7000).contains(&took.as_millis()), "{took:?}");
 }
 
+const OPEN: &str = "select count(*) from payments where status = 'requested'";
+
+/// Pays an invoice and waits for its outcome; the payment is asked for.
+async fn waiting_call(app: &App) -> JoinHandle<(StatusCode, Duration, Option<String>)> {
+    let path = format!("/invoices/{}/pay", app.invoice("A", "1.00").await);
+    let call = tokio::spawn(timed(
+        app.request(Method::POST, &path).header("prefer", "wait=30"),
+    ));
+    eventually("it is asked for", async || app.count(OPEN).await == 1)
+        .await
+        .unwrap();
+    call
+}
+
 #[tokio::test]
 async fn an_outcome_ends_the_wait() {
     let app = App::start().await;
-    let invoice = app.invoice("A", "1.00").await;
-    let call = app
-        .request(Method::POST, &format!("/invoices/{invoice}/pay"))
-        .header("prefer", "wait=30");
-    let call = tokio::spawn(timed(call));
-    let open = "select count(*) from payments where status = 'requested'";
-    eventually("the first is asked for", async || app.count(open).await == 1)
-        .await
-        .unwrap();
+    let call = waiting_call(&app).await;
     let batch = {
         app.invoice("B", "1.00").await;
         tokio::spawn(timed(
@@ -59,7 +66,7 @@ async fn an_outcome_ends_the_wait() {
                 .header("prefer", "wait=30"),
         ))
     };
-    eventually("both are asked for", async || app.count(open).await == 2)
+    eventually("both are asked for", async || app.count(OPEN).await == 2)
         .await
         .unwrap();
     let rows: Vec<(uuid::Uuid, uuid::Uuid)> = sqlx::query_as("select id, invoice_id from payments")
@@ -80,15 +87,7 @@ async fn an_outcome_ends_the_wait() {
 #[tokio::test]
 async fn stopping_answers_whoever_waits_at_once() {
     let app = App::start().await;
-    let invoice = app.invoice("A", "1.00").await;
-    let call = app
-        .request(Method::POST, &format!("/invoices/{invoice}/pay"))
-        .header("prefer", "wait=30");
-    let call = tokio::spawn(timed(call));
-    let open = "select count(*) from payments where status = 'requested'";
-    eventually("it is asked for", async || app.count(open).await == 1)
-        .await
-        .unwrap();
+    let call = waiting_call(&app).await;
     app.stop.cancel();
     let (status, took, _) = call.await.unwrap();
     assert_eq!(status, StatusCode::ACCEPTED);

@@ -140,13 +140,7 @@ async fn unknown_result_is_looked_up_when_the_message_comes_again() {
     assert_eq!(outcome.status, OutcomeStatus::Succeeded);
     let effort = outcome.provider.unwrap();
     assert!(effort.looked_up && effort.deliveries > 1, "{effort:?}");
-    assert_eq!(
-        (
-            world.bank.pays(request.payment_id),
-            world.bank.finds(request.payment_id)
-        ),
-        (1, 1)
-    );
+    assert_eq!(world.bank.calls(request.payment_id), (1, 1));
     assert_eq!(world.charges(&request).await, 1);
     running.stop().await;
 }
@@ -159,11 +153,7 @@ async fn stop_waits_for_the_call_in_hand_and_its_outcome() {
     let request = request("12.15", "EUR");
     world.bank.hold(request.payment_id);
     running.send(std::slice::from_ref(&request)).await;
-    eventually("the call is under way", async || {
-        world.bank.pays(request.payment_id) == 1
-    })
-    .await
-    .unwrap();
+    world.called(&request).await;
     running.stop.cancel();
     world.bank.open();
     running.stop().await;

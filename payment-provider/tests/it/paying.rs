@@ -58,13 +58,7 @@ async fn redelivered_request_is_charged_once_and_its_outcome_published_again() {
     }
     world.heard(request.payment_id, 3).await;
     assert_eq!(world.charges(&request).await, 1);
-    assert_eq!(
-        (
-            world.bank.pays(request.payment_id),
-            world.bank.finds(request.payment_id)
-        ),
-        (1, 0)
-    );
+    assert_eq!(world.bank.calls(request.payment_id), (1, 0));
 }
 
 #[tokio::test]
@@ -126,13 +120,7 @@ async fn timeout_before_the_charge_leads_to_a_look_up_and_the_same_key() {
         "an unknown result is no outcome"
     );
     assert_eq!(decide_until_done(&provider, &request).await, 1);
-    assert_eq!(
-        (
-            world.bank.pays(request.payment_id),
-            world.bank.finds(request.payment_id)
-        ),
-        (2, 1)
-    );
+    assert_eq!(world.bank.calls(request.payment_id), (2, 1));
     assert_eq!(world.charges(&request).await, 1);
     assert_eq!(
         world.heard(request.payment_id, 1).await.status,
@@ -154,13 +142,7 @@ async fn timeout_after_the_charge_is_looked_up_and_never_charged_again() {
         ("started", 1)
     );
     assert_eq!(decide_until_done(&provider, &request).await, 1);
-    assert_eq!(
-        (
-            world.bank.pays(request.payment_id),
-            world.bank.finds(request.payment_id)
-        ),
-        (1, 1)
-    );
+    assert_eq!(world.bank.calls(request.payment_id), (1, 1));
     assert_eq!(world.charges(&request).await, 1);
     let outcome = world.heard(request.payment_id, 1).await;
     assert_eq!(outcome.status, OutcomeStatus::Succeeded);
@@ -192,13 +174,7 @@ async fn currency_the_bank_lacks_is_declined_without_asking_it() {
         (outcome.status, outcome.reason.as_deref()),
         (OutcomeStatus::Declined, Some("rejected_request"))
     );
-    assert_eq!(
-        (
-            world.bank.pays(lacking.payment_id),
-            world.bank.finds(lacking.payment_id)
-        ),
-        (0, 0)
-    );
+    assert_eq!(world.bank.calls(lacking.payment_id), (0, 0));
     assert_eq!(
         world.heard(taken.payment_id, 1).await.status,
         OutcomeStatus::Succeeded

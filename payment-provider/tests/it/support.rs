@@ -29,7 +29,7 @@ use payment_provider::{
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::{task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
 use crate::doored_bank::DooredBank;
@@ -101,6 +101,28 @@ impl World {
 
     pub(crate) fn guarded(&self, setup: &Setup) -> Bank {
         Bank::new(self.bank.clone(), setup.timeout, setup.lines)
+    }
+
+    /// Has a provider pay, and the bank keep the call until it is opened.
+    pub(crate) async fn held_call(
+        &self,
+        provider: &PayRequests,
+        request: &PayRequestV1,
+    ) -> JoinHandle<Decision> {
+        self.bank.hold(request.payment_id);
+        let (provider, message) = (provider.clone(), request.clone());
+        let calling = tokio::spawn(async move { decide(&provider, &message).await });
+        self.called(request).await;
+        calling
+    }
+
+    /// Waits until the bank is called for this payment.
+    pub(crate) async fn called(&self, request: &PayRequestV1) {
+        eventually("the call is under way", async || {
+            self.bank.pays(request.payment_id) == 1
+        })
+        .await
+        .unwrap();
     }
 
     /// Writes the row of a provider that dies right after: its lease lasts.
