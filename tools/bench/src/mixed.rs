@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     pay_all::wait_until_paid,
-    pay_each::open_loop::{self, Load},
+    pay_each::open_loop::{self, Measured},
     report::Report,
     statistics::{milliseconds, percentile, rate},
     testbed::{Testbed, amount},
@@ -122,7 +122,7 @@ async fn pay(client: &Client, invoices: u32) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-fn note(name: &str, load: &Load, report: &mut Report) {
+fn note(name: &str, load: &Measured, report: &mut Report) {
     let waits = waits(load);
     for (figure, per_mille) in [("p50", 500), ("p95", 950), ("p99", 990)] {
         let wait = percentile(&waits, per_mille).map_or(f64::NAN, milliseconds);
@@ -134,7 +134,7 @@ fn note(name: &str, load: &Load, report: &mut Report) {
 }
 
 /// Sorted. Whoever got no answer counts among those who waited longest, and not among those who were never there.
-fn waits(load: &Load) -> Vec<Duration> {
+fn waits(load: &Measured) -> Vec<Duration> {
     let failed = load
         .failed
         .values()
@@ -150,9 +150,9 @@ mod tests {
 
     #[test]
     fn whoever_was_not_answered_has_waited_longest() {
-        let mut load = Load {
+        let mut load = Measured {
             latencies: vec![Duration::from_millis(5); 97],
-            ..Load::default()
+            ..Measured::default()
         };
         load.failed.insert("202 requested".to_owned(), 3);
         let mut report = Report::default();
