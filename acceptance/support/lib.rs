@@ -1,6 +1,5 @@
 //! What the black-box tests stand on: a running system, a caller of its API, ways to hurt it, and the check afterwards.
 
-pub mod bank;
 pub mod bank_process;
 pub mod browser;
 pub mod callers;

@@ -8,8 +8,7 @@ use std::{
 };
 
 use acceptance::{
-    Client, System,
-    bank::{Bank, Behaviour},
+    BankProcess, Client, System,
     client::{NO_WAIT, WAIT, import_lines},
     eventually, metric, settled,
 };
@@ -103,7 +102,7 @@ async fn no_secret_and_no_body_is_ever_logged() {
     const BANK_TOKEN: &str = "bank-93ab";
     const FOREIGN_TOKEN: &str = "foreign-7d20";
     const BODY: &str = "body-55e1";
-    let bank = Bank::start(|_, _| Behaviour::Succeed).await.unwrap();
+    let bank = BankProcess::start_with(|_| {}).await.unwrap();
     let (token, entry) = generate("shop", &Scope::ALL);
     let system = System::start().await.unwrap();
     let directory = system.stack().directory().to_owned();

@@ -29,7 +29,6 @@ pub mod testbed;
 pub mod usage;
 
 use numbers::mebibytes;
-use pay_each::bank::Bank;
 use report::Report;
 use testbed::Testbed;
 
@@ -293,10 +292,10 @@ async fn pay_each(options: &Options, report: &mut Report) -> Result<()> {
 async fn pay_each_bank(options: &Options, report: &mut Report) -> Result<()> {
     let seed = rand::random();
     say(&format!("pay_each.bank, seed {seed}"));
-    let bank = Bank::start(seed).await?;
+    let bank = pay_each::bank::start(seed).await?;
     let mut testbed = Testbed::open_at_bank(&bank.url()).await?;
     report.settings = machine::settings(&testbed).await?;
-    testbed.watch("bank", bank.pid());
+    testbed.watch("bank", bank.program().pid());
     let (search, succeeded) = pay_each::measure(&testbed, options.seconds).await?;
     note_search("pay_each.bank", search, report)?;
     expect_all(testbed.check_against(bank.books()?).await?, succeeded)?;

@@ -15,7 +15,6 @@ use super::{
     world::World,
 };
 use acceptance::{Error, Result, eventually, eventually_within};
-use bank_simulator::Mix;
 
 /// A stream that was deleted a moment ago may not be back yet.
 const GONE: Duration = Duration::from_secs(15);
@@ -119,8 +118,7 @@ impl Strikes {
                 self.stood_still(since);
             }
             Fault::BankFails => {
-                let nothing_works = Mix::try_new([(bank_simulator::Fault::ErrorBefore, 1.0)])?;
-                world.bank.set_faults(&nothing_works).await?;
+                world.bank.fail_everything(true).await?;
                 tokio::time::sleep(lasts).await;
                 world.bank.set_faults(&world.mix).await?;
             }
