@@ -90,6 +90,16 @@ async fn due_rows_are_taken_once_by_two_concurrent_sweepers() {
         .unwrap();
 }
 
+/// A payment sent so long ago is due, and is sent again.
+async fn is_sent_again(app: &App, replica: &mut Parts, waited: &'static str) {
+    let before = sent(replica).await;
+    execute(app, waited).await;
+    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
+    eventually("it is sent again", async || sent(replica).await == before + 1)
+        .await
+        .unwrap();
+}
+
 #[tokio::test]
 async fn a_slow_provider_is_given_time_instead_of_the_same_request_again() {
     let nats = Nats::start().await;
@@ -106,15 +116,8 @@ async fn a_slow_provider_is_given_time_instead_of_the_same_request_again() {
         "select count(*) from payments where next_send_at = last_sent_at + interval '120 s' and sends = 3";
     assert_eq!((app.count(put_off).await, sent(&replica).await), (1, before));
 
-    execute(
-        &app,
-        "update payments set last_sent_at = now() - interval '121 s', next_send_at = now()",
-    )
-    .await;
-    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
-    eventually("it is sent again", async || sent(&replica).await == before + 1)
-        .await
-        .unwrap();
+    let waited = "update payments set last_sent_at = now() - interval '121 s', next_send_at = now()";
+    is_sent_again(&app, &mut replica, waited).await;
 }
 
 /// Two minutes without outcomes say nothing of how long they take.
@@ -128,16 +131,8 @@ async fn the_patience_with_a_slow_provider_is_forgotten_after_two_minutes_withou
         "update sender_patience set updated_at = now() - interval '121 s'",
     )
     .await;
-    let before = sent(&replica).await;
-    execute(
-        &app,
-        "update payments set last_sent_at = now() - interval '100 s', next_send_at = now()",
-    )
-    .await;
-    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
-    eventually("it is sent again", async || sent(&replica).await == before + 1)
-        .await
-        .unwrap();
+    let waited = "update payments set last_sent_at = now() - interval '100 s', next_send_at = now()";
+    is_sent_again(&app, &mut replica, waited).await;
 }
 
 #[tokio::test]
