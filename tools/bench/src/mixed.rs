@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     pay_all::wait_until_paid,
     pay_each::open_loop::{self, Measured},
-    report::Report,
+    results::Results,
     statistics::{milliseconds, percentile, rate},
     testbed::{Testbed, amount},
     usage::Usage,
@@ -46,12 +46,12 @@ struct Call {
 pub async fn measure(
     testbed: &Testbed,
     (seconds, large, slow): (u32, u32, u32),
-    report: &mut Report,
+    results: &mut Results,
 ) -> Result<u64> {
     let ids = singles(testbed, "mixed.alone", RATE * seconds).await?;
     testbed.settle_databases().await?;
     let alone = open_loop::run(&testbed.wires(), ids, RATE.into(), &CancellationToken::new()).await?;
-    note("mixed.alone", &alone, report);
+    note("mixed.alone", &alone, results);
     let mut succeeded = alone.succeeded;
     for call in [
         Call {
@@ -67,13 +67,13 @@ pub async fn measure(
             at_least: 100,
         },
     ] {
-        succeeded += beside(testbed, &call, report).await?;
+        succeeded += beside(testbed, &call, results).await?;
     }
     Ok(succeeded)
 }
 
 /// Single payments from a moment before the call until the last of what it pays is settled.
-async fn beside(testbed: &Testbed, call: &Call, report: &mut Report) -> Result<u64> {
+async fn beside(testbed: &Testbed, call: &Call, results: &mut Results) -> Result<u64> {
     let prefix = format!("{}-", call.name);
     testbed
         .import_of(&prefix, call.invoices, |n| ((call.value)(n), CALLED))
@@ -93,11 +93,11 @@ async fn beside(testbed: &Testbed, call: &Call, report: &mut Report) -> Result<u
     let (load, took) = (load?, took?);
     testbed.wait_until_settled().await?;
     let (called, settled) = (u64::from(call.invoices), u64::try_from(load.latencies.len())?);
-    report.note(call.name, "invoices/s", rate(called, took));
+    results.note(call.name, "invoices/s", rate(called, took));
     let beside = format!("{}.singles", call.name);
-    report.note(&beside, "payments/s", rate(settled, took + BEFORE));
-    note(call.name, &load, report);
-    report.note_usage(call.name, called + settled, usage);
+    results.note(&beside, "payments/s", rate(settled, took + BEFORE));
+    note(call.name, &load, results);
+    results.note_usage(call.name, called + settled, usage);
     Ok(called + load.succeeded)
 }
 
@@ -122,14 +122,14 @@ async fn pay(client: &Client, invoices: u32) -> Result<Duration> {
     Ok(began.elapsed())
 }
 
-fn note(name: &str, load: &Measured, report: &mut Report) {
+fn note(name: &str, load: &Measured, results: &mut Results) {
     let waits = waits(load);
     for (figure, per_mille) in [("p50", 500), ("p95", 950), ("p99", 990)] {
         let wait = percentile(&waits, per_mille).map_or(f64::NAN, milliseconds);
-        report.note(&format!("{name}.{figure}"), "ms", wait);
+        results.note(&format!("{name}.{figure}"), "ms", wait);
     }
     if !load.failed.is_empty() {
-        report.details.insert(name.to_owned(), json!(load.failed));
+        results.details.insert(name.to_owned(), json!(load.failed));
     }
 }
 
@@ -155,11 +155,11 @@ mod tests {
             ..Measured::default()
         };
         load.failed.insert("202 requested".to_owned(), 3);
-        let mut report = Report::default();
-        note("mixed.call", &load, &mut report);
-        assert_eq!(report.median("mixed.call.p50"), Some(5.0));
-        assert_eq!(report.median("mixed.call.p95"), Some(5.0));
-        assert_eq!(report.median("mixed.call.p99"), Some(30_000.0));
-        assert!(report.details.contains_key("mixed.call"));
+        let mut results = Results::default();
+        note("mixed.call", &load, &mut results);
+        assert_eq!(results.median("mixed.call.p50"), Some(5.0));
+        assert_eq!(results.median("mixed.call.p95"), Some(5.0));
+        assert_eq!(results.median("mixed.call.p99"), Some(30_000.0));
+        assert!(results.details.contains_key("mixed.call"));
     }
 }
