@@ -60,16 +60,19 @@ async fn deleted_durables_and_streams_come_back_and_nothing_is_lost() {
     ] {
         let jetstream = admin.jetstream(stream).await.unwrap();
         load.wave(2500).await.unwrap();
-        let deleted = if durable.is_empty() {
-            jetstream.delete_stream(stream).await.unwrap().success
-        } else {
-            jetstream
-                .delete_consumer_from_stream(durable, stream)
-                .await
-                .unwrap()
-                .success
-        };
-        assert!(deleted);
+        eventually("there is something to delete", || async {
+            let deleted = if durable.is_empty() {
+                jetstream.delete_stream(stream).await?.success
+            } else {
+                jetstream
+                    .delete_consumer_from_stream(durable, stream)
+                    .await?
+                    .success
+            };
+            Ok(deleted)
+        })
+        .await
+        .unwrap();
     }
     load.expect_all_paid(4).await.unwrap();
     for (stream, _) in durables {
