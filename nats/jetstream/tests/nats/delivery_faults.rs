@@ -8,7 +8,7 @@ use local_stack::eventually;
 
 use crate::{
     fixture::{LIMIT, Pair, outgoing, pay_request},
-    recorder::{Action, Recorder, SETTINGS, nothing_left, publish, start},
+    recorder::{Action, Recorder, SETTINGS, publish, start, until_nothing_is_left},
 };
 
 /// Sends until everything was handled, as the sweep of invoice-app does: NATS may forget, the sender does not.
@@ -60,9 +60,7 @@ async fn a_deleted_durable_is_waited_for_and_work_continues() {
     let handler = Recorder::done_at_once();
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..100).await;
-    eventually("the first part", || async { handler.done() == 100 })
-        .await
-        .unwrap();
+    handler.until_done(100).await;
     let admin = pair.server.admin("PAY_REQUESTS").await;
     for part in 1..3 {
         pair.unguard();
@@ -75,9 +73,7 @@ async fn a_deleted_durable_is_waited_for_and_work_continues() {
         .await;
         publish(&pair, part * 100..(part + 1) * 100).await;
         pair.guard();
-        eventually("the next part", || async { handler.done() == (part + 1) * 100 })
-            .await
-            .unwrap();
+        handler.until_done((part + 1) * 100).await;
     }
 }
 
@@ -87,9 +83,7 @@ async fn a_deleted_stream_is_waited_for_and_work_continues() {
     let handler = Recorder::done_at_once();
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..100).await;
-    eventually("the first part", || async { handler.done() == 100 })
-        .await
-        .unwrap();
+    handler.until_done(100).await;
     let admin = pair.server.admin("PAY_REQUESTS").await;
     pair.unguard();
     missed(&pair, &admin, async {
@@ -113,10 +107,8 @@ async fn nothing_confirmed_is_lost_when_the_server_is_killed_and_started_again()
         pair.server.nats().kill9().await;
         pair.server.nats().start_again().await.unwrap();
     }
-    eventually("the end of the work", || async { handler.done() == 3000 })
-        .await
-        .unwrap();
-    eventually("the last ack", || nothing_left(&pair)).await.unwrap();
+    handler.until_done(3000).await;
+    until_nothing_is_left(&pair).await;
 }
 
 #[tokio::test]
@@ -158,9 +150,7 @@ async fn late_acks_end_no_message_of_the_new_stream(pair: &Pair, made_again: imp
         .await
         .unwrap();
     handler.gate.add_permits(2);
-    eventually("the old work's end", || async { handler.done() == 2 })
-        .await
-        .unwrap();
+    handler.until_done(2).await;
     let delivered = handler.deliveries("I2");
     eventually("the new message, again and again", || async {
         handler.deliveries("I2") > delivered + 1

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use local_stack::{RawNats, User, eventually};
+use local_stack::{RawNats, User};
 
 use crate::{
     fixture::{ACK_WAIT, LIMIT, Pair, Server, pay_request},
-    recorder::{Recorder, SETTINGS, nothing_left, publish, start},
+    recorder::{Recorder, SETTINGS, publish, start, until_nothing_is_left},
 };
 
 /// Publishes what no other client lets through.
@@ -24,29 +24,19 @@ async fn is_dead_lettered_and_the_rest_handled(headers: &[u8]) {
     let handler = Recorder::done_at_once();
     let running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..10).await;
-    eventually("the first part", || async { handler.done() == 10 })
-        .await
-        .unwrap();
+    handler.until_done(10).await;
     let body = pay_request(666).encode();
     publish_raw(&pair.server, headers, &body);
     publish(&pair, 10..30).await;
-    eventually("the dead letter", || async {
-        handler.letters.lock().unwrap().len() == 1
-    })
-    .await
-    .unwrap();
+    handler.until_dead_lettered(1).await;
     let letter = handler.letters.lock().unwrap()[0].clone();
     assert_eq!(letter.origin.headers, headers);
     assert_eq!(letter.origin.body, body);
     assert_eq!(letter.reason, "its headers are malformed");
-    eventually("the rest", || async { handler.done() == 30 })
-        .await
-        .unwrap();
+    handler.until_done(30).await;
     publish(&pair, 30..40).await;
-    eventually("what came after", || async { handler.done() == 40 })
-        .await
-        .unwrap();
-    eventually("the last ack", || nothing_left(&pair)).await.unwrap();
+    handler.until_done(40).await;
+    until_nothing_is_left(&pair).await;
     assert_eq!(handler.letters.lock().unwrap().len(), 1);
     assert!(!running.task.is_finished());
     let log = pair.server.log();
@@ -77,10 +67,8 @@ async fn headers_that_look_like_the_servers_words_are_not_taken_for_them() {
         let headers = format!("NATS/1.0 {status}\r\n\r\n");
         publish_raw(&pair.server, headers.as_bytes(), &pay_request(number).encode());
     }
-    eventually("the end of the work", || async { handler.done() == 4 })
-        .await
-        .unwrap();
-    eventually("the last ack", || nothing_left(&pair)).await.unwrap();
+    handler.until_done(4).await;
+    until_nothing_is_left(&pair).await;
 }
 
 #[tokio::test]
@@ -90,9 +78,7 @@ async fn headers_that_end_the_client_are_dead_lettered_before_the_loop_ends() {
     let handler = Recorder::done_at_once();
     let mut running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..10).await;
-    eventually("the first part", || async { handler.done() == 10 })
-        .await
-        .unwrap();
+    handler.until_done(10).await;
     publish_raw(&pair.server, headers, b"{}");
     // The process ends with its client, and the next one is not harmed.
     let limit = 2 * (ACK_WAIT + Duration::from_secs(10));
@@ -103,7 +89,7 @@ async fn headers_that_end_the_client_are_dead_lettered_before_the_loop_ends() {
     let letters = handler.letters.lock().unwrap().clone();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].origin.headers, &headers[..]);
-    eventually("the last ack", || nothing_left(&pair)).await.unwrap();
+    until_nothing_is_left(&pair).await;
 }
 
 /// Why messages are pulled over a raw connection at times. When this fails, the client survives such a header, and can do without.
