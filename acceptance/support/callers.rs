@@ -81,7 +81,7 @@ impl Callers {
     pub async fn accepted(&self, n: usize) -> Result<()> {
         let before = self.tallies.borrow().accepted.len();
         eventually(&format!("{n} more pay calls are accepted"), || async {
-            Ok((self.tallies.borrow().accepted.len() >= before + n).then_some(()))
+            Ok(self.tallies.borrow().accepted.len() >= before + n)
         })
         .await
     }

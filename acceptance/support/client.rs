@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, Response, header::HeaderMap};
 use serde_json::{Value, json};
 
-use crate::{Error, Result};
+use crate::{Error, Result, eventually};
 
 /// Calls one replica.
 #[derive(Clone, Debug)]
@@ -217,6 +217,15 @@ impl Client {
     pub async fn void(&self, id: &str) -> Result<Answer> {
         self.post_empty(&format!("/invoices/{id}/void"), &[]).await
     }
+}
+
+/// Waits until nothing of a batch is pending any more; answers with its counts.
+pub async fn settled(client: &Client, batch_id: &str) -> Result<Value> {
+    eventually("the batch is settled", || async {
+        let batch = client.batch(batch_id).await?;
+        Ok((count(&batch, "/pending") == 0).then_some(batch))
+    })
+    .await
 }
 
 /// Import lines `<prefix>1` to `<prefix><n>` in currencies of 0, 2 and 3 decimals. `trouble` of each thousand carry an

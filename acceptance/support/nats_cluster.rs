@@ -3,7 +3,7 @@
 use local_stack::{NatsServer, Stack};
 use serde_json::Value;
 
-use crate::{Error, Result, client::text, eventually, nats_admin::stream_detail};
+use crate::{Error, Result, client::text, eventually, streams::stream_detail};
 
 /// The server that itself says that it leads this stream. A follower would name the old one for a while.
 pub async fn leader<'a>(stack: &'a Stack, stream: &str) -> Result<&'a NatsServer> {
@@ -32,7 +32,7 @@ pub async fn all_copies_whole(stack: &Stack, streams: &[&str]) -> Result<()> {
             let current =
                 |replica: &&Value| replica.pointer("/current").and_then(Value::as_bool) == Some(true);
             let whole = replicas.map_or(0, |replicas| replicas.iter().filter(current).count());
-            Ok((whole == 2).then_some(()))
+            Ok(whole == 2)
         })
         .await?;
     }

@@ -6,7 +6,7 @@ use local_stack::{Ports, Service, ServiceKind, ServiceOptions, Stack, StackOptio
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 
-use crate::{Client, Error, Report, Result, eventually, wait};
+use crate::{Client, Error, Report, Result, eventually, eventually_within};
 use reconcile::BankBooks;
 
 /// A running system.
@@ -97,7 +97,7 @@ impl System {
     /// The check, once nothing is open any more.
     pub async fn check_when_settled(&self) -> Result<Report> {
         eventually("no payment is open", || async {
-            Ok((self.count_payments("requested").await? == 0).then_some(()))
+            Ok(self.count_payments("requested").await? == 0)
         })
         .await?;
         self.check().await
@@ -147,7 +147,7 @@ impl System {
     /// Waits until at least this many invoices are paid.
     pub async fn at_least_paid(&self, n: u64) -> Result<()> {
         eventually(&format!("{n} invoices are paid"), || async {
-            Ok((self.count_invoices("paid").await? >= n).then_some(()))
+            Ok(self.count_invoices("paid").await? >= n)
         })
         .await
     }
@@ -155,8 +155,8 @@ impl System {
     /// Waits until every one of `n` invoices is paid, then the check. `minutes` bounds the wait.
     pub async fn expect_all_paid(&self, n: u64, minutes: u64) -> Result<Report> {
         let limit = std::time::Duration::from_mins(minutes);
-        let paid = wait::eventually_within(limit, &format!("all {n} invoices are paid"), || async {
-            Ok((self.count_invoices("paid").await? == n).then_some(()))
+        let paid = eventually_within(limit, &format!("all {n} invoices are paid"), || async {
+            Ok(self.count_invoices("paid").await? == n)
         })
         .await;
         let report = self.check().await?;

@@ -114,4 +114,4 @@ for overlay in "${overlays[@]}"; do
 done
 
 say "network policies"
-cargo test --quiet --package manifest-checks --test connectivity -- --include-ignored
+cargo test --quiet --package k8s-checks --test connectivity -- --include-ignored

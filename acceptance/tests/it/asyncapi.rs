@@ -6,7 +6,7 @@ mod schema;
 
 use std::{collections::BTreeSet, fs};
 
-use acceptance::{LIMIT, nats_admin::stream_detail};
+use acceptance::{LIMIT, streams::stream_detail};
 use invoice_app::change_events::{self, ChangeEvent};
 use jetstream::publish::{Outgoing, Publisher, Sent};
 use local_stack::{User, workspace_root};

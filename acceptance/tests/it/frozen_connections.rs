@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use acceptance::{Callers, Client, Result, System, client::NO_WAIT, eventually, wait::eventually_within};
+use acceptance::{Callers, Client, Result, System, client::NO_WAIT, eventually, eventually_within};
 use local_stack::{Service, ServiceKind};
 use sqlx::{Connection as _, PgConnection};
 
@@ -113,7 +113,7 @@ async fn payments_go_on(kind: ServiceKind) {
         eventually_within(
             GOES_ON,
             &format!("200 are paid with {most} of {} backends frozen", backends.len()),
-            || async { Ok((system.count_invoices("paid").await? >= before + 200).then_some(())) },
+            || async { Ok(system.count_invoices("paid").await? >= before + 200) },
         )
         .await
         .unwrap();
@@ -130,7 +130,7 @@ async fn payments_go_on(kind: ServiceKind) {
             .fetch_one(&mut connection)
             .await?;
             connection.close().await?;
-            Ok((left == 0).then_some(()))
+            Ok(left == 0)
         })
         .await
         .unwrap();
@@ -141,7 +141,7 @@ async fn payments_go_on(kind: ServiceKind) {
     eventually("everything accepted is paid", || async {
         let paid = system.count_invoices("paid").await?;
         let pending = system.count_invoices("pending").await?;
-        Ok((pending == 0 && paid >= accepted).then_some(()))
+        Ok(pending == 0 && paid >= accepted)
     })
     .await
     .unwrap();

@@ -3,20 +3,21 @@
 use std::time::Duration;
 
 use acceptance::{
-    System,
-    bank::{Bank, Behaviour},
+    BankProcess, System,
     client::{NO_WAIT, WAIT, text},
     eventually,
 };
+use bank_simulator::{Event, Fault, Mix, Script};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
+use uuid::Uuid;
 
-pub(crate) async fn system_with(bank: &Bank) -> System {
+pub(crate) async fn system_with(bank: &BankProcess) -> System {
     system_with_settings(bank, []).await
 }
 
 pub(crate) async fn system_with_settings<const N: usize>(
-    bank: &Bank,
+    bank: &BankProcess,
     further: [(String, String); N],
 ) -> System {
     let settings = [
@@ -36,20 +37,53 @@ pub(crate) async fn system_with_settings<const N: usize>(
 }
 
 /// The check against this bank's books: every payment matches, and no invoice was charged twice, under whatever key.
-pub(crate) async fn expect_succeeded(system: &System, bank: &Bank, n: usize) {
+pub(crate) async fn expect_succeeded(system: &System, bank: &BankProcess, n: usize) {
     let report = system.check_against(bank.books().unwrap()).await.unwrap();
     report.expect_succeeded(n).unwrap();
-    assert_eq!(bank.complaints(), Vec::<String>::new());
+}
+
+/// Takes so long over each call and look-up.
+pub(crate) async fn slow_bank(takes: Duration) -> BankProcess {
+    BankProcess::start_with(|options| {
+        options.mix = "slow=1".parse().unwrap();
+        (options.fastest, options.slowest) = (takes, takes);
+    })
+    .await
+    .unwrap()
+}
+
+/// Everything that it has charged.
+struct Charged {
+    key: Uuid,
+    invoice: String,
+    amount: String,
+}
+
+fn charged(bank: &BankProcess) -> Vec<Charged> {
+    let record = bank.record().unwrap();
+    let charges = record.events().iter().filter_map(|event| match event {
+        Event::Charge {
+            key,
+            invoice,
+            value,
+            currency,
+            reason: None,
+            ..
+        } => Some(Charged {
+            key: *key,
+            invoice: invoice.clone(),
+            amount: format!("{value} {currency}"),
+        }),
+        _ => None,
+    });
+    charges.collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declined_invoice_is_paid_by_its_next_payment_once_the_account_has_money() {
-    let bank = Bank::start(|_, call| match call {
-        1 => Behaviour::Decline("insufficient_funds"),
-        _ => Behaviour::Succeed,
-    })
-    .await
-    .unwrap();
+    let bank = BankProcess::start_with(|options| options.mix = "decline=1".parse().unwrap())
+        .await
+        .unwrap();
     let system = system_with(&bank).await;
     let client = system.client().unwrap();
     let id = client.create("12.15", "EUR").await.unwrap();
@@ -59,6 +93,7 @@ async fn a_declined_invoice_is_paid_by_its_next_payment_once_the_account_has_mon
         ("declined", "insufficient_funds")
     );
     assert_eq!(text(&client.invoice(&id).await.unwrap(), "/status"), "unpaid");
+    bank.set_faults(&Mix::default()).await.unwrap();
     let second = client.pay(&id, WAIT).await.unwrap().expect(200).unwrap();
     assert_eq!(
         (text(&second, "/status"), &second["attempt"]),
@@ -74,12 +109,8 @@ async fn a_declined_invoice_is_paid_by_its_next_payment_once_the_account_has_mon
         .map(|payment| text(payment, "/status"))
         .collect();
     assert_eq!(history, ["declined", "succeeded"]);
-    let charge = bank
-        .charges()
-        .into_iter()
-        .find(|charge| charge.status == "succeeded")
-        .unwrap();
-    assert_eq!(charge.amount, ("12.15".to_owned(), "EUR".to_owned()));
+    let charge = charged(&bank).remove(0);
+    assert_eq!(charge.amount, "12.15 EUR");
     assert_eq!(charge.invoice, text(&invoice, "/number"));
     assert_eq!(
         text(&second, "/provider_reference"),
@@ -88,44 +119,60 @@ async fn a_declined_invoice_is_paid_by_its_next_payment_once_the_account_has_mon
     expect_succeeded(&system, &bank, 1).await;
 }
 
-/// What the bank does to the first call for an invoice with this number; later calls succeed.
-const TROUBLE: [(&str, Behaviour); 12] = [
-    ("busy", Behaviour::Fail(429)),
-    ("broken", Behaviour::Fail(500)),
-    ("away", Behaviour::Fail(503)),
-    ("conflict", Behaviour::Fail(409)),
-    ("unprocessable", Behaviour::Fail(422)),
-    ("redirected", Behaviour::Fail(307)),
-    ("charged-broken", Behaviour::ChargeAndFail(500)),
-    ("charged-conflict", Behaviour::ChargeAndFail(409)),
-    ("charged-silent", Behaviour::ChargeAndHang),
-    ("charged-mumbled", Behaviour::ChargeAndMumble),
-    ("charged-confused", Behaviour::ChargeAndConfuse),
-    ("pending", Behaviour::Pend(2)),
-];
+/// With this seed the three calls of those that answer with one of three statuses get all of them.
+const SEED: u64 = 364;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_bank_answers_each_invoice_is_charged_once_and_none_is_declined() {
-    let bank = Bank::start(
-        |invoice, call| match TROUBLE.iter().find(|(name, _)| *name == invoice) {
-            Some((_, behaviour)) if call == 1 => *behaviour,
-            _ => Behaviour::Succeed,
-        },
-    )
+    let bank = BankProcess::start_with(|options| {
+        options.seed = SEED;
+        options.slowest = Duration::from_millis(200);
+        options.latest = Duration::from_secs(1);
+    })
     .await
     .unwrap();
+    // Each fault meets the first call for three invoices; later calls succeed.
+    let faults = Fault::ALL.into_iter().filter(|fault| *fault != Fault::Decline);
+    let first: Vec<(String, Fault)> = faults
+        .flat_map(|fault| (1..=3).map(move |i| (format!("{}-{i}", fault.as_str()), fault)))
+        .collect();
+    let script: Script = first
+        .iter()
+        .map(|(number, fault)| (number.clone(), vec![*fault]))
+        .collect();
+    bank.set_script(&script).await.unwrap();
     let system = system_with(&bank).await;
     let client = system.client().unwrap();
-    let lines = TROUBLE
-        .map(|(name, _)| json!({"number": name, "amount": {"value": "1.00", "currency": "EUR"}}).to_string());
+    let lines: Vec<String> = script
+        .keys()
+        .map(|number| json!({"number": number, "amount": {"value": "1.00", "currency": "EUR"}}).to_string())
+        .collect();
     client.import(lines.join("\n")).await.unwrap();
     client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
-    system.at_least_paid(TROUBLE.len() as u64).await.unwrap();
-    expect_succeeded(&system, &bank, TROUBLE.len()).await;
-    for (name, behaviour) in TROUBLE {
-        let charged_at_once = !matches!(behaviour, Behaviour::Fail(_));
+    system.at_least_paid(first.len() as u64).await.unwrap();
+    expect_succeeded(&system, &bank, first.len()).await;
+    let record = bank.record().unwrap();
+    for (number, fault) in first {
+        let charged_at_once = match fault {
+            Fault::ErrorBefore
+            | Fault::ResetBefore
+            | Fault::TimeoutBefore
+            | Fault::TooMany
+            | Fault::UndocumentedBefore => false,
+            Fault::Decline
+            | Fault::Slow
+            | Fault::ErrorAfter
+            | Fault::ResetAfter
+            | Fault::TimeoutAfter
+            | Fault::Late
+            | Fault::Twice
+            | Fault::UndocumentedAfter
+            | Fault::Unreadable
+            | Fault::OtherPayment => true,
+        };
         // What was charged is looked up; only what the bank has never heard of is asked for again.
-        assert_eq!(bank.calls(name), if charged_at_once { 1 } else { 2 }, "{name}");
+        let calls = if charged_at_once { 1 } else { 2 };
+        assert_eq!(record.calls_to_pay(&number), calls, "{number}");
     }
 }
 
@@ -133,9 +180,7 @@ async fn whatever_the_bank_answers_each_invoice_is_charged_once_and_none_is_decl
 async fn a_provider_killed_while_the_bank_works_looks_the_payments_up_and_pays_none_again() {
     const INVOICES: u32 = 100;
     // Slower than the process lives, faster than its patience.
-    let bank = Bank::start(|_, _| Behaviour::SucceedAfter(Duration::from_millis(700)))
-        .await
-        .unwrap();
+    let bank = slow_bank(Duration::from_millis(700)).await;
     let system = system_with(&bank).await;
     let client = system.client().unwrap();
     client
@@ -143,46 +188,46 @@ async fn a_provider_killed_while_the_bank_works_looks_the_payments_up_and_pays_n
         .await
         .unwrap();
     client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
-    let asked = |at_least: usize| {
-        let bank = &bank;
-        move || async move {
-            Ok(((1..=INVOICES)
-                .filter(|i| bank.calls(&format!("B{i}")) > 0)
-                .count()
-                >= at_least)
-                .then_some(()))
-        }
+    let asked = || {
+        let record = bank.record().unwrap();
+        let numbers = (1..=INVOICES).map(|i| format!("B{i}"));
+        numbers.filter(|number| record.calls_to_pay(number) > 0).count()
     };
-    eventually("the bank has been asked", asked(1)).await.unwrap();
+    eventually("the bank has been asked", async || asked() >= 1)
+        .await
+        .unwrap();
     system.stack().payment_provider().kill9().await;
-    eventually("the bank has charged what it was asked for", || async {
-        let asked = (1..=INVOICES)
-            .filter(|i| bank.calls(&format!("B{i}")) > 0)
-            .count();
-        Ok((bank.charges().len() == asked).then_some(()))
+    eventually("the bank has charged what it was asked for", async || {
+        charged(&bank).len() == asked()
     })
     .await
     .unwrap();
-    let charged: Vec<String> = bank.charges().into_iter().map(|charge| charge.invoice).collect();
+    let charged: Vec<String> = charged(&bank).into_iter().map(|charge| charge.invoice).collect();
     assert!(!charged.is_empty());
     system.stack().payment_provider().start_again().await.unwrap();
     system.at_least_paid(u64::from(INVOICES)).await.unwrap();
     expect_succeeded(&system, &bank, INVOICES as usize).await;
     for invoice in charged {
-        assert_eq!(bank.calls(&invoice), 1, "{invoice} was asked for again");
+        assert_eq!(
+            bank.calls_to_pay(&invoice).unwrap(),
+            1,
+            "{invoice} was asked for again"
+        );
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_the_bank_never_ends_stays_open_until_an_operator_ends_it() {
     use acceptance::cli;
-    let bank = Bank::start(|invoice, _| match invoice {
-        "never" => Behaviour::Fail(500),
-        "long" => Behaviour::Pend(u32::MAX),
-        _ => Behaviour::Succeed,
-    })
-    .await
-    .unwrap();
+    // In ten days, about.
+    let bank = BankProcess::start_with(|options| options.latest = Duration::from_hours(240))
+        .await
+        .unwrap();
+    let script = Script::from([
+        ("never".to_owned(), vec![Fault::ErrorBefore; 1000]),
+        ("long".to_owned(), vec![Fault::Late]),
+    ]);
+    bank.set_script(&script).await.unwrap();
     let system = system_with(&bank).await;
     let client = system.client().unwrap();
     let mut payments = Vec::new();
@@ -203,7 +248,7 @@ async fn a_payment_the_bank_never_ends_stays_open_until_an_operator_ends_it() {
         payments.push(text(&payment, "/id").to_owned());
     }
     eventually("the bank was asked for both", || async {
-        Ok((bank.calls("never") > 0 && bank.calls("long") > 0).then_some(()))
+        Ok(bank.calls_to_pay("never")? > 0 && bank.calls_to_pay("long")? > 0)
     })
     .await
     .unwrap();
@@ -244,7 +289,7 @@ async fn a_payment_the_bank_never_ends_stays_open_until_an_operator_ends_it() {
     resolve(payments[0].clone(), "declined").await.unwrap();
     resolve(payments[1].clone(), "succeeded").await.unwrap();
     eventually("both invoices hear of it", || async {
-        Ok((system.count_payments("requested").await? == 0).then_some(()))
+        Ok(system.count_payments("requested").await? == 0)
     })
     .await
     .unwrap();

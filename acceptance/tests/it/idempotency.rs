@@ -52,7 +52,7 @@ async fn a_call_repeated_after_a_crash_between_effect_and_answer_finds_its_own_p
         async move { client.pay(&id, &headers).await }
     });
     eventually("the payment is requested", || async {
-        Ok((system.count_payments("requested").await? == 1).then_some(()))
+        Ok(system.count_payments("requested").await? == 1)
     })
     .await
     .unwrap();

@@ -6,7 +6,7 @@ use acceptance::{
     Client, Load, System, cli,
     client::{NO_WAIT, WAIT},
     eventually,
-    nats_admin::existing_stream,
+    streams::existing_stream,
 };
 use local_stack::{Service, ServiceKind, ServiceOptions, Signal};
 
@@ -63,7 +63,7 @@ async fn a_caller_who_waits_is_answered_when_the_process_is_told_to_stop() {
         async move { client.pay(&id, WAIT).await }
     });
     eventually("the payment is requested", || async {
-        Ok((system.count_payments("requested").await? == 1).then_some(()))
+        Ok(system.count_payments("requested").await? == 1)
     })
     .await
     .unwrap();
@@ -86,7 +86,7 @@ async fn admin_status(service: &Service, path: &str) -> Option<u16> {
 async fn becomes(service: &Service, path: &str, status: u16) {
     eventually(
         &format!("{path} of {} is {status}", service.options().kind.as_str()),
-        || async { Ok((admin_status(service, path).await == Some(status)).then_some(())) },
+        || async { Ok(admin_status(service, path).await == Some(status)) },
     )
     .await
     .unwrap();

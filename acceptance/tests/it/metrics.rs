@@ -18,7 +18,7 @@ const ASKED_OF_THE_DATABASE: [&str; 7] = [
 
 /// A metric's type, its labels, and the services that have it.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Told {
+struct Metric {
     kind: String,
     labels: BTreeSet<String>,
     services: BTreeSet<String>,
@@ -85,7 +85,7 @@ async fn metrics_are_those_of_the_documentation_and_absent_when_unknown() {
 }
 
 /// The rows of the table: name, type, labels, services, meaning.
-fn documented() -> BTreeMap<String, Told> {
+fn documented() -> BTreeMap<String, Metric> {
     let page = std::fs::read_to_string(workspace_root().join("docs/operations.md")).unwrap();
     let (_, section) = page.split_once("\n## Metrics\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
@@ -98,7 +98,7 @@ fn documented() -> BTreeMap<String, Told> {
                 .filter(|name| !name.is_empty())
                 .collect()
         };
-        let told = Told {
+        let told = Metric {
             kind: cells[2].to_owned(),
             labels: names(cells[3]),
             services: names(cells[4]),
@@ -110,8 +110,8 @@ fn documented() -> BTreeMap<String, Told> {
     rows
 }
 
-async fn told(system: &System) -> Result<BTreeMap<String, Told>> {
-    let mut told: BTreeMap<String, Told> = BTreeMap::new();
+async fn told(system: &System) -> Result<BTreeMap<String, Metric>> {
+    let mut told: BTreeMap<String, Metric> = BTreeMap::new();
     let services: [(&str, &Service); 2] = [
         ("invoice-app", system.stack().invoice_app()),
         ("payment-provider", system.stack().payment_provider()),

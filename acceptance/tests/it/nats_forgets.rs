@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use acceptance::{
-    Load, NatsAdmin, System,
+    Load, System,
     client::{NO_WAIT, import_lines},
-    eventually,
-    nats_admin::existing_stream,
-    stream_state,
+    eventually, stream_state,
+    streams::existing_stream,
 };
+use local_stack::NatsAdmin;
 
 /// Where nothing is sent again because time has passed: only noticing that NATS has forgotten helps.
 async fn system_that_must_notice() -> System {
@@ -60,16 +60,19 @@ async fn deleted_durables_and_streams_come_back_and_nothing_is_lost() {
     ] {
         let jetstream = admin.jetstream(stream).await.unwrap();
         load.wave(2500).await.unwrap();
-        let deleted = if durable.is_empty() {
-            jetstream.delete_stream(stream).await.unwrap().success
-        } else {
-            jetstream
-                .delete_consumer_from_stream(durable, stream)
-                .await
-                .unwrap()
-                .success
-        };
-        assert!(deleted);
+        eventually("there is something to delete", || async {
+            let deleted = if durable.is_empty() {
+                jetstream.delete_stream(stream).await?.success
+            } else {
+                jetstream
+                    .delete_consumer_from_stream(durable, stream)
+                    .await?
+                    .success
+            };
+            Ok(deleted)
+        })
+        .await
+        .unwrap();
     }
     load.expect_all_paid(4).await.unwrap();
     for (stream, _) in durables {
@@ -96,7 +99,7 @@ async fn requests_that_waited_long_in_a_store_are_sent_again_when_it_is_wiped() 
     client.import(import_lines("F", 500, 0)).await.unwrap();
     client.pay_all(NO_WAIT).await.unwrap().expect(202).unwrap();
     eventually("all requests are stored", || async {
-        Ok((existing_stream(nats, "PAY_REQUESTS").await?.messages == 500).then_some(()))
+        Ok(existing_stream(nats, "PAY_REQUESTS").await?.messages == 500)
     })
     .await
     .unwrap();

@@ -4,8 +4,8 @@
 
 pub(crate) mod side;
 
-use acceptance::{RawNats, StreamState, eventually, nats_admin::existing_stream};
-use local_stack::{Keys, NatsOptions, NatsServer, Ports, User};
+use acceptance::{StreamState, eventually, streams::existing_stream};
+use local_stack::{Keys, NatsOptions, NatsServer, RawNats, User};
 use payment_contract::streams::{PAY_OUTCOMES, PAY_REQUESTS};
 use tempfile::TempDir;
 
@@ -21,16 +21,9 @@ impl Server {
     /// With both streams as their owners make them, and three messages in each, none delivered.
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let ports = Ports::free();
-        let nats = NatsServer::start(NatsOptions {
-            directory: directory.path().to_owned(),
-            log: directory.path().join("nats.log"),
-            port: ports.nats[0].client,
-            monitor_port: ports.nats[0].monitor,
-            keys: Keys::generate(&directory.path().join("keys"), &[]).unwrap(),
-        })
-        .await
-        .unwrap();
+        let keys = Keys::generate(&directory.path().join("keys"), &[]).unwrap();
+        let options = NatsOptions::for_tests(directory.path(), keys);
+        let nats = NatsServer::start(options).await.unwrap();
         for side in SIDES {
             let owner = side.provision(&nats).await;
             for _ in 0..3 {
@@ -124,7 +117,7 @@ async fn each_service_may_do_what_its_work_takes() {
         );
         eventually("the ack is taken", || async {
             let state = existing_stream(&server.nats, side.peer.stream).await?;
-            Ok((state.ack_pending == 0 && state.ack_floor == 1).then_some(()))
+            Ok(state.ack_pending == 0 && state.ack_floor == 1)
         })
         .await
         .unwrap();
@@ -201,7 +194,7 @@ async fn a_crafted_reply_changes_nothing_anywhere() {
         let before = server.state(own.stream).await.last_sequence;
         me.publish(&requests[0], side.subject, b"").unwrap();
         eventually("the answer is stored as a message", || async {
-            Ok((existing_stream(&server.nats, own.stream).await?.last_sequence > before).then_some(()))
+            Ok(existing_stream(&server.nats, own.stream).await?.last_sequence > before)
         })
         .await
         .unwrap();

@@ -1,24 +1,21 @@
 //! More work than can be done: a bank that fails every call for a while, and one far slower than what is asked of it.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::HashSet,
     time::{Duration, Instant},
 };
 
 use acceptance::{
-    Callers, System,
-    bank::{Bank, Behaviour},
+    BankProcess, Callers, System,
     client::{NO_WAIT, WAIT, import_lines},
     eventually,
     memory::peak_memory,
     metric,
 };
+use bank_simulator::{Event, Mix};
 use uuid::Uuid;
 
-use crate::http_bank::{expect_succeeded, system_with_settings};
+use crate::http_bank::{expect_succeeded, slow_bank, system_with_settings};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -56,11 +53,19 @@ async fn pay(system: &System, prefix: &str, invoices: u32, prefer: acceptance::c
     assert!(matches!(answer.status, 200 | 202), "{answer:?}");
 }
 
-/// All calls that came for payments other than these.
-fn calls(bank: &Bank, before: &[Uuid]) -> usize {
-    let arrivals = bank.arrivals();
-    let new = arrivals.iter().filter(|(key, _)| !before.contains(key));
-    new.map(|(_, calls)| calls.len()).sum()
+/// The payment of each call and look-up so far.
+fn calls(bank: &BankProcess) -> Vec<Uuid> {
+    let record = bank.record().unwrap();
+    let calls = record.events().iter().filter_map(|event| match event {
+        Event::Call { key, .. } => Some(*key),
+        _ => None,
+    });
+    calls.collect()
+}
+
+/// How many there were for payments other than these.
+fn calls_for_others(bank: &BankProcess, before: &HashSet<Uuid>) -> usize {
+    calls(bank).iter().filter(|key| !before.contains(key)).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,23 +75,23 @@ async fn bank_that_is_away_is_called_now_and_then_and_all_is_paid_after_its_retu
     const OUTAGE: Duration = Duration::from_secs(17);
     /// Those under way together when it begins, each with a look-up perhaps, and one or two a second.
     const FEW: usize = 200;
-    let bank = Bank::start(|_, _| Behaviour::Succeed).await.unwrap();
+    let bank = BankProcess::start_with(|_| {}).await.unwrap();
     let few = ("gateway.max_concurrent".to_owned(), "64".to_owned());
     let system = system_with_settings(&bank, [few]).await;
     pay(&system, "W", INVOICES, WAIT).await;
     system.at_least_paid(INVOICES.into()).await.unwrap();
     let quiet = peaks(&system);
-    let before: Vec<Uuid> = bank.arrivals().into_keys().collect();
+    let before = HashSet::from_iter(calls(&bank));
 
-    bank.fail_everything(true);
+    bank.fail_everything(true).await.unwrap();
     pay(&system, "F", INVOICES, NO_WAIT).await;
     tokio::time::sleep(OUTAGE).await;
-    let in_vain = calls(&bank, &before);
+    let in_vain = calls_for_others(&bank, &before);
     let provider = system.stack().payment_provider();
     let away = metric(provider, "payment_provider_gateway_away", &[])
         .await
         .unwrap();
-    bank.fail_everything(false);
+    bank.fail_everything(false).await.unwrap();
     let returned = Instant::now();
     system.at_least_paid(u64::from(2 * INVOICES)).await.unwrap();
     eprintln!(
@@ -97,7 +102,7 @@ async fn bank_that_is_away_is_called_now_and_then_and_all_is_paid_after_its_retu
     assert!(in_vain > 0 && away > 0.0, "it was away");
     assert!(in_vain < FEW, "{in_vain} calls while it was away");
     // Afterwards a look-up and a call are enough.
-    let called = calls(&bank, &before) - in_vain;
+    let called = calls_for_others(&bank, &before) - in_vain;
     assert!(called <= 2 * usize::try_from(INVOICES).unwrap() + FEW, "{called}");
     expect_flat("the bank fails", quiet, &system);
     expect_succeeded(&system, &bank, usize::try_from(2 * INVOICES).unwrap()).await;
@@ -106,19 +111,7 @@ async fn bank_that_is_away_is_called_now_and_then_and_all_is_paid_after_its_retu
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_times_what_can_be_settled_is_accepted_or_refused_in_words_and_settled_later() {
     const IMPORTED: u32 = 4000;
-    let slow = Arc::new(AtomicBool::new(true));
-    let bank = Bank::start({
-        let slow = Arc::clone(&slow);
-        move |_, _| {
-            if slow.load(Ordering::Relaxed) {
-                Behaviour::SucceedAfter(Duration::from_millis(200))
-            } else {
-                Behaviour::Succeed
-            }
-        }
-    })
-    .await
-    .unwrap();
+    let bank = slow_bank(Duration::from_millis(200)).await;
     // At most ten payments in a second, so that ten times as many are easily asked for.
     let system = system_with_two_lines(&bank).await;
     let client = system.client().unwrap();
@@ -138,7 +131,7 @@ async fn ten_times_what_can_be_settled_is_accepted_or_refused_in_words_and_settl
     .await
     .unwrap();
     eprintln!("{asked} accepted one by one beside {IMPORTED} at once");
-    slow.store(false, Ordering::Relaxed);
+    bank.set_faults(&Mix::default()).await.unwrap();
     let tally = callers.stop().await.unwrap();
     tally.expect_only(&[200, 201, 202, 429, 503]).unwrap();
     expect_flat("ten times the load", quiet, &system);
@@ -152,7 +145,7 @@ async fn ten_times_what_can_be_settled_is_accepted_or_refused_in_words_and_settl
 }
 
 /// A bank that takes two calls at a time.
-async fn system_with_two_lines(bank: &Bank) -> System {
+async fn system_with_two_lines(bank: &BankProcess) -> System {
     let two = ("gateway.max_concurrent".to_owned(), "2".to_owned());
     crate::http_bank::system_with_settings(bank, [two]).await
 }

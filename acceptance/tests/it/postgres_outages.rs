@@ -11,6 +11,8 @@ use local_stack::{CutProxy, ServiceKind};
 use serde_json::json;
 use sqlx::{Connection as _, Executor as _};
 
+use crate::nats_outages::{cut_and_silence, expect_healthy};
+
 async fn each_kind_of_call(client: &Client, id: &str) -> Vec<Answer> {
     let body = json!({"amount": {"value": "3.00", "currency": "EUR"}});
     vec![
@@ -38,10 +40,7 @@ async fn while_postgres_is_away_calls_are_answered_503_and_afterwards_everything
         assert!(is_unavailable(&answer), "{answer:?}");
     }
     for service in [system.stack().invoice_app(), system.stack().payment_provider()] {
-        let admin = Client::try_new(&service.admin_url()).unwrap();
-        for probe in ["/livez", "/readyz"] {
-            assert_eq!(admin.get(probe).await.unwrap().status, 200, "{probe}");
-        }
+        expect_healthy(service).await;
     }
 
     system.stack().postgres().start_again().await.unwrap();
@@ -87,19 +86,7 @@ async fn cut_and_silent_links_to_postgres_lose_nothing() {
     let client = Client::try_new(&services[0].url()).unwrap();
     let mut load = Load::through("links to Postgres", &system, client);
     for (service, proxy) in services.iter().zip(&proxies) {
-        let admin = Client::try_new(&service.admin_url()).unwrap();
-        load.wave(2000).await.unwrap();
-        proxy.cut();
-        load.moment(Duration::from_secs(2)).await;
-        proxy.restore();
-
-        load.wave(2000).await.unwrap();
-        proxy.swallow();
-        load.moment(Duration::from_secs(10)).await;
-        for probe in ["/livez", "/readyz"] {
-            assert_eq!(admin.get(probe).await.unwrap().status, 200, "{probe}");
-        }
-        proxy.restore();
+        cut_and_silence(&mut load, service, proxy, Duration::from_secs(10)).await;
     }
     load.expect_all_paid(4).await.unwrap();
 }
@@ -157,7 +144,7 @@ async fn a_schema_that_is_gone_is_answered_503_and_made_again() {
     for service in [system.stack().invoice_app(), system.stack().payment_provider()] {
         let admin = Client::try_new(&service.admin_url()).unwrap();
         eventually("it is ready again", || async {
-            Ok((admin.get("/readyz").await?.status == 200).then_some(()))
+            Ok(admin.get("/readyz").await?.status == 200)
         })
         .await
         .unwrap();

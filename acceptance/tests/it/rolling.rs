@@ -5,7 +5,7 @@ use std::time::Duration;
 use acceptance::{
     Callers, Client, Load, System,
     client::{Headers, WAIT},
-    nats_admin::existing_stream,
+    streams::existing_stream,
 };
 use local_stack::{Service, ServiceKind};
 

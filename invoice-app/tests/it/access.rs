@@ -11,10 +11,11 @@ use invoice_app::{
     http::access::Access,
     tokens::{Scope, Tokens, TokensFile, add, generate},
 };
+use local_stack::eventually;
 use reqwest::Method;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{App, Options, eventually, limits};
+use crate::harness::{App, Options, limits};
 
 #[tokio::test]
 async fn every_endpoint_asks_for_its_scope_and_no_other_will_do() {
@@ -101,17 +102,18 @@ async fn a_changed_tokens_file_is_in_force_within_seconds_and_a_broken_one_is_no
     assert!(lets(&first).await);
     let (second, entry) = generate("second", &[Scope::Read]);
     add(&path, &entry).unwrap();
-    eventually("the second is let in", async || lets(&second).await.then_some(())).await;
+    eventually("the second is let in", async || lets(&second).await)
+        .await
+        .unwrap();
     assert!(lets(&first).await);
 
     std::fs::write(&path, "not toml [").unwrap();
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert!(lets(&first).await && lets(&second).await);
     std::fs::write(&path, entry).unwrap();
-    eventually("the first is not let in any more", async || {
-        (!lets(&first).await).then_some(())
-    })
-    .await;
+    eventually("the first is not let in any more", async || !lets(&first).await)
+        .await
+        .unwrap();
     assert!(lets(&second).await);
 }
 

@@ -6,10 +6,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use local_stack::eventually;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{App, answer, eventually, id, new, succeeded};
+use crate::harness::{App, answer, id, new, succeeded};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_concurrent_pay_calls_on_one_invoice_make_one_payment() {
@@ -227,10 +228,9 @@ async fn lists_leave_connections_for_payments() {
         .map(|path| tokio::spawn(answer(app.request(Method::GET, path))))
         .collect();
     let waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-    eventually("two lists are being read", async || {
-        (app.count(waiting).await == 2).then_some(())
-    })
-    .await;
+    eventually("two lists are being read", async || app.count(waiting).await == 2)
+        .await
+        .unwrap();
     // By connections of the same pool.
     for _ in 0..20 {
         assert_eq!(app.count(waiting).await, 2);

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use invoice_app::config::Limits;
+use local_stack::eventually;
 use reqwest::{Method, Response};
 use serde_json::json;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::harness::{App, Options, eventually, limits, numbers};
+use crate::harness::{App, Options, limits, numbers};
 
 async fn csv(app: &App, query: &str) -> String {
     let request = app.request(Method::GET, &format!("/invoices{query}"));
@@ -149,7 +150,8 @@ async fn exports_that_nobody_reads_have_few_places_and_lose_them() {
         }
         Some(response.text().await.unwrap())
     })
-    .await;
+    .await
+    .unwrap();
     assert_eq!(whole.lines().count(), 60_001);
     drop(unread);
 }

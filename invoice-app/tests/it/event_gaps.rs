@@ -7,6 +7,7 @@ use std::{
 };
 
 use invoice_app::{creating::Import, idempotency::Key, invoice::New};
+use local_stack::eventually;
 use payment_contract::Money;
 use rand::{RngExt as _, SeedableRng as _};
 use reqwest::Method;
@@ -15,7 +16,7 @@ use sqlx::{PgPool, postgres::PgPoolOptions};
 
 use crate::{
     event_reader::EventReader,
-    harness::{App, Options, answer, database, eventually},
+    harness::{App, Options, answer, database},
     provider::{Nats, Provider},
 };
 
@@ -134,7 +135,9 @@ async fn readers_cut_off_at_random_hear_everything_once_from_either_replica() {
     let apps = Arc::new([replica().await, replica().await]);
     let readers = [1000, 10_000].map(|cut_every| tokio::spawn(hear(Arc::clone(&apps), cut_every, 20_004)));
     // Only from now on: they must have come before anything is told.
-    eventually("they listen", async || (apps[0].listeners() == 2).then_some(())).await;
+    eventually("they listen", async || apps[0].listeners() == 2)
+        .await
+        .unwrap();
     let lines = "{\"amount\": {\"value\": \"1.00\", \"currency\": \"EUR\"}}\n".repeat(5000);
     for n in 0..4 {
         let import = apps[n % 2].request(Method::POST, "/invoices/import");

@@ -16,7 +16,7 @@ use invoice_app::{
     store::Store,
 };
 use jetstream::connection::{Connection, Settings};
-use local_stack::{Keys, TestPostgres, User};
+use local_stack::{Keys, TestPostgres, User, eventually};
 use payment_contract::{
     InvoiceId, PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
@@ -32,7 +32,7 @@ use time::OffsetDateTime;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long a condition may take to come true.
+/// How long anything but a condition may take.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// Keys for all tests of this process.
@@ -119,37 +119,25 @@ pub(crate) async fn connect(name: &'static str, user: User, url: Option<&str>) -
     };
     let connection = Connection::init(settings).await.unwrap();
     if url.is_some() {
-        eventually("connected to NATS", async || {
-            connection.is_connected().then_some(())
-        })
-        .await;
+        eventually("connected to NATS", async || connection.is_connected())
+            .await
+            .unwrap();
     }
     connection
 }
 
-/// The parts of a replica.
+/// The parts of a replica, with the default time before a request is sent again.
 pub(crate) async fn parts(pool: &PgPool, nats: Option<&str>) -> Parts {
+    parts_that_resend_after(Duration::from_secs(30), pool, nats).await
+}
+
+async fn parts_that_resend_after(resend_after: Duration, pool: &PgPool, nats: Option<&str>) -> Parts {
     let connection = connect("invoice-app", User::InvoiceApp, nats).await;
     Parts::new(
         Store::new(pool.clone()),
         invoice_app::streams::provisioner(connection, 1, &[]),
-        Duration::from_secs(30),
+        resend_after,
     )
-}
-
-/// Waits for something to come true.
-pub(crate) async fn eventually<T>(what: &str, check: impl AsyncFn() -> Option<T>) -> T {
-    let trying = async {
-        loop {
-            if let Some(value) = check().await {
-                return value;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, trying)
-        .await
-        .unwrap_or_else(|_| panic!("did not happen: {what}"))
 }
 
 impl App {
@@ -173,7 +161,9 @@ impl App {
             Some(pool) => pool,
             None => database().await,
         };
-        let parts = parts(&pool, options.nats.as_deref()).await;
+        // Longer than anything is waited for: what should be sent at once is not sent again instead.
+        let resend_after = Duration::from_mins(10);
+        let parts = parts_that_resend_after(resend_after, &pool, options.nats.as_deref()).await;
         let stop = CancellationToken::new();
         let api = Api::new(
             parts.store.clone(),

@@ -1,10 +1,11 @@
 //! Idempotency-Key: a repeat is answered and does nothing, and a key exists exactly when its effect does.
 
 use futures_util::future::join_all;
+use local_stack::eventually;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
-use crate::harness::{App, eventually, id, new, read, succeeded};
+use crate::harness::{App, id, new, read, succeeded};
 
 async fn send(request: RequestBuilder) -> (u16, Value, Option<String>, bool) {
     let response = request.send().await.unwrap();
@@ -205,10 +206,9 @@ async fn while_a_call_runs_another_with_its_key_is_told_and_the_key_is_not_visib
     };
     let first = tokio::spawn(send(pay()));
     let blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
-    eventually("the first call is running", async || {
-        (app.count(blocked).await > 0).then_some(())
-    })
-    .await;
+    eventually("the first call is running", async || app.count(blocked).await > 0)
+        .await
+        .unwrap();
     let (status, problem, _, _) = send(pay()).await;
     assert_eq!(
         (status, &problem["type"]),

@@ -3,11 +3,12 @@
 use std::{io, time::Instant};
 
 use invoice_app::{config::Limits, creating::Import, idempotency::SavedResponse, invoice::New};
+use local_stack::eventually;
 use payment_contract::Money;
 use reqwest::{Body, Method, StatusCode};
 use serde_json::json;
 
-use crate::harness::{App, Options, answer, eventually, limits, new};
+use crate::harness::{App, Options, answer, limits, new};
 
 /// A key keeps the transaction open for as long as the body takes, and its beginning is not when an invoice was created.
 #[tokio::test(flavor = "multi_thread")]
@@ -23,10 +24,9 @@ async fn invoices_of_a_long_import_were_created_at_its_end() {
     lines.send(Ok(format!("{}\n", new("A", "1.00")))).await.unwrap();
     let running = "select count(*) from pg_locks where locktype = 'advisory'
                    and database = (select oid from pg_database where datname = current_database())";
-    eventually("it is running", async || {
-        (app.count(running).await > 0).then_some(())
-    })
-    .await;
+    eventually("it is running", async || app.count(running).await > 0)
+        .await
+        .unwrap();
     app.invoice("B", "1.00").await;
     drop(lines);
     assert_eq!(import.await.unwrap().0, StatusCode::OK);
@@ -58,10 +58,9 @@ async fn imports_beyond_their_number_are_refused_until_another_has_ended() {
     let first = tokio::spawn(answer(first));
     let running = "select count(*) from pg_locks where locktype = 'advisory'
                    and database = (select oid from pg_database where datname = current_database())";
-    eventually("it is running", async || {
-        (app.count(running).await > 0).then_some(())
-    })
-    .await;
+    eventually("it is running", async || app.count(running).await > 0)
+        .await
+        .unwrap();
     let second = || answer(import().body(new("B", "1.00").to_string()));
     let (status, problem) = second().await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{problem}");
@@ -171,14 +170,16 @@ async fn a_body_that_breaks_off_creates_nothing() {
     stream.write_all(lines.as_bytes()).await.unwrap();
     stream.flush().await.unwrap();
     eventually("lines are put aside", async || {
-        (app.count("select count(*) from import_lines").await >= 4000).then_some(())
+        app.count("select count(*) from import_lines").await >= 4000
     })
-    .await;
+    .await
+    .unwrap();
     drop(stream);
     eventually("they are forgotten", async || {
-        (app.count("select count(*) from import_lines").await == 0).then_some(())
+        app.count("select count(*) from import_lines").await == 0
     })
-    .await;
+    .await
+    .unwrap();
     assert_eq!(app.count("select count(*) from invoices").await, 0);
 }
 

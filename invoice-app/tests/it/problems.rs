@@ -7,12 +7,13 @@ use invoice_app::{
     http::{access::Access, problem::PREFIX, problem_texts::slugs},
     tokens::{Scope, Tokens, generate},
 };
+use local_stack::eventually;
 use reqwest::{Body, Method, RequestBuilder, header};
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{App, Options, eventually, limits, new};
+use crate::harness::{App, Options, limits, new};
 
 /// Sends, checks that the answer is the problem `slug` with `status`, and notes it.
 async fn expect(seen: &mut BTreeSet<String>, request: RequestBuilder, status: u16, slug: &str) {
@@ -233,10 +234,9 @@ async fn stopping(seen: &mut BTreeSet<String>) {
     let stop = async {
         let running = "select count(*) from pg_locks where locktype = 'advisory'
                        and database = (select oid from pg_database where datname = current_database())";
-        eventually("it is running", async || {
-            (app.count(running).await > 0).then_some(())
-        })
-        .await;
+        eventually("it is running", async || app.count(running).await > 0)
+            .await
+            .unwrap();
         app.stop.cancel();
     };
     tokio::join!(expect(seen, import, 503, "stopping"), stop);
@@ -277,16 +277,17 @@ async fn limited(seen: &mut BTreeSet<String>) {
     let first = tokio::spawn(keyed().send());
     eventually("the first call has its key", async || {
         let locks = "select count(*) from pg_locks where locktype = 'advisory' and granted";
-        (app.count(locks).await > 0).then_some(())
+        app.count(locks).await > 0
     })
-    .await;
+    .await
+    .unwrap();
     expect(seen, keyed(), 409, "idempotency-key-in-use").await;
     let second = tokio::spawn(app.request(Method::GET, "/invoices").send());
     let refused = async || {
         let response = app.request(Method::GET, "/nothing").send().await.unwrap();
         (response.status().as_u16() == 429).then_some(())
     };
-    eventually("two calls are in flight", refused).await;
+    eventually("two calls are in flight", refused).await.unwrap();
     expect(
         seen,
         app.request(Method::GET, "/nothing"),

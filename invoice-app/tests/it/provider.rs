@@ -10,7 +10,7 @@ use jetstream::{
     publish::{Outgoing, Publisher, Sent},
     streams::Stream,
 };
-use local_stack::{NatsOptions, NatsServer, User, free_port};
+use local_stack::{NatsOptions, NatsServer, User, eventually};
 use payment_contract::messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1};
 use payment_contract::{
     streams::PAY_OUTCOMES,
@@ -19,7 +19,7 @@ use payment_contract::{
 use time::OffsetDateTime;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::harness::{KEYS, connect, eventually};
+use crate::harness::{KEYS, connect};
 
 /// A nats-server of one's own.
 pub(crate) struct Nats {
@@ -31,15 +31,8 @@ pub(crate) struct Nats {
 impl Nats {
     pub(crate) async fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let server = NatsServer::start(NatsOptions {
-            directory: directory.path().to_owned(),
-            log: directory.path().join("nats.log"),
-            port: free_port(),
-            monitor_port: free_port(),
-            keys: KEYS.1.clone(),
-        })
-        .await
-        .unwrap();
+        let options = NatsOptions::for_tests(directory.path(), KEYS.1.clone());
+        let server = NatsServer::start(options).await.unwrap();
         Self {
             url: server.url(),
             server,
@@ -125,7 +118,8 @@ impl Provider {
                 .ok()
                 .map(|_| ())
         })
-        .await;
+        .await
+        .unwrap();
     }
 
     /// How many requests came in.

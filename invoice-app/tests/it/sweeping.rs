@@ -6,10 +6,11 @@ use invoice_app::{
     app::Parts, nats_incarnation::Looked, paying::Wanted, store::nats_incarnation::Incarnation, sweep::Swept,
     window::Window,
 };
+use local_stack::eventually;
 use payment_contract::{streams::PAY_REQUESTS, trace::TraceParent};
 
 use crate::{
-    harness::{App, Options, database, eventually, parts},
+    harness::{App, Options, database, parts},
     provider::{Nats, Provider},
 };
 
@@ -49,9 +50,10 @@ async fn requested(count: i64, nats: &Nats) -> (App, [Parts; 2]) {
     // Unconfirmed sends are stored a little later. The service itself has sent nothing.
     let claimed = app.count("select sum(sends - 1)::bigint from payments").await;
     eventually("they are stored", async || {
-        (i64::try_from(sent(&replicas[0]).await) == Ok(claimed)).then_some(())
+        i64::try_from(sent(&replicas[0]).await) == Ok(claimed)
     })
-    .await;
+    .await
+    .unwrap();
     (app, replicas)
 }
 
@@ -83,10 +85,19 @@ async fn due_rows_are_taken_once_by_two_concurrent_sweepers() {
             .await,
         800
     );
-    eventually("all are sent", async || {
-        (sent(&one).await == before + 800).then_some(())
-    })
-    .await;
+    eventually("all are sent", async || sent(&one).await == before + 800)
+        .await
+        .unwrap();
+}
+
+/// A payment sent so long ago is due, and is sent again.
+async fn is_sent_again(app: &App, replica: &mut Parts, waited: &'static str) {
+    let before = sent(replica).await;
+    execute(app, waited).await;
+    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
+    eventually("it is sent again", async || sent(replica).await == before + 1)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -105,16 +116,8 @@ async fn a_slow_provider_is_given_time_instead_of_the_same_request_again() {
         "select count(*) from payments where next_send_at = last_sent_at + interval '120 s' and sends = 3";
     assert_eq!((app.count(put_off).await, sent(&replica).await), (1, before));
 
-    execute(
-        &app,
-        "update payments set last_sent_at = now() - interval '121 s', next_send_at = now()",
-    )
-    .await;
-    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
-    eventually("it is sent again", async || {
-        (sent(&replica).await == before + 1).then_some(())
-    })
-    .await;
+    let waited = "update payments set last_sent_at = now() - interval '121 s', next_send_at = now()";
+    is_sent_again(&app, &mut replica, waited).await;
 }
 
 /// Two minutes without outcomes say nothing of how long they take.
@@ -128,17 +131,8 @@ async fn the_patience_with_a_slow_provider_is_forgotten_after_two_minutes_withou
         "update sender_patience set updated_at = now() - interval '121 s'",
     )
     .await;
-    let before = sent(&replica).await;
-    execute(
-        &app,
-        "update payments set last_sent_at = now() - interval '100 s', next_send_at = now()",
-    )
-    .await;
-    assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
-    eventually("it is sent again", async || {
-        (sent(&replica).await == before + 1).then_some(())
-    })
-    .await;
+    let waited = "update payments set last_sent_at = now() - interval '100 s', next_send_at = now()";
+    is_sent_again(&app, &mut replica, waited).await;
 }
 
 #[tokio::test]
@@ -208,10 +202,9 @@ async fn what_cannot_be_sent_at_first_is_due_at_once() {
     app.fill(1000).await;
     app.post_async("/invoices/pay").await;
     let due = "select count(*) from payments where next_send_at <= now() and last_sent_at is null";
-    eventually("all are due", async || {
-        (app.count(due).await == 1001).then_some(())
-    })
-    .await;
+    eventually("all are due", async || app.count(due).await == 1001)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -227,13 +220,14 @@ async fn what_was_sent_just_before_a_disconnect_is_sent_again() {
     .await;
     execute(&app, long_ago).await;
     nats.server.stop().await;
-    eventually("gone", async || {
-        (!replica.connection.is_connected()).then_some(())
-    })
-    .await;
+    eventually("gone", async || !replica.connection.is_connected())
+        .await
+        .unwrap();
     assert_eq!(replica.sweep.step().await.unwrap(), Swept::Disconnected);
     nats.server.start_again().await.unwrap();
-    eventually("back", async || replica.connection.is_connected().then_some(())).await;
+    eventually("back", async || replica.connection.is_connected())
+        .await
+        .unwrap();
     assert_eq!(replica.sweep.step().await.unwrap(), Swept::Due(1));
 }
 
@@ -245,10 +239,9 @@ async fn a_nats_that_forgot_makes_everything_due_exactly_once_across_replicas() 
     let again = async |replicas: &mut [Parts; 2]| {
         let mut forgot = Vec::new();
         for replica in replicas {
-            eventually("connected", async || {
-                replica.connection.is_connected().then_some(())
-            })
-            .await;
+            eventually("connected", async || replica.connection.is_connected())
+                .await
+                .unwrap();
             loop {
                 match replica.incarnation.compare().await {
                     Ok(Looked::Compared(Incarnation::Forgot(due))) => forgot.push(due),
@@ -342,9 +335,10 @@ async fn a_large_call_leaves_room_for_single_ones() {
     }
     eventually(
         "a page and the single one are sent, and no more while nobody fetches them",
-        async || (sent(&replica).await == 513).then_some(()),
+        async || sent(&replica).await == 513,
     )
-    .await;
+    .await
+    .unwrap();
     // What is due waits for room as well.
     assert_eq!(replica.sweep.step().await.unwrap(), Swept::Full);
 

@@ -4,9 +4,11 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use invoice_app::config::Limits;
+use local_stack::eventually;
 use reqwest::{Method, RequestBuilder, StatusCode};
+use tokio::task::JoinHandle;
 
-use crate::harness::{App, Options, eventually, limits, read, succeeded};
+use crate::harness::{App, Options, limits, read, succeeded};
 
 async fn timed(request: RequestBuilder) -> (StatusCode, Duration, Option<String>) {
     let start = Instant::now();
@@ -39,19 +41,24 @@ async fn preferences_decide_how_long_a_call_waits() {
     assert!((5000..7000).contains(&took.as_millis()), "{took:?}");
 }
 
+const OPEN: &str = "select count(*) from payments where status = 'requested'";
+
+/// Pays an invoice and waits for its outcome; the payment is asked for.
+async fn waiting_call(app: &App) -> JoinHandle<(StatusCode, Duration, Option<String>)> {
+    let path = format!("/invoices/{}/pay", app.invoice("A", "1.00").await);
+    let call = tokio::spawn(timed(
+        app.request(Method::POST, &path).header("prefer", "wait=30"),
+    ));
+    eventually("it is asked for", async || app.count(OPEN).await == 1)
+        .await
+        .unwrap();
+    call
+}
+
 #[tokio::test]
 async fn an_outcome_ends_the_wait() {
     let app = App::start().await;
-    let invoice = app.invoice("A", "1.00").await;
-    let call = app
-        .request(Method::POST, &format!("/invoices/{invoice}/pay"))
-        .header("prefer", "wait=30");
-    let call = tokio::spawn(timed(call));
-    let open = "select count(*) from payments where status = 'requested'";
-    eventually("the first is asked for", async || {
-        (app.count(open).await == 1).then_some(())
-    })
-    .await;
+    let call = waiting_call(&app).await;
     let batch = {
         app.invoice("B", "1.00").await;
         tokio::spawn(timed(
@@ -59,10 +66,9 @@ async fn an_outcome_ends_the_wait() {
                 .header("prefer", "wait=30"),
         ))
     };
-    eventually("both are asked for", async || {
-        (app.count(open).await == 2).then_some(())
-    })
-    .await;
+    eventually("both are asked for", async || app.count(OPEN).await == 2)
+        .await
+        .unwrap();
     let rows: Vec<(uuid::Uuid, uuid::Uuid)> = sqlx::query_as("select id, invoice_id from payments")
         .fetch_all(&app.pool)
         .await
@@ -81,16 +87,7 @@ async fn an_outcome_ends_the_wait() {
 #[tokio::test]
 async fn stopping_answers_whoever_waits_at_once() {
     let app = App::start().await;
-    let invoice = app.invoice("A", "1.00").await;
-    let call = app
-        .request(Method::POST, &format!("/invoices/{invoice}/pay"))
-        .header("prefer", "wait=30");
-    let call = tokio::spawn(timed(call));
-    let open = "select count(*) from payments where status = 'requested'";
-    eventually("it is asked for", async || {
-        (app.count(open).await == 1).then_some(())
-    })
-    .await;
+    let call = waiting_call(&app).await;
     app.stop.cancel();
     let (status, took, _) = call.await.unwrap();
     assert_eq!(status, StatusCode::ACCEPTED);
@@ -120,7 +117,7 @@ async fn waiting_calls_hold_neither_a_place_among_those_in_flight_nor_a_connecti
             let (_, shown) = app.get(&format!("/invoices/{invoice}")).await;
             (shown["status"] == "pending").then_some(())
         };
-        eventually("it is asked for", asked).await;
+        eventually("it is asked for", asked).await.unwrap();
     }
     // More than may wait: answered without waiting.
     let last = app.invoice("last", "1.00").await;

@@ -13,7 +13,7 @@ use std::{
     process::{Command, Output},
 };
 
-use manifest_checks::{Rendered, workspace_root};
+use k8s_checks::{Rendered, workspace_root};
 use serde_json::{Value, json};
 
 #[test]

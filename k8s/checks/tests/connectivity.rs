@@ -10,8 +10,8 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf, process::Command};
 
+use k8s_checks::{Rendered, workspace_root};
 use k8s_openapi::api::core::v1::Namespace;
-use manifest_checks::{Rendered, workspace_root};
 use serde_json::{Value, json};
 
 /// What the policies allow, and which half of them is asked.

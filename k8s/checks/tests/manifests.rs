@@ -1,6 +1,6 @@
 //! Every overlay keeps every rule, and every rule notices when it is broken.
 
-use manifest_checks::{CHECKS, Rendered};
+use k8s_checks::{CHECKS, Rendered};
 
 /// What is deployed, and what only a component makes different.
 const OVERLAYS: [&str; 5] = [
@@ -42,7 +42,7 @@ fn every_rule_finds_what_its_fixture_breaks() {
 
 #[test]
 fn no_fixture_is_without_its_rule() {
-    let fixtures = manifest_checks::workspace_root().join("k8s/checks/fixtures");
+    let fixtures = k8s_checks::workspace_root().join("k8s/checks/fixtures");
     for entry in std::fs::read_dir(fixtures).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let for_a_tool = name.starts_with("tool-");
@@ -60,7 +60,7 @@ fn each_role_enters_its_own_database() {
         ("k8s/base/postgres/pg_hba.conf", "hostssl"),
         ("k8s/components/postgres-without-tls/pg_hba.conf", "host"),
     ] {
-        let rules = std::fs::read_to_string(manifest_checks::workspace_root().join(file)).unwrap();
+        let rules = std::fs::read_to_string(k8s_checks::workspace_root().join(file)).unwrap();
         let rules: Vec<Vec<&str>> = rules
             .lines()
             .filter(|line| !line.starts_with('#') && !line.trim().is_empty())
@@ -78,7 +78,7 @@ fn each_role_enters_its_own_database() {
 
 #[test]
 fn versions_that_are_written_twice_agree() {
-    let read = |path: &str| std::fs::read_to_string(manifest_checks::workspace_root().join(path)).unwrap();
+    let read = |path: &str| std::fs::read_to_string(k8s_checks::workspace_root().join(path)).unwrap();
     let toolchain = read("rust-toolchain.toml");
     let rust = toolchain
         .split("channel = \"")

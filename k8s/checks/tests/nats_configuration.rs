@@ -6,8 +6,8 @@ use std::{
     process::{Command, Output},
 };
 
+use k8s_checks::Rendered;
 use local_stack::Keys;
-use manifest_checks::Rendered;
 
 #[test]
 fn every_overlay_gives_nats_a_configuration_that_it_accepts() {

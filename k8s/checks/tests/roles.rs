@@ -1,7 +1,7 @@
 //! What teams may do beyond looking, by their Roles. A cluster's own answer is in `cluster/teams.rs`.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first thing that is wrong")]
 
-use manifest_checks::{Rendered, may};
+use k8s_checks::{Rendered, may};
 
 /// Namespace, team, verb, API group, resource, and which.
 type Right<'a> = (&'a str, &'a str, &'a str, &'a str, &'a str, &'a str);

@@ -9,7 +9,7 @@ use jetstream::{
     publish::{Outgoing, Publisher, Sent},
     streams::Stream,
 };
-use local_stack::User;
+use local_stack::{User, eventually};
 use payment_contract::{
     messages::{OutcomeStatus, PayRequestV1},
     subjects::{self, PAY_REQUESTS},
@@ -21,7 +21,7 @@ use payment_provider::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{LIMIT, World, connect, request, until};
+use crate::support::{LIMIT, World, connect, request};
 
 /// A running consumer, and the other side.
 pub(crate) struct Running {
@@ -87,7 +87,7 @@ impl Running {
 
     /// Waits until every message is acknowledged or terminated.
     pub(crate) async fn all_decided(&self) {
-        until("nothing is pending", async || {
+        eventually("nothing is pending", async || {
             let jetstream = self.invoice_app.own_jetstream();
             let consumer: async_nats::jetstream::consumer::PullConsumer = jetstream
                 .get_consumer_from_stream(&*REQUESTS.durable, REQUESTS.stream)
@@ -96,7 +96,8 @@ impl Running {
             let info = consumer.cached_info();
             info.num_pending == 0 && info.num_ack_pending == 0
         })
-        .await;
+        .await
+        .unwrap();
     }
 
     pub(crate) async fn stop(self) {
@@ -139,13 +140,7 @@ async fn unknown_result_is_looked_up_when_the_message_comes_again() {
     assert_eq!(outcome.status, OutcomeStatus::Succeeded);
     let effort = outcome.provider.unwrap();
     assert!(effort.looked_up && effort.deliveries > 1, "{effort:?}");
-    assert_eq!(
-        (
-            world.bank.pays(request.payment_id),
-            world.bank.finds(request.payment_id)
-        ),
-        (1, 1)
-    );
+    assert_eq!(world.bank.calls(request.payment_id), (1, 1));
     assert_eq!(world.charges(&request).await, 1);
     running.stop().await;
 }
@@ -158,10 +153,7 @@ async fn stop_waits_for_the_call_in_hand_and_its_outcome() {
     let request = request("12.15", "EUR");
     world.bank.hold(request.payment_id);
     running.send(std::slice::from_ref(&request)).await;
-    until("the call is under way", async || {
-        world.bank.pays(request.payment_id) == 1
-    })
-    .await;
+    world.called(&request).await;
     running.stop.cancel();
     world.bank.open();
     running.stop().await;
@@ -188,11 +180,12 @@ async fn stream_of_outcomes_is_made_again_when_nats_has_lost_it() {
     world.nats.start_again().await.unwrap();
 
     let invoice_app = connect(&world.nats, User::InvoiceApp).await;
-    until("the durable is there again", async || {
+    eventually("the durable is there again", async || {
         let created = peer_consumer_created(&invoice_app, &INVOICE_APP).await;
         matches!(created, Ok(Some(created)) if created > first.consumers[0])
     })
-    .await;
+    .await
+    .unwrap();
     stop.cancel();
     tokio::time::timeout(LIMIT, guard)
         .await

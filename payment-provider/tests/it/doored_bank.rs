@@ -56,6 +56,11 @@ impl DooredBank {
         count(&self.finds, payment_id)
     }
 
+    /// Both.
+    pub(crate) fn calls(&self, payment_id: PaymentId) -> (usize, usize) {
+        (self.pays(payment_id), self.finds(payment_id))
+    }
+
     /// Charges without a provider knowing: a call whose answer was lost.
     pub(crate) async fn charge_unheard(&self, request: &PayRequestV1) -> Answer {
         let order = Order {

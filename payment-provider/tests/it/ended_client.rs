@@ -2,12 +2,13 @@
 
 use std::{fs, process::ExitCode, time::Duration};
 
+use local_stack::eventually;
 use payment_provider::{app::take_requests, config::Config};
 use service::{admin::Readiness, shutdown::Process};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-use crate::support::{LIMIT, World, parts, until};
+use crate::support::{LIMIT, World, parts};
 
 /// What a client broke on is taken once more, in another way, for the ack wait and a little more.
 const TAKEN_DOWN_WITHIN: Duration = Duration::from_mins(1);
@@ -33,7 +34,9 @@ async fn process_whose_client_ended_for_good_goes_down() {
         group.clone(),
     );
     group.spawn("schema", taking);
-    until("it takes requests", async || readiness.is_ready()).await;
+    eventually("it takes requests", async || readiness.is_ready())
+        .await
+        .unwrap();
     world.connection.clone().close(LIMIT).await;
     let ended = timeout(TAKEN_DOWN_WITHIN, process.run(|| {})).await;
     assert_eq!(ended.expect("it goes down"), ExitCode::FAILURE);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jetstream::delivery::Decision as Delivered;
+use local_stack::eventually;
 use payment_contract::{
     InvoiceId, PaymentId,
     messages::{OutcomeStatus, PayRequestV1},
@@ -14,7 +15,7 @@ use payment_provider::{
 };
 use uuid::Uuid;
 
-use crate::support::{World, decide, decide_all, parts, request, until};
+use crate::support::{World, decide, decide_all, parts, request};
 
 /// The same invoice, forgotten by a database that went back in time, and imported again.
 pub(crate) fn imported_again(request: &PayRequestV1) -> PayRequestV1 {
@@ -277,13 +278,14 @@ async fn payment_that_is_released_while_it_is_to_be_declined_is_as_young_as_its_
     let parts = parts(&world);
     let resolving = resolve(&parts, decision(&request, OutcomeStatus::Declined, true));
     let release = async {
-        until("the lease is waited for", async || {
+        eventually("the lease is waited for", async || {
             let waiting = "select exists (select from pg_stat_activity
                                           where datname = current_database() and wait_event_type = 'Lock')";
             let waiting: bool = sqlx::query_scalar(waiting).fetch_one(&world.pool).await.unwrap();
             waiting
         })
-        .await;
+        .await
+        .unwrap();
         releasing.commit().await.unwrap();
     };
     let (refused, ()) = tokio::join!(resolving, release);

@@ -357,10 +357,11 @@ async fn token_is_shown_to_the_bank_as_it_is_in_its_file_by_now() {
     };
     assert_eq!(shown().await.as_deref(), Some("Bearer first"));
     std::fs::write(&file, "second").unwrap();
-    crate::support::until("the new token is shown", async || {
+    local_stack::eventually("the new token is shown", async || {
         shown().await.as_deref() == Some("Bearer second")
     })
-    .await;
+    .await
+    .unwrap();
     // What cannot be read leaves the last one in use.
     std::fs::remove_file(&file).unwrap();
     tokio::time::sleep(Duration::from_millis(1100)).await;

@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use jetstream::delivery::Decision;
+use local_stack::eventually;
 use payment_contract::messages::{OutcomeStatus, PayRequestV1};
-use tokio::{
-    task::JoinHandle,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 
-use crate::support::{World, decide, request, until};
+use crate::support::{World, decide, request};
 
 #[tokio::test]
 async fn while_one_provider_calls_the_other_keeps_away() {
@@ -19,37 +17,19 @@ async fn while_one_provider_calls_the_other_keeps_away() {
         world.provider_with(|setup| setup.timeout = Duration::from_secs(10)),
     );
     let request = request("12.15", "EUR");
-    world.bank.hold(request.payment_id);
-    let message = request.clone();
-    let calling: JoinHandle<Decision> = tokio::spawn(async move { decide(&one, &message).await });
-    until("the call is under way", async || {
-        world.bank.pays(request.payment_id) == 1
-    })
-    .await;
+    let calling = world.held_call(&one, &request).await;
 
     let decision = decide(&other, &request).await;
     assert!(
         matches!(decision, Decision::Retry(wait) if wait > Duration::from_secs(5)),
         "{decision:?}"
     );
-    assert_eq!(
-        (
-            world.bank.pays(request.payment_id),
-            world.bank.finds(request.payment_id)
-        ),
-        (1, 0)
-    );
+    assert_eq!(world.bank.calls(request.payment_id), (1, 0));
 
     world.bank.open();
     assert_eq!(calling.await.unwrap(), Decision::Done);
     assert_eq!(decide(&other, &request).await, Decision::Done);
-    assert_eq!(
-        (
-            world.bank.pays(request.payment_id),
-            world.bank.finds(request.payment_id)
-        ),
-        (1, 0)
-    );
+    assert_eq!(world.bank.calls(request.payment_id), (1, 0));
     world.heard(request.payment_id, 2).await;
 }
 
@@ -140,13 +120,7 @@ async fn payment_the_bank_may_have_forgotten_is_left_to_an_operator() {
         matches!(decision, Decision::Retry(wait) if wait >= Duration::from_mins(10)),
         "{decision:?}"
     );
-    assert_eq!(
-        (
-            world.bank.pays(request.payment_id),
-            world.bank.finds(request.payment_id)
-        ),
-        (0, 1)
-    );
+    assert_eq!(world.bank.calls(request.payment_id), (0, 1));
     assert_eq!(world.status(request.payment_id).await, "started");
 }
 
@@ -176,21 +150,15 @@ async fn grown_too_old(called_before: bool) -> (usize, usize) {
         setup.lines = 1;
     });
     let (first, second) = (request("1.00", "EUR"), request("2.00", "EUR"));
-    world.bank.hold(first.payment_id);
-    let (calling, waiting) = (provider.clone(), provider);
-    let message = first.clone();
-    let calling = tokio::spawn(async move { decide(&calling, &message).await });
-    until("the permit is taken", async || {
-        world.bank.pays(first.payment_id) == 1
-    })
-    .await;
+    // It takes the permit.
+    let calling = world.held_call(&provider, &first).await;
     if called_before {
         world.crashed_after_intent(&second).await;
         world.end_lease(second.payment_id).await;
     }
     let message = second.clone();
-    let waiting = tokio::spawn(async move { decide(&waiting, &message).await });
-    until("the bank may have forgotten the payment that waits", async || {
+    let waiting = tokio::spawn(async move { decide(&provider, &message).await });
+    eventually("the bank may have forgotten the payment that waits", async || {
         let sql = "select count(*) = 1 from ledger
                    where payment_id = $1 and created_at < clock_timestamp() - interval '4 s'";
         let old: bool = sqlx::query_scalar(sql)
@@ -200,14 +168,12 @@ async fn grown_too_old(called_before: bool) -> (usize, usize) {
             .unwrap();
         old
     })
-    .await;
+    .await
+    .unwrap();
     world.bank.open();
     assert_eq!(calling.await.unwrap(), Decision::Done);
     assert!(matches!(waiting.await.unwrap(), Decision::Retry(_)));
-    (
-        world.bank.pays(second.payment_id),
-        world.bank.finds(second.payment_id),
-    )
+    world.bank.calls(second.payment_id)
 }
 
 #[tokio::test]
@@ -229,17 +195,11 @@ async fn waited_for_the_permit(steal: bool) -> (World, Decision, usize) {
         setup.lines = 1;
     });
     let (first, second) = (request("1.00", "EUR"), request("2.00", "EUR"));
-    world.bank.hold(first.payment_id);
-    let (calling, waiting) = (provider.clone(), provider);
-    let message = first.clone();
-    let calling = tokio::spawn(async move { decide(&calling, &message).await });
-    until("the permit is taken", async || {
-        world.bank.pays(first.payment_id) == 1
-    })
-    .await;
+    // It takes the permit.
+    let calling = world.held_call(&provider, &first).await;
     let message = second.clone();
-    let waiting = tokio::spawn(async move { decide(&waiting, &message).await });
-    until(
+    let waiting = tokio::spawn(async move { decide(&provider, &message).await });
+    eventually(
         "it has waited for longer than its lease outlasted a call",
         async || {
             let sql = "select count(*) = 1 from ledger
@@ -252,7 +212,8 @@ async fn waited_for_the_permit(steal: bool) -> (World, Decision, usize) {
             long
         },
     )
-    .await;
+    .await
+    .unwrap();
     if steal {
         world
             .execute(
@@ -260,7 +221,9 @@ async fn waited_for_the_permit(steal: bool) -> (World, Decision, usize) {
                 second.payment_id,
             )
             .await;
-        until("that is noticed", async || waiting.is_finished()).await;
+        eventually("that is noticed", async || waiting.is_finished())
+            .await
+            .unwrap();
     }
     world.bank.open();
     assert_eq!(calling.await.unwrap(), Decision::Done);
@@ -293,34 +256,30 @@ async fn renewal_that_hangs_keeps_no_other_payment_from_the_bank() {
         setup.lines = 1;
     });
     let [first, second, third] = [(); 3].map(|()| request("1.00", "EUR"));
-    world.bank.hold(first.payment_id);
     let paying = |request: &PayRequestV1| {
         let (provider, request) = (provider.clone(), request.clone());
         tokio::spawn(async move { decide(&provider, &request).await })
     };
-    let calling = paying(&first);
-    until("the permit is taken", async || {
-        world.bank.pays(first.payment_id) == 1
-    })
-    .await;
+    let calling = world.held_call(&provider, &first).await;
     let mut locked = world.pool.begin().await.unwrap();
     let waiting = paying(&second);
-    let lock = "select from ledger where payment_id = $1 for update";
-    until("the row that hangs is locked", async || {
-        let row = sqlx::query(lock)
-            .bind(second.payment_id.as_uuid())
-            .fetch_optional(&mut *locked)
-            .await
-            .unwrap();
-        row.is_some()
+    eventually("the row that hangs is there", async || {
+        world.row(second.payment_id).await.is_some()
     })
-    .await;
+    .await
+    .unwrap();
+    sqlx::query("select from ledger where payment_id = $1 for update")
+        .bind(second.payment_id.as_uuid())
+        .fetch_one(&mut *locked)
+        .await
+        .unwrap();
     sleep(Duration::from_millis(3_200)).await;
     let next = paying(&third);
-    until("it waits behind the other", async || {
+    eventually("it waits behind the other", async || {
         world.row(third.payment_id).await.is_some()
     })
-    .await;
+    .await
+    .unwrap();
     world.bank.open();
     assert_eq!(calling.await.unwrap(), Decision::Done);
     let paid = timeout(Duration::from_secs(2), next).await;

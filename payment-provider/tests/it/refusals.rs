@@ -5,7 +5,7 @@ use std::time::Duration;
 use jetstream::delivery::Decision;
 use payment_contract::{Money, messages::OutcomeStatus};
 
-use crate::support::{World, decide, decide_all, request, until};
+use crate::support::{World, decide, decide_all, request};
 
 fn is_conflict(decision: &Decision) -> bool {
     matches!(decision, Decision::Reject(reason) if reason.starts_with("conflict"))
@@ -37,13 +37,7 @@ async fn other_request_under_an_open_payments_id_is_a_conflict_and_calls_nobody(
     let mut other = request.clone();
     other.invoice_id = payment_contract::InvoiceId::generate();
     assert!(is_conflict(&decide(&provider, &other).await));
-    assert_eq!(
-        (
-            world.bank.pays(request.payment_id),
-            world.bank.finds(request.payment_id)
-        ),
-        (0, 0)
-    );
+    assert_eq!(world.bank.calls(request.payment_id), (0, 0));
     assert!(world.outcomes(request.payment_id).is_empty());
     assert_eq!(
         decide(&provider, &request).await,
@@ -70,13 +64,7 @@ async fn result_that_contradicts_a_finished_row_changes_nothing_and_is_a_conflic
     let world = World::start().await;
     let provider = world.provider_with(|setup| setup.timeout = Duration::from_secs(10));
     let request = request("12.15", "EUR");
-    world.bank.hold(request.payment_id);
-    let message = request.clone();
-    let calling = tokio::spawn(async move { decide(&provider, &message).await });
-    until("the call is under way", async || {
-        world.bank.pays(request.payment_id) == 1
-    })
-    .await;
+    let calling = world.held_call(&provider, &request).await;
     let finish =
         "update ledger set status = 'declined', reason = 'by hand', lease_token = null, lease_until = null,
                                     settled_at = clock_timestamp() where payment_id = $1";
@@ -97,13 +85,7 @@ async fn result_that_agrees_with_a_row_finished_meanwhile_is_simply_done() {
     let world = World::start().await;
     let provider = world.provider_with(|setup| setup.timeout = Duration::from_secs(10));
     let request = request("12.15", "EUR");
-    world.bank.hold(request.payment_id);
-    let message = request.clone();
-    let calling = tokio::spawn(async move { decide(&provider, &message).await });
-    until("the call is under way", async || {
-        world.bank.pays(request.payment_id) == 1
-    })
-    .await;
+    let calling = world.held_call(&provider, &request).await;
     let finish = "update ledger set status = 'succeeded', lease_token = null, lease_until = null,
                                     settled_at = clock_timestamp() where payment_id = $1";
     world.execute(finish, request.payment_id).await;

@@ -12,7 +12,7 @@ use jetstream::{
     delivery::Decision,
     publish::Publisher,
 };
-use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, free_port};
+use local_stack::{Keys, NatsOptions, NatsServer, TestPostgres, User, eventually};
 use payment_contract::{
     Money, PaymentId,
     messages::{PayRequestV1, PaymentOutcomeV1},
@@ -29,7 +29,7 @@ use payment_provider::{
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 use time::OffsetDateTime;
-use tokio::time::{sleep, timeout};
+use tokio::{task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
 use crate::doored_bank::DooredBank;
@@ -101,6 +101,28 @@ impl World {
 
     pub(crate) fn guarded(&self, setup: &Setup) -> Bank {
         Bank::new(self.bank.clone(), setup.timeout, setup.lines)
+    }
+
+    /// Has a provider pay, and the bank keep the call until it is opened.
+    pub(crate) async fn held_call(
+        &self,
+        provider: &PayRequests,
+        request: &PayRequestV1,
+    ) -> JoinHandle<Decision> {
+        self.bank.hold(request.payment_id);
+        let (provider, message) = (provider.clone(), request.clone());
+        let calling = tokio::spawn(async move { decide(&provider, &message).await });
+        self.called(request).await;
+        calling
+    }
+
+    /// Waits until the bank is called for this payment.
+    pub(crate) async fn called(&self, request: &PayRequestV1) {
+        eventually("the call is under way", async || {
+            self.bank.pays(request.payment_id) == 1
+        })
+        .await
+        .unwrap();
     }
 
     /// Writes the row of a provider that dies right after: its lease lasts.
@@ -185,10 +207,11 @@ impl World {
 
     /// Waits for so many outcomes of a payment, and checks that there are not more.
     pub(crate) async fn heard(&self, payment_id: PaymentId, count: usize) -> PaymentOutcomeV1 {
-        until("the outcomes are heard", async || {
+        eventually("the outcomes are heard", async || {
             self.outcomes(payment_id).len() >= count
         })
-        .await;
+        .await
+        .unwrap();
         let outcomes = self.outcomes(payment_id);
         assert_eq!(outcomes.len(), count, "{outcomes:?}");
         assert!(
@@ -287,30 +310,12 @@ pub(crate) async fn decide_until_done(provider: &PayRequests, message: &PayReque
     panic!("not done after nine deliveries")
 }
 
-/// Waits for a condition.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !condition().await {
-            sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(LIMIT, waiting)
-        .await
-        .unwrap_or_else(|_| panic!("in time: {what}"));
-}
-
 async fn start_nats(directory: &Path) -> NatsServer {
     local_stack::install_crypto_provider();
     let keys = Keys::generate(&directory.join("keys"), &[]).expect("keys are made");
-    NatsServer::start(NatsOptions {
-        directory: directory.to_owned(),
-        log: directory.join("nats.log"),
-        port: free_port(),
-        monitor_port: free_port(),
-        keys,
-    })
-    .await
-    .expect("nats-server starts")
+    NatsServer::start(NatsOptions::for_tests(directory, keys))
+        .await
+        .expect("nats-server starts")
 }
 
 /// A connection of one of the services.

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use jetstream::delivery::Decision;
+use local_stack::eventually;
 use payment_contract::messages::PayRequestV1;
 use payment_provider::pay_requests::{More, PayRequests};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{World, decide, request, until};
+use crate::support::{World, decide, request};
 
 const QUIET: Duration = Duration::from_mins(2);
 /// The row as it was an hour ago, before its payment had ended.
@@ -40,10 +41,11 @@ async fn open_rows_that_nobody_asks_about_are_looked_up_and_ended() {
         assert_eq!(world.status(request.payment_id).await, status);
         assert_eq!(world.bank.finds(request.payment_id), 1);
         assert_eq!(world.bank.pays(request.payment_id), 1, "not paid again");
-        until("it is told again", async || {
+        eventually("it is told again", async || {
             world.outcomes(request.payment_id).len() == 2
         })
-        .await;
+        .await
+        .unwrap();
     }
 }
 
@@ -64,12 +66,13 @@ async fn very_many_are_all_looked_up_at_once_and_those_the_bank_does_not_know_ke
     let stop = CancellationToken::new();
     let looking = provider.look_after_unasked(stop.clone());
     let until_all_have_ended = async {
-        until("all have ended", async || {
+        eventually("all have ended", async || {
             let ended = "select count(*) from ledger where status = 'succeeded'";
             let ended: i64 = sqlx::query_scalar(ended).fetch_one(&world.pool).await.unwrap();
             ended == MANY
         })
-        .await;
+        .await
+        .unwrap();
         stop.cancel();
     };
     tokio::join!(looking, until_all_have_ended);

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use local_stack::{TestPostgres, free_port};
+use local_stack::{TestPostgres, eventually, free_port};
 use secrecy::SecretString;
 use service::{
     config,
@@ -155,14 +155,11 @@ fn with_further(sql: &'static str, no_tx: bool) -> Migrator {
 
 /// Waits until a query finds something.
 async fn finds(pool: &PgPool, query: &'static str) {
-    let looking = async {
-        while query_scalar::<_, i64>(query).fetch_one(pool).await.unwrap() == 0 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), looking)
-        .await
-        .unwrap();
+    eventually(query, async || {
+        query_scalar::<_, i64>(query).fetch_one(pool).await.unwrap() > 0
+    })
+    .await
+    .unwrap();
 }
 
 /// A transaction that uses the table as any writing one does.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use local_stack::eventually;
 use service::database::{WarmConnection, WarmPool};
 use sqlx::{Connection as _, PgPool, query, query_scalar};
 
@@ -18,13 +19,9 @@ async fn backend(connection: &mut WarmConnection) -> i32 {
 
 /// What went back to the pool is asked whether it lives first, by a task.
 async fn until_idle(pool: &PgPool, idle: usize) {
-    let waiting = async {
-        while pool.num_idle() != idle {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let waited = tokio::time::timeout(Duration::from_secs(10), waiting).await;
-    assert!(waited.is_ok(), "{} are idle and not {idle}", pool.num_idle());
+    eventually(&format!("{idle} are idle"), async || pool.num_idle() == idle)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -36,11 +36,22 @@ pub enum Fault {
     Twice,
     /// Answers 429, and charges nothing.
     TooMany,
+    /// Answers 307, 409 or 422, which the protocol does not know, and charges nothing.
+    UndocumentedBefore,
+    /// Charges, and answers 307, 409 or 422.
+    UndocumentedAfter,
+    /// Charges, and answers what nobody can read.
+    Unreadable,
+    /// Charges, and answers about another payment.
+    OtherPayment,
 }
+
+/// What meets the first calls to pay these invoices, by their numbers and in order. Later ones meet what the mix says.
+pub type Script = BTreeMap<String, Vec<Fault>>;
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Decline,
         Self::Slow,
         Self::ErrorBefore,
@@ -52,6 +63,10 @@ impl Fault {
         Self::Late,
         Self::Twice,
         Self::TooMany,
+        Self::UndocumentedBefore,
+        Self::UndocumentedAfter,
+        Self::Unreadable,
+        Self::OtherPayment,
     ];
 
     /// As it is written in a mix.
@@ -69,6 +84,10 @@ impl Fault {
             Self::Late => "late",
             Self::Twice => "twice",
             Self::TooMany => "too_many",
+            Self::UndocumentedBefore => "undocumented_before",
+            Self::UndocumentedAfter => "undocumented_after",
+            Self::Unreadable => "unreadable",
+            Self::OtherPayment => "other_payment",
         }
     }
 }
@@ -108,7 +127,11 @@ impl Mix {
                 | Fault::ResetAfter
                 | Fault::TimeoutBefore
                 | Fault::Twice
-                | Fault::TooMany => 0.02,
+                | Fault::TooMany
+                | Fault::UndocumentedBefore
+                | Fault::UndocumentedAfter
+                | Fault::Unreadable
+                | Fault::OtherPayment => 0.02,
             };
             (fault, share)
         }))

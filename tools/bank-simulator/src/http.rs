@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
     http::{HeaderMap, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use payment_contract::Money;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    Mix, Options, Simulator,
+    Mix, Options, Script, Simulator,
     books::{self, Ended, Entered, Order},
     faults::{CallKind, Draw, Fault},
     journal::{Event, now_ms},
@@ -26,12 +26,24 @@ use super::{
 
 /// Why a decline is declined.
 const DECLINED: &str = "insufficient_funds";
+const ERRORS: [StatusCode; 3] = [
+    StatusCode::INTERNAL_SERVER_ERROR,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+/// What the protocol says nothing about.
+const UNDOCUMENTED: [StatusCode; 3] = [
+    StatusCode::TEMPORARY_REDIRECT,
+    StatusCode::CONFLICT,
+    StatusCode::UNPROCESSABLE_ENTITY,
+];
 
 pub(super) fn router(bank: Simulator) -> Router {
     Router::new()
         .route("/payments/pay", post(pay))
         .route("/payments/{id}", get(find))
         .route("/admin/faults", get(faults).put(set_faults))
+        .route("/admin/script", put(set_script))
         .with_state(bank)
 }
 
@@ -91,9 +103,6 @@ async fn pay(
         currency: body.currency,
     };
     let (draw, in_flight) = bank.begin(order.key, CallKind::Pay, Some(&order.invoice));
-    if let Some(answer) = bank.fail_before(draw, &trick).await {
-        return in_flight.answered(answer);
-    }
     // What has reached a bank is worked off, whether or not the caller still listens.
     let worked_off = tokio::spawn(async move { bank.work_off(order, draw, trick).await });
     let answer = worked_off.await;
@@ -134,13 +143,20 @@ async fn set_faults(State(bank): State<Simulator>, Json(mix): Json<Mix>) -> Resp
     }
 }
 
+async fn set_script(State(bank): State<Simulator>, Json(script): Json<Script>) {
+    *lock(&bank.script) = script;
+}
+
 impl Simulator {
     /// Writes the call down and draws what goes wrong with it.
     fn begin(&self, key: Uuid, kind: CallKind, invoice: Option<&str>) -> (Draw, InFlight) {
         let mut books = lock(&self.books);
         let invoice = invoice.map_or_else(|| books.invoice_of(key), str::to_owned);
         let n = books.count_call(kind, &invoice);
-        let draw = self.dice.draw(&lock(&self.mix), kind, &invoice, n);
+        let mut draw = self.dice.draw(&lock(&self.mix), kind, &invoice, n);
+        if kind == CallKind::Pay {
+            draw.fault = self.scripted(&invoice, n).or(draw.fault);
+        }
         let call = books.begin(key, kind);
         let arrived = Event::Call {
             at: now_ms(),
@@ -161,10 +177,17 @@ impl Simulator {
         (draw, in_flight)
     }
 
+    /// What the script says of the n-th call to pay this invoice.
+    fn scripted(&self, invoice: &str, n: u32) -> Option<Fault> {
+        let before = usize::try_from(n).ok()?.checked_sub(1)?;
+        lock(&self.script).get(invoice)?.get(before).copied()
+    }
+
     /// What goes wrong before anything is charged or looked up; `None` when nothing does.
     async fn fail_before(&self, draw: Draw, trick: &Trick) -> Option<Response> {
         match draw.fault? {
-            Fault::ErrorBefore => Some(error(draw.degree)),
+            Fault::ErrorBefore => Some(one_of(ERRORS, draw.degree)),
+            Fault::UndocumentedBefore => Some(one_of(UNDOCUMENTED, draw.degree)),
             Fault::TooMany => Some((StatusCode::TOO_MANY_REQUESTS, [(RETRY_AFTER, "1")]).into_response()),
             Fault::ResetBefore => {
                 trick.reset();
@@ -181,12 +204,18 @@ impl Simulator {
             | Fault::ResetAfter
             | Fault::TimeoutAfter
             | Fault::Late
-            | Fault::Twice => None,
+            | Fault::Twice
+            | Fault::UndocumentedAfter
+            | Fault::Unreadable
+            | Fault::OtherPayment => None,
         }
     }
 
-    /// Charges, unless it is to decline or to wait, and answers with whatever goes wrong afterwards.
+    /// Charges, unless it is to fail before, to decline or to wait, and answers with whatever goes wrong afterwards.
     async fn work_off(&self, order: Order, draw: Draw, trick: Trick) -> Response {
+        if let Some(answer) = self.fail_before(draw, &trick).await {
+            return answer;
+        }
         let key = order.key;
         let state = match draw.fault {
             Some(Fault::Late) => {
@@ -196,12 +225,18 @@ impl Simulator {
             Some(Fault::Decline) => self.charge(&order, Some(DECLINED)).await,
             _ => self.charge(&order, None).await,
         };
+        let about = match draw.fault {
+            Some(Fault::OtherPayment) => Uuid::nil(),
+            _ => key,
+        };
         let answer = match state {
-            Some(state) => answer(key, &state),
+            Some(state) => answer(about, &state),
             None => StatusCode::UNPROCESSABLE_ENTITY.into_response(),
         };
         match draw.fault {
-            Some(Fault::ErrorAfter) => error(draw.degree),
+            Some(Fault::ErrorAfter) => one_of(ERRORS, draw.degree),
+            Some(Fault::UndocumentedAfter) => one_of(UNDOCUMENTED, draw.degree),
+            Some(Fault::Unreadable) => "<html>thank you for banking with us</html>".into_response(),
             Some(Fault::TimeoutAfter) => std::future::pending().await,
             Some(Fault::ResetAfter) => {
                 trick.reset();
@@ -271,11 +306,11 @@ fn answer(key: Uuid, state: &books::State) -> Response {
     Json(json!({"id": key, "status": status, "reason": reason, "reference": reference})).into_response()
 }
 
-fn error(degree: f64) -> Response {
+fn one_of([low, middle, high]: [StatusCode; 3], degree: f64) -> Response {
     let status = match degree {
-        d if d < 1.0 / 3.0 => StatusCode::INTERNAL_SERVER_ERROR,
-        d if d < 2.0 / 3.0 => StatusCode::BAD_GATEWAY,
-        _ => StatusCode::SERVICE_UNAVAILABLE,
+        d if d < 1.0 / 3.0 => low,
+        d if d < 2.0 / 3.0 => middle,
+        _ => high,
     };
     status.into_response()
 }

@@ -22,7 +22,7 @@ use self::{
     journal::Journal,
 };
 pub use self::{
-    faults::{CallKind, Fault, Mix, MixError},
+    faults::{CallKind, Fault, Mix, MixError, Script},
     journal::Event,
     record::{Overlap, Record},
 };
@@ -76,6 +76,7 @@ struct Simulator {
     options: Arc<Options>,
     dice: Dice,
     mix: Arc<Mutex<Mix>>,
+    script: Arc<Mutex<Script>>,
     books: Arc<Mutex<Books>>,
     journal: Journal,
 }
@@ -92,6 +93,7 @@ impl Simulator {
         let bank = Self {
             dice: Dice::new(options.seed),
             mix: Arc::new(Mutex::new(options.mix.clone())),
+            script: Arc::default(),
             books: Arc::new(Mutex::new(books)),
             journal,
             options: Arc::new(options),

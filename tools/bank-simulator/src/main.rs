@@ -7,7 +7,8 @@ use clap::Parser;
 use tokio::net::TcpListener;
 
 /// A bank for tests: speaks the protocol of payment-provider's gateway `http`, misbehaves as told, and writes down every
-/// charge it makes. `PUT /admin/faults` with `{"error_before": 1.0}` changes what goes wrong while it runs.
+/// charge it makes. `PUT /admin/faults` with `{"error_before": 1.0}` changes what goes wrong while it runs, and
+/// `PUT /admin/script` with `{"I1": ["late"]}` says what meets the first calls to pay an invoice.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Where to listen; `gateway.url` is http:// and this.
@@ -20,7 +21,8 @@ struct Arguments {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// How often what goes wrong, such as `decline=0.05,timeout_after=0.01`. One of: decline, slow, `error_before`,
-    /// `error_after`, `reset_before`, `reset_after`, `timeout_before`, `timeout_after`, late, twice, `too_many`.
+    /// `error_after`, `reset_before`, `reset_after`, `timeout_before`, `timeout_after`, late, twice, `too_many`,
+    /// `undocumented_before`, `undocumented_after`, unreadable, `other_payment`.
     #[arg(long, default_value = "", value_parser = parse_mix)]
     faults: Mix,
     /// Forget idempotency keys after this long, and charge again under the same key.

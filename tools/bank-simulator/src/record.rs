@@ -76,6 +76,15 @@ impl Record {
         misuses.collect()
     }
 
+    /// How many calls to pay there were for this invoice.
+    #[must_use]
+    pub fn calls_to_pay(&self, of: &str) -> usize {
+        let calls = self.0.iter().filter(
+            |event| matches!(event, Event::Call { call: CallKind::Pay, invoice, .. } if invoice == of),
+        );
+        calls.count()
+    }
+
     /// Calls by kind and by what went wrong with them.
     #[must_use]
     pub fn calls(&self) -> BTreeMap<(CallKind, Option<Fault>), usize> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{
-    report::Report,
+    results::Results,
     statistics::{number, rate},
     testbed::Testbed,
 };
@@ -22,7 +22,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_mins(2);
 
 /// Imports and pays `invoices` by one call.
-pub async fn measure(testbed: &Testbed, invoices: u32, report: &mut Report) -> Result<()> {
+pub async fn measure(testbed: &Testbed, invoices: u32, results: &mut Results) -> Result<()> {
     testbed.import("B", invoices).await?;
     testbed.settle_databases().await?;
     let client = testbed.client()?;
@@ -33,7 +33,7 @@ pub async fn measure(testbed: &Testbed, invoices: u32, report: &mut Report) -> R
     }
     let progress = watch(testbed, u64::from(invoices)).await;
     let elapsed = meter.elapsed();
-    report.note_usage("backlog", u64::from(invoices), meter.stop(elapsed).await?);
+    results.note_usage("backlog", u64::from(invoices), meter.stop(elapsed).await?);
     let progress = progress?;
     testbed.wait_until_settled().await?;
     let settled = client.batch(text(&batch, "/batch_id")).await?;
@@ -45,16 +45,16 @@ pub async fn measure(testbed: &Testbed, invoices: u32, report: &mut Report) -> R
     let invoice_database = testbed.stack().invoice_database_url();
     let twice = system::count(&invoice_database, "select count(*) from payments where sends > 1").await?;
     testbed.expect_succeeded(usize::try_from(invoices)?).await?;
-    report.note("backlog", "invoices/s", rate(u64::from(invoices), elapsed));
-    report.note("backlog.sent_twice", "requests", number(twice));
+    results.note("backlog", "invoices/s", rate(u64::from(invoices), elapsed));
+    results.note("backlog.sent_twice", "requests", number(twice));
     if let Some(evenness) = evenness(&progress) {
-        report.note("backlog.last_third", "of the first third's rate", evenness);
+        results.note("backlog.last_third", "of the first third's rate", evenness);
     }
     let seconds: Vec<_> = progress
         .iter()
         .map(|(at, paid)| json!([at.as_secs_f64(), paid]))
         .collect();
-    report.details.insert("backlog".to_owned(), json!(seconds));
+    results.details.insert("backlog".to_owned(), json!(seconds));
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Response;
 use tokio::task::JoinSet;
 
-use super::{numbers::mebibytes, proc, report::Report, testbed::Testbed};
+use super::{numbers::mebibytes, proc, results::Results, testbed::Testbed};
 use acceptance::{
     Client, Error, Result,
     client::{NO_WAIT, count},
@@ -30,7 +30,7 @@ const GATHERING: Duration = Duration::from_secs(5);
 const LIMIT: Duration = Duration::from_mins(10);
 
 /// Makes all of it happen at once, with `invoices` open payments, and tells what both services held at most. The bank has to be away.
-pub async fn measure(testbed: &Testbed, invoices: u32, report: &mut Report) -> Result<()> {
+pub async fn measure(testbed: &Testbed, invoices: u32, results: &mut Results) -> Result<()> {
     testbed.import("M", invoices).await?;
     testbed
         .import_of("W", CALLS, |_| ("1.00".to_owned(), "SEK"))
@@ -77,14 +77,14 @@ pub async fn measure(testbed: &Testbed, invoices: u32, report: &mut Report) -> R
         return Err(Error::new(format!("a listener was given up: {ended:?}")));
     }
     hearing.shutdown().await;
-    report.note("crowd", "s", began.elapsed().as_secs_f64());
+    results.note("crowd", "s", began.elapsed().as_secs_f64());
     let stack = testbed.stack();
     for (figure, service) in [
         ("crowd.invoice-app", stack.invoice_app()),
         ("crowd.payment-provider", stack.payment_provider()),
     ] {
         let peak = proc::memory(service.program().pid())?.peak;
-        report.note(figure, "MiB", mebibytes(peak));
+        results.note(figure, "MiB", mebibytes(peak));
     }
     Ok(())
 }

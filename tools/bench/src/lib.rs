@@ -19,7 +19,7 @@ pub mod pay_each;
 pub mod peers;
 pub mod picture;
 pub mod proc;
-pub mod report;
+pub mod results;
 pub mod seed;
 pub mod size;
 pub mod statistics;
@@ -29,8 +29,7 @@ pub mod testbed;
 pub mod usage;
 
 use numbers::mebibytes;
-use pay_each::bank::Bank;
-use report::Report;
+use results::Results;
 use testbed::Testbed;
 
 /// A call beside which single payments are made pays as many as so many calls otherwise.
@@ -94,64 +93,64 @@ impl Options {
 }
 
 /// Measures, repetition by repetition, so that what disturbs the machine for a while disturbs all parts alike.
-pub async fn run(options: &Options) -> Result<Report> {
-    let mut report = Report {
+pub async fn run(options: &Options) -> Result<Results> {
+    let mut results = Results {
         machine: machine::facts(),
-        ..Report::default()
+        ..Results::default()
     };
     let large = if options.has(Part::Growth) {
-        Some(large_table(options, &mut report).await?)
+        Some(large_table(options, &mut results).await?)
     } else {
         None
     };
     for repetition in 1..=options.repetitions {
         say(&format!("repetition {repetition} of {}", options.repetitions));
-        compared(options, &mut report).await?;
+        compared(options, &mut results).await?;
         if options.has(Part::Replicas) {
-            replicas(options, &mut report).await?;
+            replicas(options, &mut results).await?;
         }
         if let Some(large) = &large {
-            growth(options, large, repetition, &mut report).await?;
+            growth(options, large, repetition, &mut results).await?;
         }
     }
     if let Some(large) = large {
         large.close().await;
     }
     if options.has(Part::PayEach) {
-        pay_each(options, &mut report).await?;
+        pay_each(options, &mut results).await?;
     }
     if options.has(Part::PayEachBank) {
-        pay_each_bank(options, &mut report).await?;
+        pay_each_bank(options, &mut results).await?;
     }
     if options.has(Part::Mixed) {
-        mixed(options, &mut report).await?;
+        mixed(options, &mut results).await?;
     }
     if options.has(Part::Crowd) {
         say("crowd");
         // Nobody listens there.
         let testbed = Testbed::open_at_bank(&format!("http://127.0.0.1:{}", free_port())).await?;
-        crowd::measure(&testbed, options.tables.1, &mut report).await?;
+        crowd::measure(&testbed, options.tables.1, &mut results).await?;
         testbed.close().await;
     }
     if options.has(Part::Backlog) {
         say("backlog");
-        let testbed = open(&mut report).await?;
-        backlog::measure(&testbed, options.tables.1, &mut report).await?;
+        let testbed = open(&mut results).await?;
+        backlog::measure(&testbed, options.tables.1, &mut results).await?;
         testbed.close().await;
     }
     for (process, figure) in [
         ("invoice-app", "peak.invoice-app"),
         ("payment-provider", "peak.payment-provider"),
     ] {
-        if let Some(peak) = report.peaks.get(process) {
-            report.note(figure, "MiB", mebibytes(*peak));
+        if let Some(peak) = results.peaks.get(process) {
+            results.note(figure, "MiB", mebibytes(*peak));
         }
     }
-    peers::compare(&mut report);
-    report.targets = targets::judge(|figure| report.median(figure));
-    report.write(&options.json)?;
+    peers::compare(&mut results);
+    results.targets = targets::judge(|figure| results.median(figure));
+    results.write(&options.json)?;
     draw(&options.json, &options.svg)?;
-    Ok(report)
+    Ok(results)
 }
 
 /// Draws the figures of this run or an earlier one.
@@ -164,20 +163,20 @@ pub fn draw(json: &Path, svg: &Path) -> Result<()> {
     )?)
 }
 
-async fn open(report: &mut Report) -> Result<Testbed> {
+async fn open(results: &mut Results) -> Result<Testbed> {
     let testbed = Testbed::open().await?;
-    report.settings = machine::settings(&testbed).await?;
+    results.settings = machine::settings(&testbed).await?;
     Ok(testbed)
 }
 
 /// The rates that are compared with each other, one straight after another.
-async fn compared(options: &Options, report: &mut Report) -> Result<()> {
+async fn compared(options: &Options, results: &mut Results) -> Result<()> {
     let invoices = u64::from(options.invoices);
     if options.has(Part::Original) {
         say("original");
         let run = original::measure(options.invoices).await?;
-        report.note("original", "invoices/s", run.rate);
-        report.note_usage("original", invoices, run.usage);
+        results.note("original", "invoices/s", run.rate);
+        results.note_usage("original", invoices, run.usage);
     }
     if ![Part::Limit, Part::Peers, Part::PayAll, Part::Size]
         .iter()
@@ -185,38 +184,38 @@ async fn compared(options: &Options, report: &mut Report) -> Result<()> {
     {
         return Ok(());
     }
-    let testbed = open(report).await?;
+    let testbed = open(results).await?;
     if options.has(Part::Limit) || options.has(Part::Peers) {
         testbed.stop_services().await;
         if options.has(Part::Limit) {
-            limit(&testbed, options.invoices, report).await?;
+            limit(&testbed, options.invoices, results).await?;
         }
         if options.has(Part::Peers) {
-            peers::measure(&testbed, options.invoices, report).await?;
+            peers::measure(&testbed, options.invoices, results).await?;
         }
         testbed.start_services().await?;
     }
     if options.has(Part::Size) {
         say("size");
-        size::measure(&testbed, report).await?;
+        size::measure(&testbed, results).await?;
     }
     if options.has(Part::PayAll) {
-        pay_all(&testbed, "pay_all", ("B", options.invoices, 0), report).await?;
+        pay_all(&testbed, "pay_all", ("B", options.invoices, 0), results).await?;
     }
     testbed.close().await;
     Ok(())
 }
 
-async fn limit(testbed: &Testbed, invoices: u32, report: &mut Report) -> Result<()> {
+async fn limit(testbed: &Testbed, invoices: u32, results: &mut Results) -> Result<()> {
     say("limit.postgres");
     let postgres = limit::postgres::measure(testbed, invoices).await?;
     say("limit.nats");
     let nats = limit::nats::measure(testbed, invoices).await?;
-    report.note("limit.postgres", "invoices/s", postgres.rate);
-    report.note("limit.nats", "invoices/s", nats.rate);
-    report.note("limit", "invoices/s", limit::combined(postgres.rate, nats.rate));
-    report.note_usage("limit.postgres", u64::from(invoices), postgres.usage);
-    report.note_usage("limit.nats", u64::from(invoices), nats.usage);
+    results.note("limit.postgres", "invoices/s", postgres.rate);
+    results.note("limit.nats", "invoices/s", nats.rate);
+    results.note("limit", "invoices/s", limit::combined(postgres.rate, nats.rate));
+    results.note_usage("limit.postgres", u64::from(invoices), postgres.usage);
+    results.note_usage("limit.nats", u64::from(invoices), nats.usage);
     Ok(())
 }
 
@@ -225,44 +224,44 @@ async fn pay_all(
     testbed: &Testbed,
     name: &str,
     (prefix, invoices, paid_before): (&str, u32, u64),
-    report: &mut Report,
+    results: &mut Results,
 ) -> Result<f64> {
     say(name);
     let (run, imported) = pay_all::measure(testbed, prefix, invoices, paid_before).await?;
-    report.note(name, "invoices/s", run.rate);
-    report.note_usage(name, u64::from(invoices), run.usage);
+    results.note(name, "invoices/s", run.rate);
+    results.note_usage(name, u64::from(invoices), run.usage);
     Ok(imported)
 }
 
-async fn replicas(options: &Options, report: &mut Report) -> Result<()> {
-    let mut testbed = open(report).await?;
+async fn replicas(options: &Options, results: &mut Results) -> Result<()> {
+    let mut testbed = open(results).await?;
     testbed.add_replicas().await?;
-    pay_all(&testbed, "replicas", ("B", options.invoices, 0), report).await?;
+    pay_all(&testbed, "replicas", ("B", options.invoices, 0), results).await?;
     testbed.close().await;
     Ok(())
 }
 
 /// A large table, with what importing into it and listing it takes.
-async fn large_table(options: &Options, report: &mut Report) -> Result<Testbed> {
+async fn large_table(options: &Options, results: &mut Results) -> Result<Testbed> {
     let (_, rows) = options.tables;
     say(&format!("filling a table with {rows} paid invoices"));
-    let testbed = open(report).await?;
+    let testbed = open(results).await?;
     seed::paid(&testbed, rows).await?;
     say("list");
-    lists::measure(&testbed.client()?, rows, report).await?;
+    lists::measure(&testbed.client()?, rows, results).await?;
     Ok(testbed)
 }
 
 /// A small and the large table in turn.
-async fn growth(options: &Options, large: &Testbed, repetition: u32, report: &mut Report) -> Result<()> {
+async fn growth(options: &Options, large: &Testbed, repetition: u32, results: &mut Results) -> Result<()> {
     let (few, many) = options.tables;
-    let small = open(report).await?;
+    let small = open(results).await?;
     seed::paid(&small, few).await?;
     pay_all(
         &small,
         "growth.small",
         ("B", options.invoices, u64::from(few)),
-        report,
+        results,
     )
     .await?;
     small.close().await;
@@ -272,48 +271,48 @@ async fn growth(options: &Options, large: &Testbed, repetition: u32, report: &mu
         large,
         "growth.large",
         (&prefix, options.invoices, paid_before),
-        report,
+        results,
     )
     .await?;
-    report.note("import", "invoices/s", imported);
+    results.note("import", "invoices/s", imported);
     // So that nothing is left to be vacuumed there while something else is measured.
     large.settle_databases().await
 }
 
-async fn pay_each(options: &Options, report: &mut Report) -> Result<()> {
+async fn pay_each(options: &Options, results: &mut Results) -> Result<()> {
     say("pay_each");
-    let testbed = open(report).await?;
+    let testbed = open(results).await?;
     let (search, succeeded) = pay_each::measure(&testbed, options.seconds).await?;
-    note_search("pay_each", search, report)?;
+    note_search("pay_each", search, results)?;
     expect_all(testbed.check_against(BankBooks::Simulated).await?, succeeded)?;
     testbed.close().await;
     Ok(())
 }
 
-async fn pay_each_bank(options: &Options, report: &mut Report) -> Result<()> {
+async fn pay_each_bank(options: &Options, results: &mut Results) -> Result<()> {
     let seed = rand::random();
     say(&format!("pay_each.bank, seed {seed}"));
-    let bank = Bank::start(seed).await?;
+    let bank = pay_each::bank::start(seed).await?;
     let mut testbed = Testbed::open_at_bank(&bank.url()).await?;
-    report.settings = machine::settings(&testbed).await?;
-    testbed.watch("bank", bank.pid());
+    results.settings = machine::settings(&testbed).await?;
+    testbed.watch("bank", bank.program().pid());
     let (search, succeeded) = pay_each::measure(&testbed, options.seconds).await?;
-    note_search("pay_each.bank", search, report)?;
+    note_search("pay_each.bank", search, results)?;
     expect_all(testbed.check_against(bank.books()?).await?, succeeded)?;
     testbed.close().await;
     Ok(())
 }
 
-async fn mixed(options: &Options, report: &mut Report) -> Result<()> {
+async fn mixed(options: &Options, results: &mut Results) -> Result<()> {
     say("mixed");
-    let testbed = open(report).await?;
+    let testbed = open(results).await?;
     let invoices = options.invoices;
     let sizes = (
         options.seconds,
         invoices * LARGE_CALL,
         invoices.div_ceil(SLOW_CALL),
     );
-    let succeeded = mixed::measure(&testbed, sizes, report).await?;
+    let succeeded = mixed::measure(&testbed, sizes, results).await?;
     expect_all(testbed.check_against(BankBooks::Simulated).await?, succeeded)?;
     testbed.close().await;
     Ok(())
@@ -330,19 +329,19 @@ fn expect_all(report: reconcile::Report, succeeded: u64) -> Result<()> {
     Ok(())
 }
 
-fn note_search(name: &str, search: pay_each::Search, report: &mut Report) -> Result<()> {
-    report.note(name, "invoices/s", search.highest.rate);
+fn note_search(name: &str, search: pay_each::Search, results: &mut Results) -> Result<()> {
+    results.note(name, "invoices/s", search.highest.rate);
     for (place, step) in [("highest", &search.highest), ("tenth", &search.tenth)] {
         for (percentile, value) in [("p50", step.p50), ("p99", step.p99), ("p99.9", step.p999)] {
-            report.note(&format!("{name}.{place}.{percentile}"), "ms", value);
+            results.note(&format!("{name}.{place}.{percentile}"), "ms", value);
         }
     }
     if name == "pay_each" {
-        report.note("commit", "ms", search.commit);
+        results.note("commit", "ms", search.commit);
     }
     let (invoices, usage) = search.usage;
-    report.note_usage(name, invoices, usage);
-    report
+    results.note_usage(name, invoices, usage);
+    results
         .details
         .insert(name.to_owned(), serde_json::to_value(search.steps)?);
     Ok(())

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::{
-    report::Report,
+    results::Results,
     statistics::{milliseconds, percentile},
 };
 use acceptance::{Client, Error, Result, client::text};
@@ -17,7 +17,7 @@ const OF: u32 = 10;
 const LARGEST_PAGE: u32 = 1000;
 
 /// Measures pages of 100 invoices out of a table of `rows`.
-pub async fn measure(client: &Client, rows: u32, report: &mut Report) -> Result<()> {
+pub async fn measure(client: &Client, rows: u32, results: &mut Results) -> Result<()> {
     let deep = format!("cursor={}", cursor_after(client, rows / OF * DEEP).await?);
     let pages = [
         ("list.first", ""),
@@ -38,7 +38,7 @@ pub async fn measure(client: &Client, rows: u32, report: &mut Report) -> Result<
     for ((name, _), mut latencies) in pages.into_iter().zip(latencies) {
         latencies.sort_unstable();
         let median = percentile(&latencies, 500).map_or(f64::NAN, milliseconds);
-        report.note(name, "ms", median);
+        results.note(name, "ms", median);
     }
     Ok(())
 }

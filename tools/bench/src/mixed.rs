@@ -11,16 +11,14 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    pay_each::open_loop::{self, Load},
-    report::Report,
+    pay_all::wait_until_paid,
+    pay_each::open_loop::{self, Measured},
+    results::Results,
     statistics::{milliseconds, percentile, rate},
     testbed::{Testbed, amount},
     usage::Usage,
 };
-use acceptance::{
-    Client, Error, Result,
-    client::{NO_WAIT, count, text},
-};
+use acceptance::{Client, Result, client::NO_WAIT};
 
 /// Single payments a second: a few people at their screens. So few do not wait for each other.
 const RATE: u32 = 20;
@@ -31,10 +29,6 @@ const SINGLE: &str = "DKK";
 const SLOW: &str = "4000.03";
 /// Single payments come for so long before the call, so that the moment of the call is among what they meet.
 const BEFORE: Duration = Duration::from_secs(1);
-/// Between two looks at the call, which cost little: its counts are kept.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A call that makes no headway ends as an error.
-const LIMIT: Duration = Duration::from_mins(10);
 /// What a single payment has waited at least that was not settled within its call.
 const GAVE_UP: Duration = Duration::from_secs(30);
 
@@ -52,12 +46,12 @@ struct Call {
 pub async fn measure(
     testbed: &Testbed,
     (seconds, large, slow): (u32, u32, u32),
-    report: &mut Report,
+    results: &mut Results,
 ) -> Result<u64> {
     let ids = singles(testbed, "mixed.alone", RATE * seconds).await?;
     testbed.settle_databases().await?;
     let alone = open_loop::run(&testbed.wires(), ids, RATE.into(), &CancellationToken::new()).await?;
-    note("mixed.alone", &alone, report);
+    note("mixed.alone", &alone, results);
     let mut succeeded = alone.succeeded;
     for call in [
         Call {
@@ -73,13 +67,13 @@ pub async fn measure(
             at_least: 100,
         },
     ] {
-        succeeded += beside(testbed, &call, report).await?;
+        succeeded += beside(testbed, &call, results).await?;
     }
     Ok(succeeded)
 }
 
 /// Single payments from a moment before the call until the last of what it pays is settled.
-async fn beside(testbed: &Testbed, call: &Call, report: &mut Report) -> Result<u64> {
+async fn beside(testbed: &Testbed, call: &Call, results: &mut Results) -> Result<u64> {
     let prefix = format!("{}-", call.name);
     testbed
         .import_of(&prefix, call.invoices, |n| ((call.value)(n), CALLED))
@@ -99,11 +93,11 @@ async fn beside(testbed: &Testbed, call: &Call, report: &mut Report) -> Result<u
     let (load, took) = (load?, took?);
     testbed.wait_until_settled().await?;
     let (called, settled) = (u64::from(call.invoices), u64::try_from(load.latencies.len())?);
-    report.note(call.name, "invoices/s", rate(called, took));
+    results.note(call.name, "invoices/s", rate(called, took));
     let beside = format!("{}.singles", call.name);
-    report.note(&beside, "payments/s", rate(settled, took + BEFORE));
-    note(call.name, &load, report);
-    report.note_usage(call.name, called + settled, usage);
+    results.note(&beside, "payments/s", rate(settled, took + BEFORE));
+    note(call.name, &load, results);
+    results.note_usage(call.name, called + settled, usage);
     Ok(called + load.succeeded)
 }
 
@@ -124,41 +118,23 @@ async fn pay(client: &Client, invoices: u32) -> Result<Duration> {
         .post("/invoices/pay", NO_WAIT, &json!({"currency": CALLED}))
         .await?;
     let called = called.expect(202)?;
-    let batch = text(&called, "/batch_id");
-    let settled = async {
-        loop {
-            let now = client.batch(batch).await?;
-            if count(&now, "/pending") == 0 {
-                return Ok(now);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    };
-    let settled = tokio::time::timeout(LIMIT, settled)
-        .await
-        .unwrap_or_else(|_| Err(Error::new("the call was not settled in time")))?;
-    let took = began.elapsed();
-    if count(&settled, "/paid") == u64::from(invoices) {
-        return Ok(took);
-    }
-    Err(Error::new(format!(
-        "{invoices} invoices should be paid: {settled}"
-    )))
+    wait_until_paid(client, &called, invoices).await?;
+    Ok(began.elapsed())
 }
 
-fn note(name: &str, load: &Load, report: &mut Report) {
+fn note(name: &str, load: &Measured, results: &mut Results) {
     let waits = waits(load);
     for (figure, per_mille) in [("p50", 500), ("p95", 950), ("p99", 990)] {
         let wait = percentile(&waits, per_mille).map_or(f64::NAN, milliseconds);
-        report.note(&format!("{name}.{figure}"), "ms", wait);
+        results.note(&format!("{name}.{figure}"), "ms", wait);
     }
     if !load.failed.is_empty() {
-        report.details.insert(name.to_owned(), json!(load.failed));
+        results.details.insert(name.to_owned(), json!(load.failed));
     }
 }
 
 /// Sorted. Whoever got no answer counts among those who waited longest, and not among those who were never there.
-fn waits(load: &Load) -> Vec<Duration> {
+fn waits(load: &Measured) -> Vec<Duration> {
     let failed = load
         .failed
         .values()
@@ -174,16 +150,16 @@ mod tests {
 
     #[test]
     fn whoever_was_not_answered_has_waited_longest() {
-        let mut load = Load {
+        let mut load = Measured {
             latencies: vec![Duration::from_millis(5); 97],
-            ..Load::default()
+            ..Measured::default()
         };
         load.failed.insert("202 requested".to_owned(), 3);
-        let mut report = Report::default();
-        note("mixed.call", &load, &mut report);
-        assert_eq!(report.median("mixed.call.p50"), Some(5.0));
-        assert_eq!(report.median("mixed.call.p95"), Some(5.0));
-        assert_eq!(report.median("mixed.call.p99"), Some(30_000.0));
-        assert!(report.details.contains_key("mixed.call"));
+        let mut results = Results::default();
+        note("mixed.call", &load, &mut results);
+        assert_eq!(results.median("mixed.call.p50"), Some(5.0));
+        assert_eq!(results.median("mixed.call.p95"), Some(5.0));
+        assert_eq!(results.median("mixed.call.p99"), Some(30_000.0));
+        assert!(results.details.contains_key("mixed.call"));
     }
 }

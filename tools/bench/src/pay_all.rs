@@ -6,10 +6,10 @@ use super::{statistics::rate, testbed::Testbed, usage::Run};
 use acceptance::{
     Client, Error, Result,
     client::{NO_WAIT, count, text},
+    eventually_within,
 };
+use serde_json::Value;
 
-/// Between two looks, which cost the machine something and are no part of paying.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// A run that makes no headway ends as an error.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -19,23 +19,12 @@ pub async fn measure(testbed: &Testbed, prefix: &str, invoices: u32, paid_before
     let import = testbed.import(prefix, invoices).await?;
     testbed.settle_databases().await?;
     let client = testbed.client()?;
-    let last = format!("{prefix}{invoices}");
-    let found = client.list(&format!("number={last}")).await?;
-    let last = found.first().map(|invoice| text(invoice, "/id").to_owned());
-    let last = last.ok_or_else(|| Error::new("the last invoice cannot be found"))?;
-
     let meter = testbed.meter().await?;
-    let batch = client.pay_all(NO_WAIT).await?.expect(202)?;
-    let paid = wait_until_paid(&client, &last).await;
+    let called = client.pay_all(NO_WAIT).await?.expect(202)?;
+    let paid = wait_until_paid(&client, &called, invoices).await;
     let elapsed = meter.elapsed();
     let usage = meter.stop(elapsed).await?;
     paid?;
-    let settled = client.batch(text(&batch, "/batch_id")).await?;
-    if count(&settled, "/paid") != u64::from(invoices) {
-        return Err(Error::new(format!(
-            "{invoices} invoices should be paid: {settled}"
-        )));
-    }
     testbed
         .expect_succeeded(usize::try_from(paid_before + u64::from(invoices))?)
         .await?;
@@ -46,18 +35,19 @@ pub async fn measure(testbed: &Testbed, prefix: &str, invoices: u32, paid_before
     Ok((run, rate(u64::from(invoices), import)))
 }
 
-/// First the last invoice, which costs a look-up by key; then whether any other is still pending.
-async fn wait_until_paid(client: &Client, last: &str) -> Result<()> {
-    let waiting = async {
-        while text(&client.invoice(last).await?, "/status") != "paid" {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        while !client.list("status=pending&limit=1").await?.is_empty() {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(LIMIT, waiting)
-        .await
-        .unwrap_or_else(|_| Err(Error::new("not everything was paid in time")))
+/// Waits until everything that a call asked for is settled, which costs a look-up by key each time, and checks that so many
+/// invoices were paid by it.
+pub async fn wait_until_paid(client: &Client, called: &Value, invoices: u32) -> Result<()> {
+    let batch = text(called, "/batch_id");
+    let settled = eventually_within(LIMIT, "everything is settled", || async {
+        let now = client.batch(batch).await?;
+        Ok((count(&now, "/pending") == 0).then_some(now))
+    });
+    let settled = settled.await?;
+    if count(&settled, "/paid") == u64::from(invoices) {
+        return Ok(());
+    }
+    Err(Error::new(format!(
+        "{invoices} invoices should be paid: {settled}"
+    )))
 }

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     ladder::{Ladder, Trial},
-    open_loop::Load,
+    open_loop::Measured,
     wire::Wires,
 };
 use super::{
@@ -161,7 +161,7 @@ impl Loader<'_> {
 }
 
 impl Step {
-    fn of(rate: f64, seconds: f64, load: Load) -> Self {
+    fn of(rate: f64, seconds: f64, load: Measured) -> Self {
         let at = |per_mille| percentile(&load.latencies, per_mille).map_or(f64::NAN, milliseconds);
         Self {
             rate,

@@ -8,36 +8,36 @@ mod pgmq;
 mod skip_locked;
 
 use self::books::Books;
-use super::{report::Report, testbed::Testbed};
+use super::{results::Results, testbed::Testbed};
 use acceptance::Result;
 
 /// Runs each peer once, the one of Node where that is installed. The services must be stopped.
-pub async fn measure(testbed: &Testbed, invoices: u32, report: &mut Report) -> Result<()> {
+pub async fn measure(testbed: &Testbed, invoices: u32, results: &mut Results) -> Result<()> {
     for (name, size) in [("peer.skip_locked", 1), ("peer.skip_locked.100", 100)] {
         let books = Books::open(testbed, invoices, name).await?;
         let run = skip_locked::measure(&books, size).await?;
-        books.close(run, report).await?;
+        books.close(run, results).await?;
     }
     let books = Books::open(testbed, invoices, "peer.pgmq").await?;
     let run = pgmq::measure(&books).await?;
-    books.close(run, report).await?;
+    books.close(run, results).await?;
     if !graphile_worker::is_installed() {
         eprintln!("bench: graphile-worker is left out: it is not installed");
         return Ok(());
     }
     let books = Books::open(testbed, invoices, "peer.graphile_worker").await?;
     let run = graphile_worker::measure(&books).await?;
-    books.close(run, report).await
+    books.close(run, results).await
 }
 
 /// How many times as much `pay_all` pays, of each peer that was measured beside it.
-pub fn compare(report: &mut Report) {
-    let Some(ours) = report.median("pay_all") else {
+pub fn compare(results: &mut Results) {
+    let Some(ours) = results.median("pay_all") else {
         return;
     };
     for peer in ["skip_locked", "skip_locked.100", "pgmq", "graphile_worker"] {
-        if let Some(theirs) = report.median(&format!("peer.{peer}")) {
-            report.note(&format!("pay_all / {peer}"), "times", ours / theirs);
+        if let Some(theirs) = results.median(&format!("peer.{peer}")) {
+            results.note(&format!("pay_all / {peer}"), "times", ours / theirs);
         }
     }
 }

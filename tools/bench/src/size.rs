@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use local_stack::Service;
 
-use super::{numbers::mebibytes, proc, report::Report, testbed::Testbed};
+use super::{numbers::mebibytes, proc, results::Results, testbed::Testbed};
 use acceptance::Result;
 
 /// A start leaves more behind than stays: this long after it a service is at rest.
 const REST: Duration = Duration::from_secs(5);
 
 /// Starts both services again, on a schema that is up to date, and looks at them at rest.
-pub async fn measure(testbed: &Testbed, report: &mut Report) -> Result<()> {
+pub async fn measure(testbed: &Testbed, results: &mut Results) -> Result<()> {
     testbed.stop_services().await;
     let stack = testbed.stack();
     for (service, start, idle) in [
@@ -22,10 +22,10 @@ pub async fn measure(testbed: &Testbed, report: &mut Report) -> Result<()> {
             "idle.payment-provider",
         ),
     ] {
-        report.note(start, "s", start_again(service).await?);
+        results.note(start, "s", start_again(service).await?);
         tokio::time::sleep(REST).await;
         let resident = proc::memory(service.program().pid())?.resident;
-        report.note(idle, "MiB", mebibytes(resident));
+        results.note(idle, "MiB", mebibytes(resident));
     }
     Ok(())
 }

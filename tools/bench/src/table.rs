@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     numbers::{mebibytes, rounded},
-    report::{Costs, Figure, Report},
+    results::{Costs, Figure, Results},
     statistics::{median, number},
     usage::{Cost, Usage},
 };
@@ -12,7 +12,7 @@ use super::{
 /// Wide enough for every name.
 const NAME: usize = 28;
 
-impl fmt::Display for Report {
+impl fmt::Display for Results {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, value) in &self.machine {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -114,12 +114,12 @@ mod tests {
 
     #[test]
     fn repetitions_of_a_figure_are_one_row_with_their_median_and_spread() {
-        let mut report = Report::default();
+        let mut results = Results::default();
         for value in [3000.0, 1000.0, 2000.0] {
-            report.note("pay_all", "invoices/s", value);
+            results.note("pay_all", "invoices/s", value);
         }
-        report.note("commit", "ms", 0.25);
-        let table = report.to_string();
+        results.note("commit", "ms", 0.25);
+        let table = results.to_string();
         assert_eq!(
             words(&table, "pay_all"),
             ["pay_all", "2,000", "1,000", "3,000", "3", "invoices/s"]
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn costs_are_told_for_a_thousand_invoices_as_medians_and_the_highest_peak() {
-        let mut report = Report::default();
+        let mut results = Results::default();
         for (cpu_seconds, peak) in [(1.0, 3), (9.0, 5), (2.0, 4)] {
             let mut usage = Usage {
                 wal_bytes: 2_048_000,
@@ -145,9 +145,9 @@ mod tests {
             };
             usage.processes.insert("postgres", cost(cpu_seconds));
             usage.processes.insert("load", cost(1.0));
-            report.note_usage("pay_all", 10_000, usage);
+            results.note_usage("pay_all", 10_000, usage);
         }
-        let table = report.to_string();
+        let table = results.to_string();
         assert_eq!(words(&table, "postgres"), ["postgres", "200", "5.00"]);
         assert_eq!(words(&table, "all of these").last().unwrap(), "300");
         assert_eq!(words(&table, "kernel").last().unwrap(), "50.0");

@@ -15,7 +15,7 @@ use super::{
     pay_each::wire::Wires,
     usage::{Meter, Watched},
 };
-use acceptance::{Client, Error, Report, Result, system::count, wait};
+use acceptance::{Client, Error, Report, Result, eventually_within, system::count};
 use reconcile::BankBooks;
 
 /// How long a service may take to stop or start in between.
@@ -214,8 +214,8 @@ impl Testbed {
     pub async fn wait_until_settled(&self) -> Result<()> {
         let url = self.stack.invoice_database_url();
         let query = "select count(*) from payments where status = 'requested'";
-        wait::eventually_within(SETTLE_LIMIT, "no payment is open", || async {
-            Ok((count(&url, query).await? == 0).then_some(()))
+        eventually_within(SETTLE_LIMIT, "no payment is open", || async {
+            Ok(count(&url, query).await? == 0)
         })
         .await
     }

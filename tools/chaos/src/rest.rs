@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acceptance::{Client, Result, cli, client::NO_WAIT, eventually_within, nats_admin::existing_stream};
+use acceptance::{Client, Result, cli, client::NO_WAIT, eventually_within, streams::existing_stream};
 use payment_contract::streams::{PAY_OUTCOMES, PAY_REQUESTS};
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;

@@ -21,7 +21,6 @@ use super::{
     world::World,
 };
 use acceptance::{Error, Result, SeededRng};
-use bank_simulator::Mix;
 
 /// Callers at once.
 const CALLERS: usize = 4;
@@ -100,7 +99,7 @@ async fn load_and_strike(
         strikes.lane(world, shared, start),
     )?;
     world.mend();
-    world.bank.set_faults(&Mix::default()).await?;
+    world.bank.fail_everything(false).await?;
     let faults = start.elapsed();
     eprintln!("the faults are over after {} s", faults.as_secs());
     stop.store(true, Ordering::SeqCst);

@@ -15,7 +15,6 @@ use super::{
     world::World,
 };
 use acceptance::{Error, Result, eventually, eventually_within};
-use bank_simulator::Mix;
 
 /// A stream that was deleted a moment ago may not be back yet.
 const GONE: Duration = Duration::from_secs(15);
@@ -105,7 +104,7 @@ impl Strikes {
             Fault::RestartPostgres => world.system.stack().postgres().restart().await?,
             Fault::KillNats => kill_nats(world, lasts, false).await?,
             Fault::WipeNats => kill_nats(world, lasts, true).await?,
-            Fault::FreezeNats => freeze(world.admin.program(), lasts).await,
+            Fault::FreezeNats => freeze(world.admin.server().program(), lasts).await,
             Fault::DeleteDurable(stream) => delete(world, stream, true).await?,
             Fault::DeleteStream(stream) => delete(world, stream, false).await?,
             Fault::KillBank => {
@@ -119,8 +118,7 @@ impl Strikes {
                 self.stood_still(since);
             }
             Fault::BankFails => {
-                let nothing_works = Mix::try_new([(bank_simulator::Fault::ErrorBefore, 1.0)])?;
-                world.bank.set_faults(&nothing_works).await?;
+                world.bank.fail_everything(true).await?;
                 tokio::time::sleep(lasts).await;
                 world.bank.set_faults(&world.mix).await?;
             }
@@ -153,12 +151,12 @@ async fn freeze(program: &Program, lasts: Duration) {
 }
 
 async fn kill_nats(world: &World, lasts: Duration, wipe: bool) -> Result<()> {
-    kill("nats-server", world.admin.program()).await?;
+    kill("nats-server", world.admin.server().program()).await?;
     if wipe {
         world.system.stack().nats().wipe_store()?;
     }
     tokio::time::sleep(lasts).await;
-    world.admin.program().start().await?;
+    world.admin.server().program().start().await?;
     let health = format!("{}/healthz", world.system.stack().nats().monitor_url());
     eventually("NATS is back", || async {
         local_stack::wait_for_ok(&health).await?;

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use local_stack::{CutProxy, Service, ServiceKind, ServiceOptions};
+use local_stack::{CutProxy, NatsAdmin, Service, ServiceKind, ServiceOptions};
 
 use super::plan::{Link, Replica};
-use acceptance::{BankProcess, Client, Error, NatsAdmin, Result, System};
+use acceptance::{BankProcess, Client, Error, Result, System};
 use bank_simulator::Mix;
 
 /// A call to the bank takes at most this long.

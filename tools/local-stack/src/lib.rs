@@ -6,15 +6,18 @@ mod cut_proxy;
 mod directory;
 mod env_file;
 mod error;
+mod eventually;
 mod guard;
 mod http;
 mod keys;
 mod links;
 mod nats;
+mod nats_admin;
 mod nats_servers;
 mod ports;
 mod postgres;
 mod process;
+mod raw_nats;
 mod service;
 mod stack;
 mod supervisor;
@@ -27,15 +30,18 @@ pub use crate::{
     directory::StackDirectory,
     env_file::{quoted_path, read_env, write_env},
     error::{Error, Result},
+    eventually::{LIMIT, Look, eventually, eventually_within},
     guard::run_guard,
     http::{http_client, install_crypto_provider, wait_for_ok},
     keys::{Keys, User},
     links::Links,
     nats::{Membership, NatsOptions, NatsServer, connect_nats, nats_configuration},
+    nats_admin::NatsAdmin,
     nats_servers::{NatsNodes, NatsServers},
     ports::{NatsPorts, Ports, free_port},
     postgres::{Postgres, PostgresOptions},
     process::{Process, Program, Spec},
+    raw_nats::RawNats,
     service::{Service, ServiceKind, ServiceOptions},
     stack::{Stack, StackOptions},
     supervisor::Supervisor,

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::{Error, Keys, Program, Result, Spec, User, http::wait_for_ok, tools};
+use crate::{Error, Keys, Program, Result, Spec, User, free_port, http::wait_for_ok, tools};
 
 /// A member of a cluster is ready once it has caught up with the others, which takes them long on a busy machine.
 const READY_LIMIT: Duration = Duration::from_mins(2);
@@ -27,6 +27,20 @@ pub struct NatsOptions {
     pub monitor_port: u16,
     /// Who may connect.
     pub keys: Keys,
+}
+
+impl NatsOptions {
+    /// For a test: on free ports, with everything in `directory`.
+    #[must_use]
+    pub fn for_tests(directory: &Path, keys: Keys) -> Self {
+        Self {
+            directory: directory.to_owned(),
+            log: directory.join("nats.log"),
+            port: free_port(),
+            monitor_port: free_port(),
+            keys,
+        }
+    }
 }
 
 /// The one configuration of laptops, tests and clusters.

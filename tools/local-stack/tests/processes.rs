@@ -1,10 +1,6 @@
 //! Postgres and plain processes: started, crashed, started again, and gone when they should be.
 
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, in its helpers too"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::{
     path::Path,
@@ -13,10 +9,12 @@ use std::{
 };
 
 use local_stack::{
-    Postgres, PostgresOptions, Process, Program, Spec, TestPostgres, free_port, local_stack_binary,
+    Postgres, PostgresOptions, Process, Program, Spec, TestPostgres, eventually, eventually_within,
+    free_port, local_stack_binary,
 };
 use sqlx::{Connection, Executor, PgConnection, Row};
 
+/// What is left of a stack ends by itself, but not as soon as this.
 const LIMIT: Duration = Duration::from_secs(10);
 
 fn shell(directory: &Path, script: &str) -> Spec {
@@ -31,14 +29,9 @@ fn lives(pid: u32) -> bool {
 }
 
 async fn gone_soon(pid: u32) {
-    let wait = async {
-        while lives(pid) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, wait)
+    eventually_within(LIMIT, "the process is gone", async || !lives(pid))
         .await
-        .expect("the process should be gone");
+        .unwrap();
 }
 
 async fn ask(url: &str, query: &'static str) -> i32 {
@@ -53,16 +46,11 @@ async fn the_pid_is_the_programs_own_and_dropping_ends_it() {
         .await
         .unwrap();
     let log = directory.path().join("shell.log");
-    let wait = async {
-        while std::fs::read_to_string(&log).unwrap_or_default().is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(LIMIT, wait).await.unwrap();
-    assert_eq!(
-        std::fs::read_to_string(&log).unwrap().trim(),
-        process.pid().to_string()
-    );
+    let told = eventually("it tells its pid", async || {
+        let told = std::fs::read_to_string(&log).unwrap_or_default();
+        (!told.is_empty()).then_some(told)
+    });
+    assert_eq!(told.await.unwrap().trim(), process.pid().to_string());
     let pid = process.pid();
     drop(process);
     gone_soon(pid).await;
@@ -95,18 +83,12 @@ async fn a_child_does_not_outlive_a_parent_that_is_killed() {
     );
     let parent = Process::init(shell(directory.path(), &script)).await.unwrap();
     let log = directory.path().join("shell.log");
-    let find_child = async {
-        loop {
-            let text = std::fs::read_to_string(&log).unwrap_or_default();
-            if let Ok(pid) = text.trim().parse::<u32>()
-                && std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
-            {
-                return pid;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let child = tokio::time::timeout(LIMIT, find_child).await.unwrap();
+    let child = eventually("the child sleeps", async || {
+        let pid: u32 = std::fs::read_to_string(&log).ok()?.trim().parse().ok()?;
+        let sleeps = std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n");
+        sleeps.then_some(pid)
+    });
+    let child = child.await.unwrap();
     parent.kill9().await;
     gone_soon(child).await;
 }

@@ -111,7 +111,7 @@ async fn try_switch(browser: &Browser, demo: &Demo, name: &str) {
     if let Some(target) = name.strip_prefix("kill-") {
         eventually(&format!("{target} is another process"), || async {
             let now = Seen::of(demo, "").await?;
-            Ok((now.pid(target) != before.pid(target)).then_some(()))
+            Ok(now.pid(target) != before.pid(target))
         })
         .await
         .unwrap();
@@ -121,7 +121,7 @@ async fn try_switch(browser: &Browser, demo: &Demo, name: &str) {
     if !browser.text(&stays).await.unwrap().is_empty() {
         let on = format!("button[data-do={name}][aria-pressed=true]");
         eventually(&format!("{name} is on"), || async {
-            Ok((!browser.text(&on).await?.is_empty()).then_some(()))
+            Ok(!browser.text(&on).await?.is_empty())
         })
         .await
         .unwrap();

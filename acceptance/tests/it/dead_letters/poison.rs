@@ -1,6 +1,6 @@
 //! Messages that are wrong in every way we could think of.
 
-use acceptance::RawNats;
+use local_stack::RawNats;
 use serde_json::{Value, json};
 use uuid::Uuid;
 

@@ -155,7 +155,7 @@ impl Reader {
         self.has_stack = true;
         let up = eventually("the stack is up", || async {
             let has_env = read_env(&self.directory.path().join(".stack")).is_ok();
-            Ok((has_env && self.log().contains(IT_STAYS)).then_some(()))
+            Ok(has_env && self.log().contains(IT_STAYS))
         });
         up.await
             .unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.log()));

@@ -2,11 +2,11 @@
 //! until it is answered. Among them are those that the bank refuses, and those whose calls time out.
 
 use acceptance::{
-    Answer, Client, Error, RawNats, Result,
+    Answer, Client, Error, Result,
     client::{NO_WAIT, text},
     eventually, stream_state,
 };
-use local_stack::{NatsServer, User};
+use local_stack::{NatsServer, RawNats, User};
 use reqwest::Method;
 use serde_json::json;
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acceptance::{Client, Result, System, eventually, nats_admin::existing_stream, wait::eventually_within};
+use acceptance::{Client, Result, System, eventually, eventually_within, streams::existing_stream};
 use local_stack::{Service, ServiceKind};
 use service::fail_points::DIRECTORY;
 use sqlx::{Connection, PgConnection};
@@ -95,7 +95,7 @@ impl Runner {
             let open: i64 = sqlx::query_scalar(query)
                 .fetch_one(&mut *self.books.lock().await)
                 .await?;
-            Ok((open == 0).then_some(()))
+            Ok(open == 0)
         })
         .await
     }
@@ -120,7 +120,7 @@ impl Runner {
                 self.system.count_in_invoices(query).await?,
                 self.system.count_in_payments(query).await?,
             );
-            Ok((kept == (outcomes, requests)).then_some(()))
+            Ok(kept == (outcomes, requests))
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use acceptance::{client::text, eventually, nats_admin::existing_stream, system::count};
+use acceptance::{client::text, eventually, streams::existing_stream, system::count};
 use local_stack::{Postgres, PostgresOptions, free_port};
 use reconcile::Kind;
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -50,7 +50,7 @@ async fn server_restored_to_a_moment_charges_nobody_twice() {
     world.pay_these(kept).await;
     let paid = kept.len() as u64;
     eventually("the first half is paid", || async {
-        Ok((world.system.count_invoices("paid").await? == paid).then_some(()))
+        Ok(world.system.count_invoices("paid").await? == paid)
     })
     .await
     .unwrap();
@@ -66,7 +66,7 @@ async fn server_restored_to_a_moment_charges_nobody_twice() {
         let nats = world.system.stack().nats();
         let requests = existing_stream(nats, "PAY_REQUESTS").await?;
         let outcomes = existing_stream(nats, "PAY_OUTCOMES").await?;
-        Ok((requests.ack_pending == 0 && outcomes.ack_pending == 0).then_some(()))
+        Ok(requests.ack_pending == 0 && outcomes.ack_pending == 0)
     })
     .await
     .unwrap();
@@ -79,7 +79,7 @@ async fn server_restored_to_a_moment_charges_nobody_twice() {
     restored.start_again().await.unwrap();
     eventually("the log is carried out up to the moment", || async {
         let there = "select count(*) from invoices where status = 'paid'";
-        Ok((count(&restored.url("invoices"), there).await? == paid).then_some(()))
+        Ok(count(&restored.url("invoices"), there).await? == paid)
     })
     .await
     .unwrap();
@@ -108,7 +108,7 @@ async fn standby_that_takes_the_place_of_a_dead_primary_charges_nobody_twice() {
         let before = world.charges().len() + followed.len();
         world.pay_these(followed).await;
         eventually("they are charged", || async {
-            Ok((world.charges().len() >= before).then_some(()))
+            Ok(world.charges().len() >= before)
         })
         .await
         .unwrap();
@@ -116,7 +116,7 @@ async fn standby_that_takes_the_place_of_a_dead_primary_charges_nobody_twice() {
         world.pay_these(unheard).await;
         eventually(
             "something is charged that the standby does not hear of",
-            || async { Ok((world.charges().len() > before + 20).then_some(())) },
+            || async { Ok(world.charges().len() > before + 20) },
         )
         .await
         .unwrap();

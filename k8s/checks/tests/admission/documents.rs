@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use manifest_checks::Rendered;
+use k8s_checks::Rendered;
 use serde_json::Value;
 
 pub(crate) static LOCAL: LazyLock<Rendered> =

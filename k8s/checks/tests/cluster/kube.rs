@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use manifest_checks::workspace_root;
+use k8s_checks::workspace_root;
 use serde_json::{Value, json};
 
 /// Contexts of clusters on this machine, as in `scripts/lib.sh`.
@@ -113,7 +113,7 @@ impl Cluster {
 
     /// Runs kubectl, whatever comes of it.
     pub(crate) fn try_run(&self, args: &[&str]) -> Output {
-        Command::new(manifest_checks::kubectl())
+        Command::new(k8s_checks::kubectl())
             .args(["--context", &self.context])
             .args(args)
             .output()
@@ -122,7 +122,7 @@ impl Cluster {
 
     /// Offers an object to the cluster with these arguments; its answer.
     pub(crate) fn offer(&self, args: &[&str], object: &Value) -> Output {
-        let mut child = Command::new(manifest_checks::kubectl())
+        let mut child = Command::new(k8s_checks::kubectl())
             .args(["--context", &self.context])
             .args(args)
             .args(["--filename", "-"])
@@ -266,7 +266,7 @@ fn unique(purpose: &str) -> String {
 
 /// The current context, if it is a local cluster's.
 fn current_context() -> Result<String, String> {
-    let output = Command::new(manifest_checks::kubectl())
+    let output = Command::new(k8s_checks::kubectl())
         .args(["config", "current-context"])
         .output()
         .map_err(|error| format!("kubectl: {error}"))?;

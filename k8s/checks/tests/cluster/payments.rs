@@ -5,7 +5,7 @@ use std::time::Duration;
 use acceptance::{
     Client, Error, Result,
     client::{NO_WAIT, text},
-    wait::eventually_within,
+    eventually_within,
 };
 
 use crate::kube::Cluster;

@@ -6,7 +6,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use manifest_checks::workspace_root;
+use k8s_checks::workspace_root;
 
 /// A container engine that works here.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ use std::{
 };
 
 use engine::Engine;
-use manifest_checks::Rendered;
+use k8s_checks::Rendered;
 use pods::Pods;
 use serde_json::{Value, json};
 

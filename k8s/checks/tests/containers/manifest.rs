@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_checks::{Rendered, Workload};
 use k8s_openapi::api::{
     core::v1::{Container, Service, Volume},
     networking::v1::NetworkPolicy,
 };
-use manifest_checks::{Rendered, Workload};
 
 use crate::secrets::Secrets;
 

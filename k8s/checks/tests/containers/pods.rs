@@ -8,8 +8,8 @@ use std::{
     path::Path,
 };
 
+use k8s_checks::{Rendered, Workload};
 use k8s_openapi::api::core::v1::VolumeMount;
-use manifest_checks::{Rendered, Workload};
 use tempfile::TempDir;
 
 use crate::{
@@ -46,7 +46,7 @@ impl<'a> Pods<'a> {
         let mut pods = Self {
             engine,
             probe: images["probe"].clone(),
-            prefix: format!("manifest-checks-{}", std::process::id()),
+            prefix: format!("k8s-checks-{}", std::process::id()),
             workloads: rendered.workloads().unwrap(),
             networks: BTreeSet::new(),
             volumes: Cell::new(0),

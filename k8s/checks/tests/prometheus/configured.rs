@@ -2,12 +2,7 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use acceptance::{
-    Client, Result,
-    bank::{Bank, Behaviour},
-    cli,
-    client::NO_WAIT,
-};
+use acceptance::{BankProcess, Client, Result, cli, client::NO_WAIT};
 use local_stack::{ServiceKind, Signal, StackOptions, workspace_root};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, Executor as _, PgConnection};
@@ -21,14 +16,14 @@ const GRANT: &str = "                        \"invoice.v1.changed\"\n";
 
 /// What the system is configured by.
 pub(crate) struct Configured {
-    bank: Bank,
+    bank: BankProcess,
     directory: TempDir,
 }
 
 impl Configured {
     pub(crate) async fn init() -> Self {
         let configured = Self {
-            bank: Bank::start(|_, _| Behaviour::Succeed).await.unwrap(),
+            bank: BankProcess::start_with(|_| {}).await.unwrap(),
             directory: tempfile::tempdir().unwrap(),
         };
         fs::write(configured.tokens(), tokens()).unwrap();
@@ -70,7 +65,7 @@ impl Configured {
     /// Nobody was charged twice, and everything is paid.
     pub(crate) async fn check(&self, watched: &Watched) {
         acceptance::eventually("no payment is open", || async {
-            Ok((watched.system.count_payments("requested").await? == 0).then_some(()))
+            Ok(watched.system.count_payments("requested").await? == 0)
         })
         .await
         .unwrap();
@@ -81,7 +76,7 @@ impl Configured {
 
 /// The bank fails whatever it is asked, and what waited for it settles late.
 pub(crate) async fn bank_away(watched: &Watched, configured: &Configured) {
-    configured.bank.fail_everything(true);
+    configured.bank.fail_everything(true).await.unwrap();
     for _ in 0..30 {
         pay(&watched.client).await.unwrap();
     }
@@ -93,7 +88,7 @@ pub(crate) async fn bank_away(watched: &Watched, configured: &Configured) {
     assert!(ledger.execute(older).await.unwrap().rows_affected() > 0);
     watched.fire(&["LedgerOpenTooLong"]).await;
 
-    configured.bank.fail_everything(false);
+    configured.bank.fail_everything(false).await.unwrap();
     let late = [
         "SettlingBurnFast",
         "SettlingBurnSteady",

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use acceptance::{
-    RawNats, Result, System,
+    Result, System,
     client::{NO_WAIT, WAIT, text},
     eventually,
 };
-use local_stack::User;
+use local_stack::{RawNats, User};
 use serde_json::{Value, json};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 

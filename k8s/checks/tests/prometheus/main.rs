@@ -18,8 +18,8 @@ mod server;
 use std::io::Write as _;
 
 use acceptance::{Client, System, client::WAIT, eventually};
+use k8s_checks::Rendered;
 use local_stack::StackOptions;
-use manifest_checks::Rendered;
 
 use configured::Configured;
 use server::Prometheus;
@@ -62,7 +62,7 @@ impl Watched {
             || async {
                 let up = prometheus.query("count(up == 1) == 3").await?;
                 let firing = prometheus.query(r#"ALERTS{alertstate="firing"}"#).await?;
-                Ok((!up.is_empty() && firing.is_empty()).then_some(()))
+                Ok(!up.is_empty() && firing.is_empty())
             },
         )
         .await
@@ -129,7 +129,7 @@ async fn every_panel_shows_something(watched: &Watched) {
         let query = query.replace("$__rate_interval", "1m");
         eventually(&format!("{panel:?} shows something: {query}"), || async {
             let series = watched.prometheus.query(&query).await?;
-            Ok((!series.is_empty()).then_some(()))
+            Ok(!series.is_empty())
         })
         .await
         .unwrap();

@@ -3,8 +3,8 @@
 use std::{env, fs, path::PathBuf, time::Duration};
 
 use acceptance::{Error, Result, System, eventually};
+use k8s_checks::Rendered;
 use local_stack::{Ports, Process, Spec};
-use manifest_checks::Rendered;
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -121,7 +121,7 @@ impl Prometheus {
             let what = format!("{alert} {}", if firing { "fires" } else { "clears" });
             eventually(&what, || async {
                 let series = self.query(&expression).await?;
-                Ok((series.is_empty() != firing).then_some(()))
+                Ok(series.is_empty() != firing)
             })
             .await
             .unwrap();

@@ -10,7 +10,7 @@ use std::{
     thread,
 };
 
-use manifest_checks::{kubectl, workspace_root};
+use k8s_checks::{kubectl, workspace_root};
 
 /// They all write to `target/deploy`.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

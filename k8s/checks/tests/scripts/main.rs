@@ -11,7 +11,7 @@ use std::{
 };
 
 use harness::{paid_invoices, run};
-use manifest_checks::workspace_root;
+use k8s_checks::workspace_root;
 
 /// As a kubelet says it.
 const UNMOUNTED: &str = "MountVolume.SetUp failed for volume \"database\" : secret \"database\" not found";

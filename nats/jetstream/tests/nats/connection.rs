@@ -3,26 +3,27 @@
 use std::time::Duration;
 
 use jetstream::connection::{Connection, Error, Settings};
-use local_stack::User;
+use local_stack::{Keys, User, eventually};
 
-use crate::fixture::{LIMIT, Server, connected, eventually};
+use crate::fixture::{LIMIT, Server, connected};
 
 #[tokio::test]
 async fn a_connection_may_be_made_before_its_server_and_outlives_it() {
-    let server = Server::stopped();
+    let server = Server::start().await;
+    server.nats().kill9().await;
     let connection = Connection::init(server.settings(User::InvoiceApp)).await.unwrap();
     assert!(!connection.is_connected());
-    server.start_again().await;
+    server.nats().start_again().await.unwrap();
     connected(&connection).await;
     let first = *connection.link().borrow();
 
-    server.kill9().await;
+    server.nats().kill9().await;
     let mut link = connection.link();
     tokio::time::timeout(LIMIT, link.wait_for(|link| !link.connected))
         .await
         .unwrap()
         .unwrap();
-    server.start_again().await;
+    server.nats().start_again().await.unwrap();
     connected(&connection).await;
     assert!(connection.link().borrow().epoch > first.epoch);
 }
@@ -36,9 +37,10 @@ async fn nobody_gets_in_with_a_foreign_key_and_no_foreign_server_is_trusted() {
         nkey_seed_file: None,
         ..server.settings(User::InvoiceApp)
     };
-    let other_ca = Server::stopped();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other_keys = Keys::generate(&elsewhere.path().join("keys"), &[]).unwrap();
     let distrustful = Settings {
-        ca_file: Some(other_ca.keys.ca_file()),
+        ca_file: Some(other_keys.ca_file()),
         ..server.settings(User::InvoiceApp)
     };
     for settings in [stranger, distrustful] {
@@ -53,7 +55,7 @@ async fn nobody_gets_in_with_a_foreign_key_and_no_foreign_server_is_trusted() {
 
 #[tokio::test]
 async fn unusable_settings_are_told_at_once() {
-    let server = Server::stopped();
+    let server = Server::start().await;
     let settings = || server.settings(User::InvoiceApp);
     let account_seed = nkeys::KeyPair::new_account().seed().unwrap();
     for seed in ["", "SUX", &account_seed] {
@@ -82,7 +84,7 @@ async fn unusable_settings_are_told_at_once() {
 #[tokio::test]
 async fn closing_sends_what_was_published_before() {
     let server = Server::start().await;
-    let admin = server.admin("INVOICE").await;
+    let admin = server.admin("PAY_REQUESTS").await;
     let mut heard = admin.client().subscribe("invoice.v1.changed").await.unwrap();
     admin.client().flush().await.unwrap();
     // A runtime of its own, whose end takes everything unsent with it, like the end of a process.
@@ -105,7 +107,9 @@ async fn closing_sends_what_was_published_before() {
             connection.close(LIMIT).await;
         });
     });
-    eventually("the end of the other runtime", || async { process.is_finished() }).await;
+    eventually("the end of the other runtime", || async { process.is_finished() })
+        .await
+        .unwrap();
     process.join().unwrap();
     for _ in 0..1000 {
         tokio::time::timeout(LIMIT, futures_util::StreamExt::next(&mut heard))
@@ -126,5 +130,6 @@ async fn a_connection_nobody_holds_any_more_is_closed() {
     eventually("the end of the connection", || async {
         std::sync::Arc::strong_count(&statistics) == 1
     })
-    .await;
+    .await
+    .unwrap();
 }

@@ -9,11 +9,12 @@ use jetstream::{
     delivery::{Decision, Settings, handle_one},
     publish::{Outgoing, Publisher},
 };
+use local_stack::eventually;
 use payment_contract::trace::TraceParent;
 
 use crate::{
-    fixture::{ACK_WAIT, Pair, eventually, outgoing, pay_request},
-    recorder::{Action, Recorder, SETTINGS, durable, nothing_left, pending, publish, start},
+    fixture::{ACK_WAIT, Pair, outgoing, pay_request},
+    recorder::{Action, Recorder, SETTINGS, durable, pending, publish, start, until_nothing_is_left},
 };
 
 #[tokio::test]
@@ -22,8 +23,8 @@ async fn messages_are_handled_in_batches_and_acked() {
     let handler = Recorder::done_at_once();
     publish(&pair, 0..2000).await;
     let _running = start(&pair, SETTINGS, &handler);
-    eventually("the end of the work", || async { handler.done() == 2000 }).await;
-    eventually("the last ack", || nothing_left(&pair)).await;
+    handler.until_done(2000).await;
+    until_nothing_is_left(&pair).await;
     let batches = handler.batches.lock().unwrap().clone();
     assert!(batches.iter().all(|size| *size <= SETTINGS.max_batch));
     assert!(
@@ -44,7 +45,7 @@ async fn at_rest_a_message_is_handled_at_once() {
     let handler = Recorder::done_at_once();
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..1).await;
-    eventually("the first message", || async { handler.done() == 1 }).await;
+    handler.until_done(1).await;
     let mut slowest = Duration::ZERO;
     for number in 1..20 {
         let began = Instant::now();
@@ -72,10 +73,7 @@ async fn the_trace_and_the_message_as_it_came_reach_the_handler() {
         .await
         .unwrap();
     let _running = start(&pair, SETTINGS, &handler);
-    eventually("the dead letter", || async {
-        handler.letters.lock().unwrap().len() == 1
-    })
-    .await;
+    handler.until_dead_lettered(1).await;
     let letter = handler.letters.lock().unwrap()[0].clone();
     assert_eq!(letter.reason, "not today");
     assert_eq!(letter.origin.subject, "pay.v1.request.eur");
@@ -86,7 +84,7 @@ async fn the_trace_and_the_message_as_it_came_reach_the_handler() {
         request.payment_id
     );
     assert_eq!(String::from_utf8_lossy(&letter.origin.headers), headers);
-    eventually("the termination", || nothing_left(&pair)).await;
+    until_nothing_is_left(&pair).await;
 
     // The same letter, replayed to a handler that knows better.
     let wiser = Recorder::done_at_once();
@@ -113,13 +111,17 @@ async fn a_retry_comes_after_its_delay_and_what_is_left_undecided_comes_again() 
     );
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..1).await;
-    eventually("the first delivery", || async { handler.deliveries("I0") == 1 }).await;
+    eventually("the first delivery", || async { handler.deliveries("I0") == 1 })
+        .await
+        .unwrap();
     let began = Instant::now();
     publish(&pair, 1..3).await;
     // Alone: a panic takes the whole batch along.
-    eventually("the others", || async { handler.done() >= 2 }).await;
+    eventually("the others", || async { handler.done() >= 2 })
+        .await
+        .unwrap();
     publish(&pair, 3..4).await;
-    eventually("all", || async { handler.done() == 4 }).await;
+    handler.until_done(4).await;
     assert!(
         began.elapsed() + Duration::from_millis(100) >= delay,
         "{:?}",
@@ -129,7 +131,7 @@ async fn a_retry_comes_after_its_delay_and_what_is_left_undecided_comes_again() 
     assert_eq!(handler.deliveries("I1"), 2);
     assert_eq!(handler.deliveries("I2"), 3);
     assert_eq!(handler.deliveries("I3"), 2);
-    eventually("the last ack", || nothing_left(&pair)).await;
+    until_nothing_is_left(&pair).await;
 }
 
 #[tokio::test]
@@ -142,9 +144,9 @@ async fn slow_work_is_kept_alive_and_not_delivered_twice() {
     publish(&pair, 0..100).await;
     let _running = start(&pair, SETTINGS, &handler);
     // One slow message holds up none of the others, in its batch or after it.
-    eventually("the others", || async { handler.done() == 99 }).await;
-    eventually("the slow one", || async { handler.done() == 100 }).await;
-    eventually("the last ack", || nothing_left(&pair)).await;
+    handler.until_done(99).await;
+    handler.until_done(100).await;
+    until_nothing_is_left(&pair).await;
     assert!((0..100).all(|number| handler.deliveries(&format!("I{number}")) == 1));
 }
 
@@ -158,7 +160,7 @@ async fn work_without_progress_is_left_to_another_replica() {
     publish(&pair, 0..1).await;
     // Whoever has room gets it, here the same one.
     let _running = start(&pair, SETTINGS, &handler);
-    eventually("the second delivery", || async { handler.done() == 1 }).await;
+    handler.until_done(1).await;
     assert_eq!(handler.deliveries("I0"), 2);
 }
 
@@ -176,16 +178,17 @@ async fn the_slots_bound_what_is_in_flight_and_each_decision_frees_one() {
     eventually("all slots taken", || async {
         handler.most_in_flight.load(Ordering::SeqCst) == 10
     })
-    .await;
+    .await
+    .unwrap();
     for released in 1..=200 {
         handler.gate.add_permits(1);
         if released % 20 == 0 {
             let unacked = pending(&pair).await.unacked;
             assert!(unacked <= 10, "{unacked} unacked");
-            eventually("the next ones", || async { handler.done() == released }).await;
+            handler.until_done(released).await;
         }
     }
-    eventually("the last ack", || nothing_left(&pair)).await;
+    until_nothing_is_left(&pair).await;
     assert_eq!(handler.most_in_flight.load(Ordering::SeqCst), 10);
 }
 
@@ -210,12 +213,9 @@ async fn what_cannot_be_decoded_is_dead_lettered_and_then_terminated() {
     }
     publish(&pair, 0..10).await;
     let _running = start(&pair, SETTINGS, &handler);
-    eventually("the good ones", || async { handler.done() == 10 }).await;
-    eventually("the dead letters", || async {
-        handler.letters.lock().unwrap().len() == bodies.len()
-    })
-    .await;
-    eventually("the last ack", || nothing_left(&pair)).await;
+    handler.until_done(10).await;
+    handler.until_dead_lettered(bodies.len()).await;
+    until_nothing_is_left(&pair).await;
     let mut letters = handler.letters.lock().unwrap().clone();
     letters.sort_by_key(|letter| letter.origin.stream_sequence);
     for (letter, body) in letters.iter().zip(bodies) {
@@ -244,15 +244,12 @@ async fn an_empty_message_takes_none_along_that_comes_after_it() {
             .publish("pay.v1.request.eur", "".into())
             .await
             .unwrap();
-        eventually("its dead letter", || async {
-            handler.letters.lock().unwrap().len() == empty
-        })
-        .await;
+        handler.until_dead_lettered(empty).await;
         let first = empty * 10;
         publish(&pair, first..first + 10).await;
-        eventually("the others", || async { handler.done() == empty * 10 }).await;
+        handler.until_done(empty * 10).await;
     }
-    eventually("the last ack", || nothing_left(&pair)).await;
+    until_nothing_is_left(&pair).await;
     // Sent where nobody hears them, they would come a second time after the ack wait.
     let delivered = durable(&pair).await.cached_info().delivered;
     assert_eq!(delivered.consumer_sequence, delivered.stream_sequence);
@@ -269,11 +266,8 @@ async fn a_dead_letter_that_cannot_be_stored_is_not_lost() {
         .publish("pay.v1.request.eur", "{".into())
         .await
         .unwrap();
-    eventually("the dead letter", || async {
-        handler.letters.lock().unwrap().len() == 1
-    })
-    .await;
-    eventually("the termination", || nothing_left(&pair)).await;
+    handler.until_dead_lettered(1).await;
+    until_nothing_is_left(&pair).await;
     assert_eq!(handler.dead_letters_to_fail.load(Ordering::SeqCst), 0);
 }
 
@@ -283,7 +277,9 @@ async fn stopping_finishes_what_is_in_flight_and_takes_nothing_new() {
     let handler = Recorder::new(|_, _| Action::Take(Duration::from_millis(500)));
     publish(&pair, 0..1000).await;
     let mut running = start(&pair, SETTINGS, &handler);
-    eventually("all slots taken", || async { handler.seen() >= SETTINGS.slots }).await;
+    eventually("all slots taken", || async { handler.seen() >= SETTINGS.slots })
+        .await
+        .unwrap();
     running.stop.cancel();
     (&mut running.task).await.unwrap();
     let (seen, done) = (handler.seen(), handler.done());
@@ -293,7 +289,7 @@ async fn stopping_finishes_what_is_in_flight_and_takes_nothing_new() {
     let handler = Recorder::done_at_once();
     let _running = start(&pair, SETTINGS, &handler);
     let began = Instant::now();
-    eventually("the rest", || nothing_left(&pair)).await;
+    until_nothing_is_left(&pair).await;
     assert_eq!(handler.done(), 1000 - done);
     assert!(
         began.elapsed() < ACK_WAIT,
@@ -314,14 +310,16 @@ async fn stopping_under_load_leaves_nothing_that_has_to_wait() {
     publish(&pair, 0..5000).await;
     let first = Recorder::done_at_once();
     let mut running = start(&pair, settings, &first);
-    eventually("some work", || async { first.done() > 0 }).await;
+    eventually("some work", || async { first.done() > 0 })
+        .await
+        .unwrap();
     running.stop.cancel();
     let began = Instant::now();
     (&mut running.task).await.unwrap();
     assert!(pending(&pair).await.unacked > 0, "messages were on their way");
     let second = Recorder::done_at_once();
     let _running = start(&pair, settings, &second);
-    eventually("the rest", || nothing_left(&pair)).await;
+    until_nothing_is_left(&pair).await;
     assert_eq!(first.done() + second.done(), 5000);
     assert!(
         began.elapsed() < ACK_WAIT * 3 / 4,
@@ -337,10 +335,12 @@ async fn stopping_sends_the_acks_that_wait_for_others() {
         let handler = Recorder::done_at_once();
         let mut running = start(&pair, SETTINGS, &handler);
         publish(&pair, round..round + 1).await;
-        eventually("the message", || async { handler.done() == 1 }).await;
+        handler.until_done(1).await;
         running.stop.cancel();
         (&mut running.task).await.unwrap();
-        eventually("its ack", || async { pending(&pair).await.unacked == 0 }).await;
+        eventually("its ack", || async { pending(&pair).await.unacked == 0 })
+            .await
+            .unwrap();
     }
 }
 
@@ -354,14 +354,16 @@ async fn stopping_gives_back_what_takes_too_long() {
         ..SETTINGS
     };
     let mut running = start(&pair, settings, &handler);
-    eventually("work in flight", || async { handler.seen() == 5 }).await;
+    eventually("work in flight", || async { handler.seen() == 5 })
+        .await
+        .unwrap();
     running.stop.cancel();
     let began = Instant::now();
     (&mut running.task).await.unwrap();
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let handler = Recorder::done_at_once();
     let _running = start(&pair, SETTINGS, &handler);
-    eventually("the next one's work", || async { handler.done() == 5 }).await;
+    handler.until_done(5).await;
     assert!(
         began.elapsed() < ACK_WAIT,
         "given back, not timed out: {:?}",
@@ -383,7 +385,8 @@ async fn two_processes_share_the_work() {
     eventually("the end of the work", || async {
         one.done() + two.done() == 2000
     })
-    .await;
+    .await
+    .unwrap();
     assert!(
         one.done() > 100 && two.done() > 100,
         "{} and {}",

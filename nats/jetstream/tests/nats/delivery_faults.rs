@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jetstream::{delivery::Decision, publish::Publisher};
+use local_stack::eventually;
 
 use crate::{
-    fixture::{LIMIT, Pair, eventually, outgoing, pay_request},
-    recorder::{Action, Recorder, SETTINGS, nothing_left, publish, start},
+    fixture::{LIMIT, Pair, outgoing, pay_request},
+    recorder::{Action, Recorder, SETTINGS, publish, start, until_nothing_is_left},
 };
 
 /// Sends until everything was handled, as the sweep of invoice-app does: NATS may forget, the sender does not.
@@ -30,7 +31,8 @@ async fn send_until_done(pair: &Pair, handler: &Recorder, count: usize) {
             finished
         }
     })
-    .await;
+    .await
+    .unwrap();
 }
 
 /// Waits until the loop has looked for its durable and not found it.
@@ -58,8 +60,8 @@ async fn a_deleted_durable_is_waited_for_and_work_continues() {
     let handler = Recorder::done_at_once();
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..100).await;
-    eventually("the first part", || async { handler.done() == 100 }).await;
-    let admin = pair.server.admin("INVOICE").await;
+    handler.until_done(100).await;
+    let admin = pair.server.admin("PAY_REQUESTS").await;
     for part in 1..3 {
         pair.unguard();
         missed(&pair, &admin, async {
@@ -71,7 +73,7 @@ async fn a_deleted_durable_is_waited_for_and_work_continues() {
         .await;
         publish(&pair, part * 100..(part + 1) * 100).await;
         pair.guard();
-        eventually("the next part", || async { handler.done() == (part + 1) * 100 }).await;
+        handler.until_done((part + 1) * 100).await;
     }
 }
 
@@ -81,8 +83,8 @@ async fn a_deleted_stream_is_waited_for_and_work_continues() {
     let handler = Recorder::done_at_once();
     let _running = start(&pair, SETTINGS, &handler);
     publish(&pair, 0..100).await;
-    eventually("the first part", || async { handler.done() == 100 }).await;
-    let admin = pair.server.admin("INVOICE").await;
+    handler.until_done(100).await;
+    let admin = pair.server.admin("PAY_REQUESTS").await;
     pair.unguard();
     missed(&pair, &admin, async {
         admin.delete_stream("PAY_REQUESTS").await.unwrap();
@@ -99,12 +101,14 @@ async fn nothing_confirmed_is_lost_when_the_server_is_killed_and_started_again()
     publish(&pair, 0..3000).await;
     let _running = start(&pair, SETTINGS, &handler);
     for round in 1..=2 {
-        eventually("some work", || async { handler.done() > round * 300 }).await;
-        pair.server.kill9().await;
-        pair.server.start_again().await;
+        eventually("some work", || async { handler.done() > round * 300 })
+            .await
+            .unwrap();
+        pair.server.nats().kill9().await;
+        pair.server.nats().start_again().await.unwrap();
     }
-    eventually("the end of the work", || async { handler.done() == 3000 }).await;
-    eventually("the last ack", || nothing_left(&pair)).await;
+    handler.until_done(3000).await;
+    until_nothing_is_left(&pair).await;
 }
 
 #[tokio::test]
@@ -113,78 +117,70 @@ async fn a_server_that_forgot_everything_is_worked_with_again() {
     let handler = Recorder::new(|_, _| Action::Take(Duration::from_millis(5)));
     publish(&pair, 0..500).await;
     let _running = start(&pair, SETTINGS, &handler);
-    eventually("some work", || async { handler.done() > 50 }).await;
-    pair.server.kill9().await;
-    pair.server.wipe_store();
-    pair.server.start_again().await;
+    eventually("some work", || async { handler.done() > 50 })
+        .await
+        .unwrap();
+    pair.server.nats().kill9().await;
+    pair.server.nats().wipe_store().unwrap();
+    pair.server.nats().start_again().await.unwrap();
     send_until_done(&pair, &handler, 500).await;
 }
 
-#[tokio::test]
-async fn an_ack_from_before_a_reconnect_does_not_end_a_message_of_the_new_stream() {
-    let pair = Pair::start().await;
-    // Held until the server has forgotten the stream and a new one has messages with the same sequences.
+/// Two messages are held until their stream is another one, whose messages have the same sequences: their acks end none of those.
+async fn late_acks_end_no_message_of_the_new_stream(pair: &Pair, made_again: impl Future<Output = ()>) {
     let handler = Recorder::new(|request, _| match request.invoice_number.as_str() {
         "I0" | "I1" => Action::Hold,
         "I2" => Action::Decide(Decision::Retry(Duration::from_secs(1))),
         _ => Action::Decide(Decision::Done),
     });
-    let _running = start(&pair, SETTINGS, &handler);
-    publish(&pair, 0..2).await;
-    eventually("work in flight", || async { handler.seen() == 2 }).await;
-    let epoch = pair.payment_provider.link().borrow().epoch;
-    pair.server.kill9().await;
-    pair.server.wipe_store();
-    pair.server.start_again().await;
-    let mut link = pair.payment_provider.link();
-    link.wait_for(|link| link.connected && link.epoch > epoch)
+    let _running = start(pair, SETTINGS, &handler);
+    publish(pair, 0..2).await;
+    eventually("work in flight", || async { handler.seen() == 2 })
         .await
         .unwrap();
-    eventually("the new stream", || async {
-        let message = outgoing(&pay_request(2), 1);
-        let publisher = Publisher::new(pair.invoice_app.clone());
-        publisher
-            .send_confirmed(vec![message])
-            .await
-            .iter()
-            .all(Result::is_ok)
-    })
-    .await;
-    eventually("the new message", || async { handler.deliveries("I2") > 0 }).await;
-    handler.gate.add_permits(2);
-    eventually("the old work's end", || async { handler.done() == 2 }).await;
-    let delivered = handler.deliveries("I2");
-    eventually("the new message, again", || async {
-        handler.deliveries("I2") > delivered
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_ack_does_not_end_a_message_of_a_stream_made_again_meanwhile() {
-    let pair = Pair::start().await;
-    let handler = Recorder::new(|request, _| match request.invoice_number.as_str() {
-        "I0" | "I1" => Action::Hold,
-        "I2" => Action::Decide(Decision::Retry(Duration::from_secs(1))),
-        _ => Action::Decide(Decision::Done),
-    });
-    let _running = start(&pair, SETTINGS, &handler);
-    publish(&pair, 0..2).await;
-    eventually("work in flight", || async { handler.seen() == 2 }).await;
-    let admin = pair.server.admin("INVOICE").await;
-    admin.delete_stream("PAY_REQUESTS").await.unwrap();
+    made_again.await;
     eventually("the new stream", || async {
         let message = outgoing(&pay_request(2), 1);
         let publisher = Publisher::new(pair.invoice_app.clone());
         publisher.send_confirmed(vec![message]).await[0].is_ok()
     })
-    .await;
-    eventually("the new message", || async { handler.deliveries("I2") > 0 }).await;
+    .await
+    .unwrap();
+    eventually("the new message", || async { handler.deliveries("I2") > 0 })
+        .await
+        .unwrap();
     handler.gate.add_permits(2);
-    eventually("the old work's end", || async { handler.done() == 2 }).await;
+    handler.until_done(2).await;
     let delivered = handler.deliveries("I2");
-    eventually("the new message, again", || async {
+    eventually("the new message, again and again", || async {
         handler.deliveries("I2") > delivered + 1
     })
-    .await;
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn an_ack_from_before_a_reconnect_does_not_end_a_message_of_the_new_stream() {
+    let pair = Pair::start().await;
+    let forgotten = async {
+        let epoch = pair.payment_provider.link().borrow().epoch;
+        pair.server.nats().kill9().await;
+        pair.server.nats().wipe_store().unwrap();
+        pair.server.nats().start_again().await.unwrap();
+        let mut link = pair.payment_provider.link();
+        link.wait_for(|link| link.connected && link.epoch > epoch)
+            .await
+            .unwrap();
+    };
+    Box::pin(late_acks_end_no_message_of_the_new_stream(&pair, forgotten)).await;
+}
+
+#[tokio::test]
+async fn an_ack_does_not_end_a_message_of_a_stream_made_again_meanwhile() {
+    let pair = Pair::start().await;
+    let deleted = async {
+        let admin = pair.server.admin("PAY_REQUESTS").await;
+        admin.delete_stream("PAY_REQUESTS").await.unwrap();
+    };
+    Box::pin(late_acks_end_no_message_of_the_new_stream(&pair, deleted)).await;
 }

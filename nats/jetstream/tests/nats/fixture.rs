@@ -1,12 +1,6 @@
 //! A nats-server of a test's own, and connections to it as the services and as an administrator.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{borrow::Cow, fs, time::Duration};
 
 use ::jetstream::{
     connection::{Connection, Settings},
@@ -15,7 +9,7 @@ use ::jetstream::{
     streams::{Consumer, Stream},
 };
 use async_nats::jetstream;
-use local_stack::{Keys, Program, Spec, User, free_port, tool, workspace_root};
+use local_stack::{Keys, NatsAdmin, NatsOptions, NatsServer, User};
 use payment_contract::{InvoiceId, Money, PaymentId, messages::PayRequestV1, subjects};
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -68,98 +62,38 @@ pub(crate) fn provisioner(owner: &Connection, stream: Stream, consumer: Consumer
     }
 }
 
-/// Waits until the condition holds.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let deadline = tokio::time::Instant::now() + LIMIT;
-    while !condition().await {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "{what} did not happen within {LIMIT:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 pub(crate) struct Server {
-    pub(crate) directory: TempDir,
-    pub(crate) keys: Keys,
-    pub(crate) port: u16,
-    program: Program,
-    admins: BTreeMap<&'static str, String>,
+    admin: NatsAdmin,
+    _directory: TempDir,
 }
 
 impl Server {
+    /// With a shorter queue before each stream than the deployed one: what goes beyond it is dropped, as with a slow disk.
     pub(crate) async fn start() -> Self {
-        let server = Self::stopped();
-        server.start_again().await;
-        server
-    }
-
-    /// All ready but not running.
-    pub(crate) fn stopped() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let keys = Keys::generate(&directory.path().join("keys"), &[]).unwrap();
-        let port = free_port();
-        let admins = ["INVOICE", "PAYMENT"].map(|account| (account, nkeys::KeyPair::new_user()));
-        let config = configuration(directory.path(), &admins);
-        let mut spec = Spec::new(
-            "nats-server",
-            tool("nats-server").unwrap(),
-            directory.path().join("log"),
-        );
-        spec.args = vec!["--config".into(), config.into_os_string()];
-        spec.env = keys.public_keys().unwrap().into_iter().collect();
-        let quoted = |path: PathBuf| format!("\"{}\"", path.display());
-        spec.env.extend(
-            [
-                ("NATS_SERVER_NAME", "test".to_owned()),
-                ("NATS_HOST", "127.0.0.1".to_owned()),
-                ("NATS_PORT", port.to_string()),
-                ("NATS_MONITOR", format!("127.0.0.1:{}", free_port())),
-                ("NATS_STORE_DIR", quoted(directory.path().join("store"))),
-                ("NATS_PID_FILE", quoted(directory.path().join("pid"))),
-                ("NATS_TLS_CERT", quoted(keys.server_certificate_file())),
-                ("NATS_TLS_KEY", quoted(keys.server_key_file())),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        );
-        let admins = admins
-            .map(|(account, pair)| (account, pair.seed().unwrap()))
-            .into();
+        let options = NatsOptions::for_tests(directory.path(), keys);
+        let admin = NatsAdmin::start(options, |configuration| {
+            configuration.replace("jetstream {\n", "jetstream {\n    max_buffered_msgs: 1500\n")
+        });
         Self {
-            directory,
-            keys,
-            port,
-            program: Program::new(spec),
-            admins,
+            admin: admin.await.unwrap(),
+            _directory: directory,
         }
     }
 
-    pub(crate) async fn start_again(&self) {
-        self.program.start().await.unwrap();
-        eventually("nats-server's start", || async {
-            tokio::net::TcpStream::connect(("127.0.0.1", self.port))
-                .await
-                .is_ok()
-        })
-        .await;
-    }
-
-    pub(crate) async fn kill9(&self) {
-        self.program.kill9().await;
-    }
-
-    pub(crate) fn wipe_store(&self) {
-        fs::remove_dir_all(self.directory.path().join("store")).unwrap();
+    pub(crate) fn nats(&self) -> &NatsServer {
+        self.admin.server()
     }
 
     pub(crate) fn settings(&self, user: User) -> Settings {
+        let keys = self.nats().keys();
         Settings {
             name: user.as_str(),
-            url: format!("tls://127.0.0.1:{}", self.port),
-            nkey_seed: self.keys.seed(user).unwrap(),
+            url: self.nats().url(),
+            nkey_seed: keys.seed(user).unwrap(),
             nkey_seed_file: None,
-            ca_file: Some(self.keys.ca_file()),
+            ca_file: Some(keys.ca_file()),
         }
     }
 
@@ -169,19 +103,13 @@ impl Server {
         connection
     }
 
-    /// May do anything in an account.
-    pub(crate) async fn admin(&self, account: &str) -> jetstream::Context {
-        let client = async_nats::ConnectOptions::with_nkey(self.admins[account].clone())
-            .require_tls(true)
-            .add_root_certificates(self.keys.ca_file())
-            .connect(format!("tls://127.0.0.1:{}", self.port))
-            .await
-            .unwrap();
-        jetstream::new(client)
+    /// May do anything in the account that owns this stream.
+    pub(crate) async fn admin(&self, stream: &str) -> jetstream::Context {
+        self.admin.jetstream(stream).await.unwrap()
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.directory.path().join("log")).unwrap()
+        fs::read_to_string(&self.nats().options().log).unwrap()
     }
 }
 
@@ -268,21 +196,4 @@ pub(crate) fn outgoing(request: &PayRequestV1, send: u32) -> Outgoing {
         traceparent: None,
         body: request.encode(),
     }
-}
-
-/// The deployed configuration with one more user an account, who may do anything there, and with a shorter queue before each
-/// stream: what goes beyond it is dropped, as with a slow disk.
-fn configuration(directory: &Path, admins: &[(&str, nkeys::KeyPair)]) -> PathBuf {
-    let deployed = workspace_root().join("nats");
-    let mut text = fs::read_to_string(deployed.join("nats-server.conf")).unwrap();
-    for (account, admin) in admins {
-        let start = text.find(&format!("\n    {account} {{")).unwrap();
-        let users = start + text[start..].find("users: [").unwrap() + "users: [".len();
-        text.insert_str(users, &format!("{{ nkey: {} }}, ", admin.public_key()));
-    }
-    text = text.replace("jetstream {\n", "jetstream {\n    max_buffered_msgs: 1500\n");
-    fs::copy(deployed.join("cluster.conf"), directory.join("cluster.conf")).unwrap();
-    let path = directory.join("nats-server.conf");
-    fs::write(&path, text).unwrap();
-    path
 }

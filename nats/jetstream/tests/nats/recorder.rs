@@ -14,6 +14,7 @@ use jetstream::{
     delivery::{DeadLetter, Decision, Decisions, Handler, Received, Settings, run},
     publish::Publisher,
 };
+use local_stack::eventually;
 use payment_contract::{messages::PayRequestV1, subjects};
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -84,6 +85,20 @@ impl Recorder {
 
     pub(crate) fn done(&self) -> usize {
         self.done.lock().unwrap().len()
+    }
+
+    pub(crate) async fn until_done(&self, count: usize) {
+        eventually(&format!("{count} are done"), async || self.done() == count)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) async fn until_dead_lettered(&self, count: usize) {
+        eventually(&format!("{count} are dead letters"), async || {
+            self.letters.lock().unwrap().len() == count
+        })
+        .await
+        .unwrap();
     }
 
     async fn act(&self, received: &Received<PayRequestV1>, deliveries: i64) -> Option<Decision> {
@@ -190,7 +205,7 @@ pub(crate) struct Pending {
 /// What the server says is left to do.
 /// The consumer as the server sees it now.
 pub(crate) async fn durable(pair: &Pair) -> PullConsumer {
-    let admin = pair.server.admin("INVOICE").await;
+    let admin = pair.server.admin("PAY_REQUESTS").await;
     admin
         .get_consumer_from_stream("payment-provider", "PAY_REQUESTS")
         .await
@@ -206,7 +221,11 @@ pub(crate) async fn pending(pair: &Pair) -> Pending {
     }
 }
 
-pub(crate) async fn nothing_left(pair: &Pair) -> bool {
-    let left = pending(pair).await;
-    left.unacked == 0 && left.undelivered == 0
+pub(crate) async fn until_nothing_is_left(pair: &Pair) {
+    eventually("everything is acknowledged", async || {
+        let left = pending(pair).await;
+        left.unacked == 0 && left.undelivered == 0
+    })
+    .await
+    .unwrap();
 }

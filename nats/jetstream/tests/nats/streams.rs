@@ -17,20 +17,13 @@ async fn a_service_makes_its_stream_and_durable_once_and_the_other_side_sees_the
     let both = [
         (
             User::InvoiceApp,
-            "INVOICE",
             PAY_REQUESTS,
             PAYMENT_PROVIDER,
             User::PaymentProvider,
         ),
-        (
-            User::PaymentProvider,
-            "PAYMENT",
-            PAY_OUTCOMES,
-            INVOICE_APP,
-            User::InvoiceApp,
-        ),
+        (User::PaymentProvider, PAY_OUTCOMES, INVOICE_APP, User::InvoiceApp),
     ];
-    for (owner, account, stream, consumer, reader) in both {
+    for (owner, stream, consumer, reader) in both {
         let (owner, reader) = (server.connect(owner).await, server.connect(reader).await);
         let provisioner = provisioner(&owner, stream, consumer.clone());
         assert_eq!(peer_consumer_created(&reader, &consumer).await.unwrap(), None);
@@ -40,7 +33,7 @@ async fn a_service_makes_its_stream_and_durable_once_and_the_other_side_sees_the
             Some(created.consumers[0])
         );
 
-        let admin = server.admin(account).await;
+        let admin = server.admin(stream.name).await;
         let mut asked = admin.client().subscribe("$JS.API.>").await.unwrap();
         // Answered, so everything sent before has arrived: the subscription here, its messages below.
         admin.query_account().await.unwrap();
@@ -70,7 +63,7 @@ async fn the_settings_are_the_designed_ones() {
     let server = Server::start().await;
     let owner = server.connect(User::InvoiceApp).await;
     requests(&owner).ensure().await.unwrap();
-    let admin = server.admin("INVOICE").await;
+    let admin = server.admin("PAY_REQUESTS").await;
     let mut stream = admin.get_stream("PAY_REQUESTS").await.unwrap();
     let config = stream.info().await.unwrap().config.clone();
     assert_eq!(config.subjects, ["pay.v1.request.*"]);
@@ -96,7 +89,7 @@ async fn settings_that_somebody_changed_are_set_right_and_nothing_is_forgotten()
     let server = Server::start().await;
     let owner = server.connect(User::InvoiceApp).await;
     let created = requests(&owner).ensure().await.unwrap();
-    let admin = server.admin("INVOICE").await;
+    let admin = server.admin("PAY_REQUESTS").await;
     let mut stream = admin.get_stream("PAY_REQUESTS").await.unwrap();
     let mut drifted = stream.info().await.unwrap().config.clone();
     drifted.max_age = Duration::from_secs(90);
@@ -134,7 +127,7 @@ async fn settings_that_somebody_changed_are_set_right_and_nothing_is_forgotten()
 async fn stream_of_another_kind_is_told_and_made_as_it_should_be_once_it_is_gone() {
     let server = Server::start().await;
     let owner = server.connect(User::InvoiceApp).await;
-    let admin = server.admin("INVOICE").await;
+    let admin = server.admin("PAY_REQUESTS").await;
     let work_queue = stream::Config {
         name: "PAY_REQUESTS".to_owned(),
         subjects: vec!["pay.v1.request.*".to_owned()],
@@ -160,7 +153,7 @@ async fn what_was_deleted_is_made_again_and_has_another_time_of_creation() {
     let owner = server.connect(User::InvoiceApp).await;
     let reader = server.connect(User::PaymentProvider).await;
     let first = requests(&owner).ensure().await.unwrap();
-    let admin = server.admin("INVOICE").await;
+    let admin = server.admin("PAY_REQUESTS").await;
 
     admin
         .delete_consumer_from_stream("payment-provider", "PAY_REQUESTS")
@@ -190,10 +183,10 @@ async fn a_restart_forgets_nothing_and_a_server_that_is_away_is_not_a_missing_du
     let owner = server.connect(User::InvoiceApp).await;
     let reader = server.connect(User::PaymentProvider).await;
     let created = requests(&owner).ensure().await.unwrap();
-    server.kill9().await;
+    server.nats().kill9().await;
     assert!(peer_consumer_created(&reader, &PAYMENT_PROVIDER).await.is_err());
     assert!(requests(&owner).ensure().await.is_err());
-    server.start_again().await;
+    server.nats().start_again().await.unwrap();
     crate::fixture::connected(&owner).await;
     let again = requests(&owner).ensure().await.unwrap();
     assert_eq!(again, created);

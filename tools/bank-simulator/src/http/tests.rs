@@ -132,6 +132,57 @@ async fn errors_and_refusals_come_before_or_after_the_charge_as_they_are_called(
 }
 
 #[tokio::test]
+async fn what_the_protocol_does_not_know_comes_before_or_after_the_charge_as_it_is_called() {
+    for (fault, charges) in [
+        (Fault::UndocumentedBefore, false),
+        (Fault::UndocumentedAfter, true),
+    ] {
+        let (answer, charged) = first_call(fault).await;
+        assert!(UNDOCUMENTED.contains(&answer.unwrap().0));
+        assert_eq!(charged, charges, "{fault:?}");
+    }
+    for (fault, about) in [
+        (Fault::Unreadable, Value::Null),
+        (Fault::OtherPayment, json!(Uuid::nil())),
+    ] {
+        let (answer, charged) = first_call(fault).await;
+        let (status, body) = answer.unwrap();
+        assert_eq!(
+            (status, &body["id"], charged),
+            (StatusCode::OK, &about, true),
+            "{fault:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_first_calls_for_an_invoice_meet_what_the_script_says_and_later_ones_what_the_mix_says() {
+    let bank = Bank::open("decline=1", |_| {}).await;
+    let script = json!({"I1": ["too_many", "error_before"]});
+    let put = bank.http.put(format!("{}/admin/script", bank.url)).json(&script);
+    assert_eq!(put.send().await.unwrap().status(), StatusCode::OK);
+    let key = Uuid::now_v7();
+    assert_eq!(bank.pay(key).await.unwrap().0, StatusCode::TOO_MANY_REQUESTS);
+    assert!(bank.pay(key).await.unwrap().0.is_server_error());
+    assert_eq!(bank.pay(key).await.unwrap().1["status"], json!("declined"));
+    assert_eq!(bank.record().calls_to_pay("I1"), 3);
+}
+
+#[tokio::test]
+async fn a_slow_charge_is_made_though_its_caller_has_hung_up() {
+    let bank = Bank::open("slow=1", |options| {
+        options.fastest = Duration::from_millis(1200);
+        options.slowest = options.fastest;
+    })
+    .await;
+    let key = Uuid::now_v7();
+    assert!(bank.pay(key).await.unwrap_err().is_timeout());
+    acceptance::eventually("it is charged", async || bank.charged(key) == 1)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn resets_and_silence_come_before_or_after_the_charge_as_they_are_called() {
     for (fault, charges, silent) in [
         (Fault::ResetBefore, false, false),
@@ -204,7 +255,7 @@ async fn a_late_success_is_pending_first_and_is_charged_by_itself() {
     assert_eq!(bank.pay(key).await.unwrap().1["status"], json!("pending"));
     assert_eq!(bank.charges()[0].status, Status::Open);
     acceptance::eventually("the late charge is made", || async {
-        Ok((bank.find(key).await.1["status"] == json!("succeeded")).then_some(()))
+        Ok(bank.find(key).await.1["status"] == json!("succeeded"))
     })
     .await
     .unwrap();

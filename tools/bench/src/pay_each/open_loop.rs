@@ -28,7 +28,7 @@ const PATIENT: &str = "prefer: wait=30\r\n";
 
 /// What came of a load.
 #[derive(Debug, Default)]
-pub struct Load {
+pub struct Measured {
     /// From being due to being settled, sorted.
     pub latencies: Vec<Duration>,
     /// Payments that succeeded.
@@ -61,7 +61,7 @@ pub async fn run(
     ids: Vec<String>,
     rate: f64,
     enough: &CancellationToken,
-) -> Result<Load> {
+) -> Result<Measured> {
     let shared = Arc::new(Shared::default());
     let (runtime, wires, common) = (Handle::current(), Arc::clone(wires), Arc::clone(&shared));
     let (wanted, told) = (ids.len(), enough.clone());
@@ -75,10 +75,10 @@ pub async fn run(
     let ends = std::mem::take(&mut *shared.ends.lock().unwrap_or_else(PoisonError::into_inner));
     let unanswered = sent - ends.len();
     let too_many = if enough.is_cancelled() { 0 } else { unsent };
-    let mut load = Load {
+    let mut load = Measured {
         backlog,
         late,
-        ..Load::from_iter(ends)
+        ..Measured::from_iter(ends)
     };
     for (why, calls) in [
         ("not answered", unanswered),
@@ -148,7 +148,7 @@ async fn pay(wires: Arc<Wires>, shared: Arc<Shared>, id: String, due: Instant) {
         .push(end);
 }
 
-impl FromIterator<End> for Load {
+impl FromIterator<End> for Measured {
     fn from_iter<I: IntoIterator<Item = End>>(ends: I) -> Self {
         let mut load = Self::default();
         for end in ends {

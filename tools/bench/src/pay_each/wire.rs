@@ -35,7 +35,7 @@ struct Wire {
 
 /// What came back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct WireAnswer {
     /// The status code.
     pub status: u16,
     /// The body.
@@ -53,7 +53,7 @@ impl Wires {
     }
 
     /// POST without a body.
-    pub async fn post(&self, path: &str, headers: &str) -> Result<Answer> {
+    pub async fn post(&self, path: &str, headers: &str) -> Result<WireAnswer> {
         let mut wire = match self.idle() {
             Some(wire) => wire,
             None => Wire::connect(self.address).await?,
@@ -93,7 +93,7 @@ impl Wire {
         })
     }
 
-    async fn answer(&mut self) -> Result<Answer> {
+    async fn answer(&mut self) -> Result<WireAnswer> {
         self.received.clear();
         loop {
             if let Some(head) = Head::parse(&self.received)? {
@@ -101,7 +101,7 @@ impl Wire {
                     self.receive().await?;
                 }
                 let body = self.received.split_off(head.length);
-                return Ok(Answer {
+                return Ok(WireAnswer {
                     status: head.status,
                     body,
                 });

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    report::Report,
+    results::Results,
     statistics::rate,
     testbed::{self, Testbed},
     usage::Run,
@@ -84,7 +84,7 @@ impl<'a> Books<'a> {
     }
 
     /// Checks, notes, and removes it.
-    pub(super) async fn close(self, run: Run, report: &mut Report) -> Result<()> {
+    pub(super) async fn close(self, run: Run, results: &mut Results) -> Result<()> {
         for query in [
             "select count(*) from invoices where status = 'paid'",
             "select count(distinct invoice_id) from payments",
@@ -99,8 +99,8 @@ impl<'a> Books<'a> {
         }
         let drop = format!("drop database {DATABASE}");
         testbed::execute(&self.testbed.stack().postgres().url("postgres"), &drop).await?;
-        report.note(self.name, "invoices/s", run.rate);
-        report.note_usage(self.name, u64::from(self.invoices), run.usage);
+        results.note(self.name, "invoices/s", run.rate);
+        results.note_usage(self.name, u64::from(self.invoices), run.usage);
         Ok(())
     }
 

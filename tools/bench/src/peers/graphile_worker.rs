@@ -11,7 +11,7 @@ use crate::{
     testbed,
     usage::{Meter, Run, Watched},
 };
-use acceptance::{Client, Error, Result, client::count};
+use acceptance::{Client, Result, client::count, eventually_within};
 
 const DIRECTORY: &str = "tools/bench/peers";
 const ENQUEUE: &str = "select graphile_worker.add_jobs(array(
@@ -26,7 +26,6 @@ const START_LIMIT: Duration = Duration::from_secs(30);
 /// It gives back what it has locked.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// As for `pay_all`.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
 const LIMIT: Duration = Duration::from_mins(10);
 
 /// Whether `bin/just bench --peers` found npm to install it with.
@@ -59,15 +58,11 @@ pub(super) async fn measure(books: &Books<'_>) -> Result<Run> {
     });
     let meter = Meter::start(watched, &books.url).await?;
     sqlx::query(ENQUEUE).execute(&mut adding).await?;
-    let paid = async {
-        while count(&client.get("/").await?.expect(200)?, "/paid") < u64::from(books.invoices) {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        Ok(())
-    };
-    let paid = tokio::time::timeout(LIMIT, paid)
-        .await
-        .unwrap_or_else(|_| Err(Error::new("graphile-worker did not pay everything in time")));
+    let paid = eventually_within(LIMIT, "graphile-worker has paid everything", || async {
+        let paid = count(&client.get("/").await?.expect(200)?, "/paid");
+        Ok(paid >= u64::from(books.invoices))
+    })
+    .await;
     let elapsed = meter.elapsed();
     let usage = meter.stop(elapsed).await?;
     paid?;

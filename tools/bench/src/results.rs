@@ -40,7 +40,7 @@ pub struct Costs {
 
 /// Everything a run came to, in the order in which it was measured first.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
+pub struct Results {
     /// Which machine and which commit.
     pub machine: BTreeMap<&'static str, Value>,
     /// What makes writes durable, and what does not.
@@ -57,7 +57,7 @@ pub struct Report {
     pub details: BTreeMap<String, Value>,
 }
 
-impl Report {
+impl Results {
     /// Adds the value of a repetition.
     pub fn note(&mut self, name: &str, unit: &'static str, value: f64) {
         let mut values = self.values(name).to_vec();
@@ -122,22 +122,22 @@ mod tests {
 
     #[test]
     fn repetitions_of_a_figure_are_one_row_with_their_median_and_spread() {
-        let mut report = Report::default();
+        let mut results = Results::default();
         for value in [3000.0, 1000.0, 2000.0] {
-            report.note("pay_all", "invoices/s", value);
+            results.note("pay_all", "invoices/s", value);
         }
-        report.note("commit", "ms", 0.25);
-        assert_eq!(report.median("pay_all"), Some(2000.0));
-        assert_eq!(report.median("other"), None);
-        let (_, figure) = report.figures.first().unwrap();
+        results.note("commit", "ms", 0.25);
+        assert_eq!(results.median("pay_all"), Some(2000.0));
+        assert_eq!(results.median("other"), None);
+        let (_, figure) = results.figures.first().unwrap();
         assert_eq!((figure.min, figure.max), (1000.0, 3000.0));
         assert_eq!(figure.values, [3000.0, 1000.0, 2000.0]);
-        assert_eq!(report.figures.len(), 2);
+        assert_eq!(results.figures.len(), 2);
     }
 
     #[test]
     fn the_peak_of_a_process_is_that_of_all_measurements() {
-        let mut report = Report::default();
+        let mut results = Results::default();
         for (name, peak_bytes) in [("a", 5), ("a", 9), ("b", 7)] {
             let cost = Cost {
                 cpu_seconds: 1.0,
@@ -145,10 +145,10 @@ mod tests {
             };
             let mut usage = Usage::default();
             usage.processes.insert("postgres", cost);
-            report.note_usage(name, 1000, usage);
+            results.note_usage(name, 1000, usage);
         }
-        assert_eq!(report.peaks.get("postgres"), Some(&9));
-        let kept: Vec<usize> = report.usage.iter().map(|cost| cost.runs.len()).collect();
+        assert_eq!(results.peaks.get("postgres"), Some(&9));
+        let kept: Vec<usize> = results.usage.iter().map(|cost| cost.runs.len()).collect();
         assert_eq!(kept, [2, 1]);
     }
 }

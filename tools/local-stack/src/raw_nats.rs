@@ -11,13 +11,13 @@ use std::{
 };
 
 use base64::Engine as _;
-use local_stack::{NatsServer, User};
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 
-use crate::{Error, Result};
+use crate::{NatsServer, User};
+use reconcile::{Error, Result};
 
 /// Longest wait for an answer that is due.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -249,7 +249,7 @@ fn greeting(tcp: &mut TcpStream) -> Result<serde_json::Value> {
 }
 
 fn encrypt(tcp: TcpStream, nats: &NatsServer) -> Result<StreamOwned<ClientConnection, TcpStream>> {
-    local_stack::install_crypto_provider();
+    crate::install_crypto_provider();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(nats.keys().ca_file())?)?;
     let config = ClientConfig::builder()
