@@ -12,13 +12,14 @@
 mod configured;
 mod faults;
 mod nats_exporter;
+mod nats_faults;
 mod runbook;
 mod server;
 
 use std::io::Write as _;
 
 use acceptance::{Client, System, client::WAIT, eventually};
-use local_stack::StackOptions;
+use local_stack::{NatsNodes, StackOptions};
 use manifest_checks::Rendered;
 
 use configured::Configured;
@@ -60,7 +61,8 @@ impl Watched {
         eventually(
             "Prometheus reads both services and NATS, and no alert fires",
             || async {
-                let up = prometheus.query("count(up == 1) == 3").await?;
+                let all = format!("count(up == 1) == {}", prometheus.targets);
+                let up = prometheus.query(&all).await?;
                 let firing = prometheus.query(r#"ALERTS{alertstate="firing"}"#).await?;
                 Ok((!up.is_empty() && firing.is_empty()).then_some(()))
             },
@@ -105,6 +107,15 @@ async fn more_alerts_fire_by_faults_and_clear_afterwards() {
     faults::nats_forgets(&watched).await;
     faults::postgres_away(&watched).await;
     faults::invoice_app_down(&watched).await;
+    watched.system.check_when_settled().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn alert_about_one_of_three_nats_servers_fires_and_clears() {
+    let started = Watched::start_with(|options| options.nats_nodes = NatsNodes::Three, None);
+    let Some(watched) = started.await else { return };
+    nats_faults::server_missing(&watched).await;
     watched.system.check_when_settled().await.unwrap();
 }
 
