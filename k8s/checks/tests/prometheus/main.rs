@@ -104,6 +104,8 @@ async fn more_alerts_fire_by_faults_and_clear_afterwards() {
     };
     faults::request_that_contradicts(&watched).await;
     faults::payment_provider_down(&watched).await;
+    nats_faults::client_that_does_not_read(&watched).await;
+    nats_faults::messages_aged_out(&watched).await;
     faults::nats_forgets(&watched).await;
     faults::postgres_away(&watched).await;
     faults::invoice_app_down(&watched).await;
