@@ -123,11 +123,13 @@ async fn alert_about_one_of_three_nats_servers_fires_and_clears() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
-async fn alerts_about_the_bank_tokens_and_grants_fire_and_clear() {
+async fn alerts_about_the_bank_callers_tokens_and_grants_fire_and_clear() {
     let configured = Configured::init().await;
     let started = Watched::start_with(|options| configured.configure(options), Some(Configured::token()));
     let Some(watched) = started.await else { return };
     configured::bank_away(&watched, &configured).await;
+    configured::bank_that_forgot(&watched, &configured).await;
+    configured::slow_database(&watched).await;
     configured::broken_tokens(&watched, &configured).await;
     configured::payments_held(&watched).await;
     configured::refused_subject(&watched, &configured).await;
