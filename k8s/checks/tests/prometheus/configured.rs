@@ -2,13 +2,13 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use acceptance::{BankProcess, Client, Result, cli, client::NO_WAIT};
+use acceptance::{BankProcess, Client, Result, cli, client::NO_WAIT, eventually};
 use local_stack::{ServiceKind, Signal, StackOptions, workspace_root};
 use sha2::{Digest as _, Sha256};
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tempfile::TempDir;
 
-use crate::Watched;
+use crate::{Watched, runbook};
 
 const TOKEN: &str = "a-token-that-is-as-good-as-any-other";
 /// Without it invoice-app cannot tell its other replicas what changed, which harms nobody while there is none.
@@ -46,8 +46,11 @@ impl Configured {
         options
             .payment_provider
             .extend(of_bank.map(|(key, value)| (key.to_owned(), value)));
-        let resend_after = ("sender.resend_after_s".to_owned(), "5".to_owned());
-        options.invoice_app.extend([resend_after]);
+        // So few at once that callers are soon turned away.
+        let of_app = [("sender.resend_after_s", "5"), ("http.max_in_flight", "2")];
+        options
+            .invoice_app
+            .extend(of_app.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     pub(crate) const fn token() -> &'static str {
@@ -98,6 +101,54 @@ pub(crate) async fn bank_away(watched: &Watched, configured: &Configured) {
     watched.fire(&late).await;
     watched.clear(&["BankAway", "LedgerOpenTooLong"]).await;
     watched.clear(&late).await;
+}
+
+/// The bank is back after so long that it may have forgotten a payment which it had been asked for, and does not know it.
+pub(crate) async fn bank_that_forgot(watched: &Watched, configured: &Configured) {
+    configured.bank.fail_everything(true).await.unwrap();
+    let payment = pay(&watched.client).await.unwrap();
+    let ledger = watched.system.stack().payment_database_url();
+    let older = format!(
+        "update ledger set created_at = created_at - interval '25 hours' where payment_id = '{payment}' and tries > 0"
+    );
+    eventually("the bank was asked, a day ago", || async {
+        let mut ledger = PgConnection::connect(&ledger).await?;
+        let changed = ledger.execute(AssertSqlSafe(older.as_str())).await?;
+        Ok((changed.rows_affected() == 1).then_some(()))
+    })
+    .await
+    .unwrap();
+    configured.bank.fail_everything(false).await.unwrap();
+    watched.fire(&["PaymentsLeftToAnOperator"]).await;
+    let printed = runbook::follow(&watched.system, "A payment stays `pending`", &[("ID", &payment)]).await;
+    assert!(printed.contains(&payment), "{printed}");
+    let service = watched.system.stack().payment_provider().options();
+    let resolve = [
+        "ledger", "resolve", &payment, "declined", "--force", "--reason", "the bank",
+    ];
+    cli::run_ok(service, &resolve).await.unwrap();
+    watched.clear(&["PaymentsLeftToAnOperator"]).await;
+}
+
+/// Somebody forgot a transaction that keeps a table to itself, and calls wait for it.
+pub(crate) async fn slow_database(watched: &Watched) {
+    let database = watched.system.stack().invoice_database_url();
+    let mut database = PgConnection::connect(&database).await.unwrap();
+    database.execute("begin; lock table invoices").await.unwrap();
+    let fired = watched.fire(&["TooManyCalls"]);
+    let client = &watched.client;
+    let calling = async {
+        loop {
+            // Some are turned away, and some given up.
+            let _ = tokio::join!(client.list(""), client.list(""), client.list(""), client.list(""));
+        }
+    };
+    tokio::select! {
+        () = fired => {}
+        () = calling => {}
+    }
+    database.execute("rollback").await.unwrap();
+    watched.clear(&["TooManyCalls"]).await;
 }
 
 /// Somebody writes what is no list of tokens.
@@ -158,10 +209,10 @@ fn reload(watched: &Watched, configured: &Configured, text: &str) {
     server.signal(Signal::HUP);
 }
 
-async fn pay(client: &Client) -> Result<()> {
+async fn pay(client: &Client) -> Result<String> {
     let id = client.create("1.00", "EUR").await?;
-    client.pay(&id, NO_WAIT).await?;
-    Ok(())
+    let payment = client.pay(&id, NO_WAIT).await?;
+    Ok(payment.text("/id").to_owned())
 }
 
 fn tokens() -> String {

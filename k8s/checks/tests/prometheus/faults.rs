@@ -111,13 +111,20 @@ pub(crate) async fn invoice_app_down(watched: &Watched) {
     watched.clear(&["InvoiceAppDown"]).await;
 }
 
-/// Calls are answered 503, many of them.
+/// Calls are answered 503, many of them, and what is no message cannot be kept.
 pub(crate) async fn postgres_away(watched: &Watched) {
     let system = &watched.system;
     let client = system.client().unwrap();
     let id = client.create("4.00", "EUR").await.unwrap();
     system.stack().postgres().stop().await;
+    publish(
+        system,
+        User::PaymentProvider,
+        "pay.v1.outcome.succeeded",
+        &json!("paid"),
+    );
     let alerts = [
+        "DeadLetterNotStored",
         "InvoiceAppErrors",
         "PayCallsBurnFast",
         "PayCallsBurnSteady",
@@ -141,6 +148,10 @@ pub(crate) async fn postgres_away(watched: &Watched) {
     eventually("calls work again", || async { client.list("").await.map(Some) })
         .await
         .unwrap();
+    watched.fire(&["InvoiceAppDeadLetters"]).await;
+    let printed = runbook::follow(system, "Dead letters", &[("SERVICE", "invoice-app"), ("ID", "1")]).await;
+    assert!(printed.contains("not a valid message"), "{printed}");
+    watched.clear(&["InvoiceAppDeadLetters"]).await;
     watched.clear(&alerts).await;
 }
 

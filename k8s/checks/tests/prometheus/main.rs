@@ -12,6 +12,7 @@
 mod configured;
 mod faults;
 mod nats_exporter;
+mod nats_faults;
 mod runbook;
 mod server;
 
@@ -19,7 +20,7 @@ use std::io::Write as _;
 
 use acceptance::{Client, System, client::WAIT, eventually};
 use k8s_checks::Rendered;
-use local_stack::StackOptions;
+use local_stack::{NatsNodes, StackOptions};
 
 use configured::Configured;
 use server::Prometheus;
@@ -60,7 +61,8 @@ impl Watched {
         eventually(
             "Prometheus reads both services and NATS, and no alert fires",
             || async {
-                let up = prometheus.query("count(up == 1) == 3").await?;
+                let all = format!("count(up == 1) == {}", prometheus.targets);
+                let up = prometheus.query(&all).await?;
                 let firing = prometheus.query(r#"ALERTS{alertstate="firing"}"#).await?;
                 Ok(!up.is_empty() && firing.is_empty())
             },
@@ -102,6 +104,8 @@ async fn more_alerts_fire_by_faults_and_clear_afterwards() {
     };
     faults::request_that_contradicts(&watched).await;
     faults::payment_provider_down(&watched).await;
+    nats_faults::client_that_does_not_read(&watched).await;
+    nats_faults::messages_aged_out(&watched).await;
     faults::nats_forgets(&watched).await;
     faults::postgres_away(&watched).await;
     faults::invoice_app_down(&watched).await;
@@ -110,11 +114,22 @@ async fn more_alerts_fire_by_faults_and_clear_afterwards() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes"]
-async fn alerts_about_the_bank_tokens_and_grants_fire_and_clear() {
+async fn alert_about_one_of_three_nats_servers_fires_and_clears() {
+    let started = Watched::start_with(|options| options.nats_nodes = NatsNodes::Three, None);
+    let Some(watched) = started.await else { return };
+    nats_faults::server_missing(&watched).await;
+    watched.system.check_when_settled().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn alerts_about_the_bank_callers_tokens_and_grants_fire_and_clear() {
     let configured = Configured::init().await;
     let started = Watched::start_with(|options| configured.configure(options), Some(Configured::token()));
     let Some(watched) = started.await else { return };
     configured::bank_away(&watched, &configured).await;
+    configured::bank_that_forgot(&watched, &configured).await;
+    configured::slow_database(&watched).await;
     configured::broken_tokens(&watched, &configured).await;
     configured::payments_held(&watched).await;
     configured::refused_subject(&watched, &configured).await;

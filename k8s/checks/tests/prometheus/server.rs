@@ -33,6 +33,8 @@ pub(crate) fn program() -> Option<PathBuf> {
 
 pub(crate) struct Prometheus {
     url: String,
+    /// How many it looks at.
+    pub(crate) targets: usize,
     http: reqwest::Client,
     // Ended before its files are removed.
     _process: Process,
@@ -42,20 +44,7 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     pub(crate) async fn start(program: PathBuf, system: &System) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let exporter = nats_exporter::start(system.stack().nats().monitor_url()).await;
-        let targets = [
-            (
-                "invoices",
-                "invoice-app-0",
-                system.stack().invoice_app().admin_url(),
-            ),
-            (
-                "payments",
-                "payment-provider-0",
-                system.stack().payment_provider().admin_url(),
-            ),
-            ("messaging", "nats-exporter-0", format!("http://{exporter}")),
-        ];
+        let targets = targets(system).await;
         // The labels that a PodMonitor gives.
         let jobs: Vec<Value> = targets
             .iter()
@@ -85,6 +74,7 @@ impl Prometheus {
         ];
         let prometheus = Self {
             url: format!("http://{address}"),
+            targets: targets.len(),
             http: local_stack::http_client(Duration::from_secs(10)).unwrap(),
             _process: Process::init(spec).await.unwrap(),
             _directory: directory,
@@ -127,6 +117,22 @@ impl Prometheus {
             .unwrap();
         }
     }
+}
+
+/// Namespace, pod and address of what Prometheus looks at.
+async fn targets(system: &System) -> Vec<(&'static str, String, String)> {
+    let stack = system.stack();
+    let (app, provider) = (stack.invoice_app(), stack.payment_provider());
+    let mut targets = vec![
+        ("invoices", "invoice-app-0".to_owned(), app.admin_url()),
+        ("payments", "payment-provider-0".to_owned(), provider.admin_url()),
+    ];
+    for (number, nats) in stack.nats_servers().iter().enumerate() {
+        let exporter = nats_exporter::start(number, nats.monitor_url()).await;
+        let pod = format!("nats-exporter-{number}");
+        targets.push(("messaging", pod, format!("http://{exporter}")));
+    }
+    targets
 }
 
 /// The rules of the deployment: the same expressions, over shorter times.
