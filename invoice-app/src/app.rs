@@ -249,14 +249,12 @@ fn access(auth: &Auth, group: &Group) -> Result<Access, BoxError> {
 /// Keeps the gauges fresh.
 async fn sample(store: Store, stop: CancellationToken) {
     let sampling = || async {
-        metrics::connections(store.warm().connections());
-        match store.open().await {
-            Ok(open) => metrics::open(Some(open)),
-            Err(error) => {
-                metrics::open(None);
-                warn!(error = chain(&error), "open payments could not be counted");
-            }
-        }
+        store.warm().show_connections(metrics::CONNECTIONS);
+        let open = store
+            .open()
+            .await
+            .inspect_err(|error| warn!(error = chain(error), "open payments could not be counted"));
+        metrics::open(open.ok());
     };
     repeat::every(SAMPLE, stop, sampling).await;
 }

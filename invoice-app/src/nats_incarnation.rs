@@ -75,7 +75,7 @@ impl NatsIncarnation {
             Incarnation::Same => {}
             Incarnation::FirstSeen => self.sweep.notify_one(),
             Incarnation::Forgot(payments) => {
-                metrics::nats_forgot();
+                metrics::FORGOT.add(1);
                 warn!(
                     payments,
                     "NATS has forgotten; every request without an outcome is sent again"

@@ -211,7 +211,7 @@ impl Paying {
     }
 
     async fn hand_over_many(&self, requested: RequestedPayments, batch: Batch) -> PaidMany {
-        metrics::requested(requested.total);
+        metrics::REQUESTED.add(requested.total.unsigned_abs());
         let waiter = self.waiters.batch(batch.id);
         if requested.total > 0 {
             let few = usize::try_from(requested.total).is_ok_and(|total| total <= ROWS_HANDED_OVER);

@@ -257,7 +257,7 @@ impl Handler for PaymentOutcomes {
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
         let new = service::dead_letters::keep(self.settling.store.pool(), &letters).await?;
-        metrics::dead_letters(new);
+        metrics::DEAD_LETTERS.add(new as u64);
         Ok(())
     }
 }

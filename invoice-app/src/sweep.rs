@@ -101,7 +101,7 @@ impl Sweep {
             .await?;
         if !claimed.requests.is_empty() {
             fail_point!(SweepClaimed);
-            metrics::requests_claimed(claimed.requests.len());
+            metrics::CLAIMED.add(claimed.requests.len() as u64);
             let ids: Vec<_> = claimed
                 .requests
                 .iter()

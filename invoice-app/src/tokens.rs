@@ -246,7 +246,7 @@ impl TokensFile {
             );
         }
         self.failed = error.is_some();
-        metrics::tokens_reload_failed(self.failed);
+        metrics::RELOAD_FAILED.set(self.failed);
     }
 }
 

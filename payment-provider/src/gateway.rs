@@ -78,7 +78,7 @@ impl Bank {
         } else {
             let came = Instant::now();
             let slot = Arc::clone(&self.permits).acquire_owned().await;
-            metrics::waited_for_turn(came.elapsed());
+            metrics::TURN_SECONDS.record(came.elapsed());
             // Nobody closes it.
             slot.ok()
         };

@@ -171,7 +171,7 @@ impl Handler for PayRequests {
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
         let new = service::dead_letters::keep(self.store.pool(), &letters).await?;
-        metrics::dead_letters(new);
+        metrics::DEAD_LETTERS.add(new as u64);
         Ok(())
     }
 }

@@ -138,7 +138,7 @@ struct Place(#[expect(dead_code, reason = "held until the listener has gone")] O
 
 impl Drop for Place {
     fn drop(&mut self) {
-        metrics::listener_left();
+        metrics::LISTENERS.add(-1.0);
     }
 }
 
@@ -169,7 +169,7 @@ impl Listener {
         follow: bool,
         place: OwnedSemaphorePermit,
     ) -> Result<Self, sqlx::Error> {
-        metrics::listener_came();
+        metrics::LISTENERS.add(1.0);
         let state = if follow {
             State::Behind(feed.subscribe())
         } else {

@@ -57,7 +57,7 @@ async fn turn(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     }
     let came = Instant::now();
     let permit = tokio::time::timeout(TURN, Arc::clone(permits).acquire_owned()).await;
-    metrics::waited_for_turn(came.elapsed());
+    metrics::TURN_SECONDS.record(came.elapsed());
     permit.ok()?.ok()
 }
 

@@ -125,7 +125,7 @@ impl SinglePays {
     }
 
     pub(super) async fn hand_over(&self, requests: Vec<OutboxRequest>) {
-        metrics::requested(i64::try_from(requests.len()).unwrap_or(i64::MAX));
+        metrics::REQUESTED.add(requests.len() as u64);
         // What it may have to do in the database is worth no longer wait: the rows' lease ends by itself.
         let _ = tokio::time::timeout(LIMIT, self.sender.hand_over(Job::Requests(requests))).await;
         fail_point!(PaymentHandedOver);

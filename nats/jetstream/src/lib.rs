@@ -6,6 +6,7 @@ pub mod connection;
 pub mod delivery;
 pub mod error_chain;
 pub mod locks;
+pub mod metric_types;
 pub mod metrics;
 pub mod provisioning;
 pub mod publish;

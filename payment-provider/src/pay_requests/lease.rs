@@ -101,7 +101,7 @@ impl PayRequests {
                 return Ok(());
             }
         }
-        metrics::lease_lost();
+        metrics::LEASES_LOST.add(1);
         warn!(payment.id = %lease.payment_id, "the lease could not be renewed; the bank is not called");
         Err(LeaseLost)
     }

@@ -65,7 +65,7 @@ pub async fn pay_invoices(
     let asked = Instant::now();
     let (batch, waiter, is_repeat) = match api.paying.pay_many(wanted, caller.actor, call, trace).await? {
         Called::Ran(Ok(paid)) => {
-            metrics::accepted_many(asked.elapsed());
+            metrics::accepted(metrics::MANY, asked.elapsed());
             (paid.batch, paid.waiter, false)
         }
         Called::Ran(Err(TotalsChanged(totals))) => {
