@@ -128,6 +128,21 @@ pub struct OutboxRequest {
 }
 
 impl OutboxRequest {
+    /// The payment as it was made, without asking for it again.
+    #[must_use]
+    pub fn payment(&self) -> Payment {
+        Payment {
+            id: self.payment_id,
+            invoice_id: self.invoice_id,
+            attempt: self.attempt,
+            status: Status::Requested,
+            reason: None,
+            provider_reference: None,
+            created_at: self.requested_at,
+            settled_at: None,
+        }
+    }
+
     /// The message that asks for it.
     pub fn outgoing(self) -> Result<Outgoing, money::Error> {
         let amount = Money::try_from_minor_units(self.amount_minor, Currency::try_new(&self.currency)?)?;

@@ -24,7 +24,7 @@ mod resolutions;
 mod results;
 
 pub use held::Taken;
-pub use inspection::{LedgerFilter, Listed, OpenRows, Shown};
+pub use inspection::{Inspected, LedgerFilter, OpenRows};
 pub use intents::{Inserted, Intent};
 pub use resolutions::{RecordedResolution, Resolution};
 pub use results::{Recorded, ResultToRecord};

@@ -3,7 +3,9 @@
 
 use std::{fmt::Write as _, io::Write as _};
 
-use serde::Serialize;
+use payment_contract::{Currency, Money, timestamp};
+use serde_json::Value;
+use time::OffsetDateTime;
 
 /// To standard output. Nothing is left to be done about a reader that has had enough, as `head` does.
 pub fn print(text: &str) {
@@ -48,9 +50,30 @@ pub fn fields(fields: &[(&str, String)]) -> String {
     text
 }
 
-/// One JSON document.
-pub fn json(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n")
+/// Prints what a command shows: JSON for programs, or text for people.
+pub fn show(json: bool, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
+    print(&if json { format!("{:#}\n", value()) } else { text() });
+}
+
+/// A time.
+#[must_use]
+pub fn time(at: OffsetDateTime) -> String {
+    timestamp::Display(at).to_string()
+}
+
+/// A value in its currency's decimals; nothing for what is no money.
+#[must_use]
+pub fn value(minor_units: i64, currency: &str) -> Option<String> {
+    let currency = Currency::try_new(currency).ok()?;
+    let money = Money::try_from_minor_units(minor_units, currency).ok()?;
+    Some(money.value())
+}
+
+/// The same with its currency, whatever it is.
+#[must_use]
+pub fn amount(minor_units: i64, currency: &str) -> String {
+    let value = value(minor_units, currency).unwrap_or_else(|| format!("{minor_units} minor units of"));
+    format!("{value} {currency}")
 }
 
 /// One line: control characters escaped, and those that reorder text on screen.
