@@ -31,7 +31,7 @@ mod numbers;
 mod unasked;
 
 use intents::Intents;
-use lease::{Release, Renewal};
+use lease::Lease;
 pub use unasked::More;
 
 /// One statement finishes this many rows at most.
@@ -75,8 +75,8 @@ pub struct PayRequests {
     policy: Arc<Policy>,
     intents: Intents,
     results: Batcher<ResultToRecord, Result<Recorded, store::Error>>,
-    renewals: Batcher<Renewal, bool>,
-    releases: Batcher<Release, ()>,
+    renewals: Batcher<Lease, bool>,
+    releases: Batcher<(Lease, bool), ()>,
 }
 
 impl PayRequests {
