@@ -1,10 +1,10 @@
 //! JSON objects read field by field, so that everything wrong is told at once, with its field: unknown fields, fields given
 //! twice, and values of the wrong kind included.
 
-use payment_contract::Money;
+use payment_contract::{Money, money};
 use serde::{
     Deserialize,
-    de::{Deserializer, MapAccess, Visitor},
+    de::{Deserializer, IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -19,33 +19,30 @@ pub struct Fields {
     errors: Vec<FieldError>,
 }
 
-/// A JSON value whose outermost object remembers fields given twice.
-#[derive(Debug)]
-struct Body(Result<Vec<(String, Box<RawValue>)>, &'static str>);
-
 impl Fields {
     /// Parses a body. An error when it is not JSON at all; what is no object is noted as invalid.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let text =
             std::str::from_utf8(body).map_err(|_| Error::Malformed("the body is not UTF-8".to_owned()))?;
-        let Body(parsed) = serde_json::from_str(text)
-            .map_err(|error| Error::Malformed(format!("the body is not JSON: {error}")))?;
-        Ok(Self::new("", parsed))
+        Self::of("", text).map_err(|error| Error::Malformed(format!("the body is not JSON: {error}")))
     }
 
-    fn new(within: &'static str, parsed: Result<Vec<(String, Box<RawValue>)>, &'static str>) -> Self {
+    /// The fields of a JSON object. An error when the text is not JSON at all; what is no object is noted as invalid.
+    fn of(within: &'static str, text: &str) -> Result<Self, serde_json::Error> {
         let mut this = Self {
             within,
             left: Vec::new(),
             errors: Vec::new(),
         };
-        match parsed {
-            Ok(fields) => this.left = fields,
-            Err(what) => this
-                .errors
-                .push(FieldError::new(within, format!("must be an object, not {what}"))),
+        match kind(text) {
+            "an object" => Entries(this.left) = serde_json::from_str(text)?,
+            other => {
+                serde_json::from_str::<IgnoredAny>(text)?;
+                let problem = format!("must be an object, not {other}");
+                this.errors.push(FieldError::new(within, problem));
+            }
         }
-        this
+        Ok(this)
     }
 
     /// Takes a field's value; `null` is none.
@@ -69,8 +66,7 @@ impl Fields {
     /// Takes a field that must be an object, to be read by itself and [merged](Self::merge) afterwards.
     pub fn object(&mut self, name: &'static str) -> Option<Self> {
         let value = self.take_even_null(name)?;
-        let Body(parsed) = serde_json::from_str(value.get()).unwrap_or(Body(Err(kind(&value))));
-        Some(Self::new(name, parsed))
+        Self::of(name, value.get()).ok()
     }
 
     /// Takes over what was found wrong with an object, fields that nobody took included.
@@ -81,7 +77,7 @@ impl Fields {
     /// Takes a field that must be text.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.take(name)?;
-        match (kind(&value), serde_json::from_str(value.get())) {
+        match (kind(value.get()), serde_json::from_str(value.get())) {
             (_, Ok(text)) => Some(text),
             ("a string", Err(_)) => {
                 self.wrong(name, "is not valid Unicode");
@@ -154,8 +150,7 @@ impl Fields {
             self.wrong("amount", "is missing");
             return None;
         };
-        let Body(parsed) = serde_json::from_str(value.get()).unwrap_or(Body(Err(kind(&value))));
-        let mut fields = Self::new("amount", parsed);
+        let mut fields = Self::of("amount", value.get()).ok()?;
         if !fields.errors.is_empty() {
             self.errors.extend(fields.finish());
             return None;
@@ -164,10 +159,12 @@ impl Fields {
             (Some(value), Some(currency)) => match new_amount(&value, &currency) {
                 Ok(money) => Some(money),
                 Err(error) => {
-                    let field = if error.is_about_currency() {
-                        "currency"
-                    } else {
-                        "value"
+                    let field = match error {
+                        money::Error::UnknownCurrency => "currency",
+                        money::Error::Malformed
+                        | money::Error::TooManyDecimals { .. }
+                        | money::Error::NotPositive
+                        | money::Error::TooLarge => "value",
                     };
                     fields.wrong(field, without_name(field, &error.to_string()));
                     None
@@ -186,23 +183,9 @@ pub(super) fn without_name(field: &str, problem: &str) -> String {
     rest.to_owned()
 }
 
-/// Which of the two parts of money an error is about.
-trait About {
-    fn is_about_currency(&self) -> bool;
-}
-
-impl About for payment_contract::money::Error {
-    fn is_about_currency(&self) -> bool {
-        match self {
-            Self::UnknownCurrency => true,
-            Self::Malformed | Self::TooManyDecimals { .. } | Self::NotPositive | Self::TooLarge => false,
-        }
-    }
-}
-
-/// What a value is, by its first character.
-fn kind(value: &RawValue) -> &'static str {
-    match value.get().bytes().next() {
+/// What a JSON value is, by its first character.
+fn kind(text: &str) -> &'static str {
+    match text.trim_ascii_start().bytes().next() {
         Some(b'"') => "a string",
         Some(b'{') => "an object",
         Some(b'[') => "an array",
@@ -212,56 +195,30 @@ fn kind(value: &RawValue) -> &'static str {
     }
 }
 
-impl<'de> Deserialize<'de> for Body {
+/// An object's fields in order, those given twice included.
+struct Entries(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BodyVisitor)
+        deserializer.deserialize_map(EntriesVisitor)
     }
 }
 
-struct BodyVisitor;
+struct EntriesVisitor;
 
-impl<'de> Visitor<'de> for BodyVisitor {
-    type Value = Body;
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("JSON")
+        f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
         let mut fields = Vec::new();
         while let Some(field) = map.next_entry()? {
             fields.push(field);
         }
-        Ok(Body(Ok(fields)))
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Body, A::Error> {
-        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Body(Err("an array")))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Body, E> {
-        Ok(Body(Err("a string")))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Body, E> {
-        Ok(Body(Err("a boolean")))
-    }
-
-    fn visit_unit<E>(self) -> Result<Body, E> {
-        Ok(Body(Err("null")))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Body, E> {
-        Ok(Body(Err("a number")))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Body, E> {
-        Ok(Body(Err("a number")))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Body, E> {
-        Ok(Body(Err("a number")))
+        Ok(Entries(fields))
     }
 }
 
