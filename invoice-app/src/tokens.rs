@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use payment_contract::words;
 use serde::{Deserialize, Serialize};
 use service::repeat;
 use sha2::{Digest, Sha256};
@@ -22,31 +23,19 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a token: more than anybody can guess.
 const TOKEN_BYTES: usize = 32;
 
-/// What a token allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Scope {
-    /// Every GET.
-    #[serde(rename = "invoices:read")]
-    Read,
-    /// Creating, importing and voiding.
-    #[serde(rename = "invoices:write")]
-    Write,
-    /// Paying.
-    #[serde(rename = "invoices:pay")]
-    Pay,
-}
-
-impl Scope {
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Pay];
-
-    /// As written in the file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "invoices:read",
-            Self::Write => "invoices:write",
-            Self::Pay => "invoices:pay",
-        }
+words! {
+    /// What a token allows, as written in the file.
+    #[derive(Serialize, Deserialize)]
+    pub enum Scope {
+        /// Every GET.
+        #[serde(rename = "invoices:read")]
+        Read = "invoices:read",
+        /// Creating, importing and voiding.
+        #[serde(rename = "invoices:write")]
+        Write = "invoices:write",
+        /// Paying.
+        #[serde(rename = "invoices:pay")]
+        Pay = "invoices:pay",
     }
 }
 
@@ -54,10 +43,7 @@ impl std::str::FromStr for Scope {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
-            .ok_or_else(|| "must be invoices:read, invoices:write or invoices:pay".to_owned())
+        Self::parse(text).ok_or_else(|| "must be invoices:read, invoices:write or invoices:pay".to_owned())
     }
 }
 

@@ -6,6 +6,7 @@ use payment_contract::{
     InvoiceId, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
     trace::TraceParent,
+    words,
 };
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -53,31 +54,14 @@ impl RequestHash {
     }
 }
 
-/// Why a payment is held: an operator releases it or ends it, and until then the bank is not called for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// Another payment has the same invoice number, and succeeded or is open: the invoice was forgotten by a database that
-    /// went back in time, and made again under a new id.
-    NumberPaid,
-    /// New payments are held, by configuration.
-    NewPayments,
-}
-
-impl Held {
-    /// As stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NumberPaid => "number_paid",
-            Self::NewPayments => "hold_new_payments",
-        }
-    }
-
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::NumberPaid, Self::NewPayments]
-            .into_iter()
-            .find(|held| held.as_str() == text)
+words! {
+    /// Why a payment is held: an operator releases it or ends it, and until then the bank is not called for it.
+    pub enum Held {
+        /// Another payment has the same invoice number, and succeeded or is open: the invoice was forgotten by a database that
+        /// went back in time, and made again under a new id.
+        NumberPaid = "number_paid",
+        /// New payments are held, by configuration.
+        NewPayments = "hold_new_payments",
     }
 }
 

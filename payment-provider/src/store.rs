@@ -169,8 +169,6 @@ fn left(seconds: f64) -> Option<Duration> {
 fn status(text: &str) -> Result<Option<OutcomeStatus>, ()> {
     match text {
         "started" => Ok(None),
-        "succeeded" => Ok(Some(OutcomeStatus::Succeeded)),
-        "declined" => Ok(Some(OutcomeStatus::Declined)),
-        _ => Err(()),
+        _ => OutcomeStatus::parse(text).map(Some).ok_or(()),
     }
 }
