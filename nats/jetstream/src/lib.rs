@@ -13,5 +13,6 @@ pub mod publish;
 pub mod steps;
 pub mod streams;
 pub mod traces;
+pub mod trouble;
 
 pub use error_chain::BoxError;
