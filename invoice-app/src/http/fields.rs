@@ -6,7 +6,7 @@ use serde::{
     Deserialize,
     de::{Deserializer, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{Error, problem::FieldError};
 use crate::invoice::{New, Number, new_amount};
@@ -24,25 +24,31 @@ impl Fields {
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let text =
             std::str::from_utf8(body).map_err(|_| Error::Malformed("the body is not UTF-8".to_owned()))?;
-        Self::of("", text).map_err(|error| Error::Malformed(format!("the body is not JSON: {error}")))
+        let parsed = match kind(text) {
+            "an object" => serde_json::from_str(text).map(|Entries(fields)| Ok(fields)),
+            "an array" => serde_json::from_str(text).map(|IgnoredAny| Err("an array")),
+            scalar => serde_json::from_str(text).map(|_: Value| Err(scalar)),
+        };
+        let parsed = parsed.map_err(|error| Error::Malformed(format!("the body is not JSON: {error}")))?;
+        Ok(Self::new("", parsed))
     }
 
-    /// The fields of a JSON object. An error when the text is not JSON at all; what is no object is noted as invalid.
-    fn of(within: &'static str, text: &str) -> Result<Self, serde_json::Error> {
-        let mut this = Self {
-            within,
-            left: Vec::new(),
-            errors: Vec::new(),
-        };
-        match kind(text) {
-            "an object" => Entries(this.left) = serde_json::from_str(text)?,
-            other => {
-                serde_json::from_str::<IgnoredAny>(text)?;
-                let problem = format!("must be an object, not {other}");
-                this.errors.push(FieldError::new(within, problem));
+    /// Of a value that is JSON. What is no object is noted as invalid.
+    fn nested(name: &'static str, value: &RawValue) -> Self {
+        let parsed = serde_json::from_str(value.get()).map(|Entries(fields)| fields);
+        Self::new(name, parsed.map_err(|_| kind(value.get())))
+    }
+
+    /// An object's fields, or what there is instead of one.
+    fn new(within: &'static str, parsed: Result<Vec<(String, Box<RawValue>)>, &str>) -> Self {
+        let (left, errors) = match parsed {
+            Ok(fields) => (fields, Vec::new()),
+            Err(what) => {
+                let problem = format!("must be an object, not {what}");
+                (Vec::new(), vec![FieldError::new(within, problem)])
             }
-        }
-        Ok(this)
+        };
+        Self { within, left, errors }
     }
 
     /// Takes a field's value; `null` is none.
@@ -66,7 +72,7 @@ impl Fields {
     /// Takes a field that must be an object, to be read by itself and [merged](Self::merge) afterwards.
     pub fn object(&mut self, name: &'static str) -> Option<Self> {
         let value = self.take_even_null(name)?;
-        Self::of(name, value.get()).ok()
+        Some(Self::nested(name, &value))
     }
 
     /// Takes over what was found wrong with an object, fields that nobody took included.
@@ -114,7 +120,6 @@ impl Fields {
     }
 
     /// Everything wrong, fields nobody took included.
-    #[must_use]
     pub fn finish(mut self) -> Vec<FieldError> {
         for (field, _) in std::mem::take(&mut self.left) {
             // What is echoed stays short, however long the name sent.
@@ -150,7 +155,7 @@ impl Fields {
             self.wrong("amount", "is missing");
             return None;
         };
-        let mut fields = Self::of("amount", value.get()).ok()?;
+        let mut fields = Self::nested("amount", &value);
         if !fields.errors.is_empty() {
             self.errors.extend(fields.finish());
             return None;

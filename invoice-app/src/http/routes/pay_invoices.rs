@@ -209,6 +209,7 @@ mod tests {
             r#"{"currency": "EUR", "ids": []}"#,
             r#"{"expect": {}}"#,
             r#"{"expect": 3}"#,
+            r#"{"expect": 1e999}"#,
             r#"{"expect": {"count": -1}}"#,
             r#"{"expect": {"count": 1.5}}"#,
             r#"{"expect": {"count": "2"}}"#,
