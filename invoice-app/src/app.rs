@@ -73,7 +73,6 @@ pub struct Parts {
 
 impl Parts {
     /// Puts them together. `resend_after`: how long a request without an outcome waits before it is sent again, at first.
-    #[must_use]
     pub fn new(store: Store, provisioner: StreamProvisioner, resend_after: Duration) -> Self {
         let connection = provisioner.connection.clone();
         let wake = Arc::new(Notify::new());

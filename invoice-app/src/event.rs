@@ -59,7 +59,6 @@ impl Position {
 
     /// The id of what is told of a batch at this place: not that of the change at it, nor of another batch, and read as the
     /// same place.
-    #[must_use]
     pub fn batch_event_id(self, batch: BatchId) -> String {
         let mut bytes = self.bytes();
         bytes.extend(batch.as_uuid().as_bytes());

@@ -61,12 +61,10 @@ impl Number {
         Ok(Self(text))
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
@@ -74,7 +72,6 @@ impl Number {
 
 /// White space and control characters, and those that only steer how others are shown: two numbers that look alike must
 /// not differ in something nobody sees.
-#[must_use]
 pub fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
@@ -130,7 +127,6 @@ pub struct LastPayment {
 impl Invoice {
     /// Names its state: another one whenever anything about it, or about its payments, is another. The store writes the same
     /// text (`store::invoices::version_in_tx`).
-    #[must_use]
     pub fn version(&self) -> String {
         let micros = self.updated_at.unix_timestamp_nanos() / 1_000;
         format!("{}-{micros}", self.status.as_str())
@@ -148,7 +144,6 @@ pub enum IfMatch {
 
 impl IfMatch {
     /// Whether it is to be done.
-    #[must_use]
     pub fn is_met(&self, version: &str) -> bool {
         match self {
             Self::Any => true,

@@ -45,7 +45,6 @@ pub enum Looked {
 
 impl NatsIncarnation {
     /// Wakes `sweep` when rows became due.
-    #[must_use]
     pub const fn new(store: Store, provisioner: StreamProvisioner, sweep: Arc<Notify>) -> Self {
         Self {
             store,

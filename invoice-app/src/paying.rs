@@ -69,7 +69,6 @@ pub enum PaidOne {
 
 impl Paying {
     /// Leases what it asks for to this process for `lease`.
-    #[must_use]
     pub fn new(store: Store, sender: sender::Handle, waiters: Waiters, lease: Duration) -> Self {
         let single_pays = SinglePays {
             store: store.clone(),

@@ -105,7 +105,6 @@ pub struct OutboxRequest {
 
 impl OutboxRequest {
     /// The payment as it was made, without asking for it again.
-    #[must_use]
     pub fn payment(&self) -> Payment {
         Payment {
             id: self.payment_id,
@@ -184,7 +183,6 @@ words! {
 
 /// Decides what an outcome does to a payment found in `former` state, or not found. The statement that applies outcomes
 /// follows the same rule; this says it in words the rest can act on.
-#[must_use]
 pub fn settle(outcome: &PaymentOutcomeV1, former: Option<&Former>) -> OutcomeEffect {
     let Some(former) = former else {
         return OutcomeEffect::Conflict(Conflict::UnknownPayment);

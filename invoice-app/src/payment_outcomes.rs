@@ -70,7 +70,6 @@ struct Settling {
 
 impl PaymentOutcomes {
     /// A handler that wakes `waiters` and `feed`, and those of other replicas over `connection`.
-    #[must_use]
     pub fn new(store: Store, waiters: Waiters, feed: Feed, connection: Option<Connection>) -> Self {
         let settling = Arc::new(Settling {
             store,

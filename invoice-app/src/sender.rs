@@ -68,7 +68,6 @@ struct Progress {
 }
 
 /// A sender and the way to reach it. `sweep` is woken when rows were left to it.
-#[must_use]
 pub fn channel(store: Store, connection: Connection, sweep: std::sync::Arc<Notify>) -> (Handle, Sender) {
     let (sender, jobs) = mpsc::channel(QUEUE);
     let handle = Handle {

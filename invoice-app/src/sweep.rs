@@ -47,7 +47,6 @@ pub enum Swept {
 
 impl Sweep {
     /// A sweep that is woken by `wake`.
-    #[must_use]
     pub fn new(store: Store, connection: Connection, resend_after: Duration, wake: Arc<Notify>) -> Self {
         let publisher = Publisher::new(connection.clone());
         let window = Window::new(connection.clone());

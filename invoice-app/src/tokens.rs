@@ -108,7 +108,6 @@ pub struct Caller {
 
 impl Caller {
     /// Everybody, when access is not restricted.
-    #[must_use]
     pub fn anybody() -> Self {
         Self {
             name: "anybody".into(),
@@ -117,7 +116,6 @@ impl Caller {
         }
     }
 
-    #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
@@ -149,7 +147,6 @@ impl Tokens {
     }
 
     /// Who has this token. Looks at every entry, in the same time whichever matches.
-    #[must_use]
     pub fn find(&self, token: &str, now: OffsetDateTime) -> Option<Caller> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let mut found = None;
@@ -191,7 +188,6 @@ impl TokensFile {
     }
 
     /// The tokens, always the latest good ones.
-    #[must_use]
     pub fn tokens(&self) -> Arc<RwLock<Arc<Tokens>>> {
         Arc::clone(&self.tokens)
     }
@@ -241,7 +237,6 @@ fn read(path: &Path) -> Result<String, Error> {
 }
 
 /// A new token, and the entry that lets it in.
-#[must_use]
 pub fn generate(name: &str, scopes: &[Scope]) -> (String, String) {
     use base64::Engine as _;
     use std::fmt::Write as _;

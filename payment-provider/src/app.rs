@@ -56,7 +56,6 @@ impl Parts {
     }
 
     /// The consumer of pay requests, answering over `connection`.
-    #[must_use]
     pub fn pay_requests(self, connection: Connection) -> PayRequests {
         PayRequests::new(
             self.store,

@@ -50,7 +50,6 @@ pub struct Permit<'a> {
 }
 
 impl Bank {
-    #[must_use]
     pub fn new(gateway: Arc<dyn Gateway>, timeout: Duration, max_concurrent: usize) -> Self {
         Self {
             gateway,
@@ -60,7 +59,6 @@ impl Bank {
         }
     }
 
-    #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.timeout
     }

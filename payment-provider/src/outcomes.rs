@@ -23,7 +23,6 @@ pub struct Outcomes(Batcher<Outgoing, bool>);
 pub struct Unconfirmed;
 
 impl Outcomes {
-    #[must_use]
     pub fn new(publisher: Publisher) -> Self {
         let queue = metrics::batcher_queue("outcomes");
         Self(Batcher::new(

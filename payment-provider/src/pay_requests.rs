@@ -81,7 +81,6 @@ pub struct PayRequests {
 
 impl PayRequests {
     /// Over a ledger, a bank and a way to answer.
-    #[must_use]
     pub fn new(store: Store, bank: Bank, outcomes: Outcomes, policy: Policy) -> Self {
         let results = Batcher::new(
             metrics::batcher_queue("results"),

@@ -65,7 +65,6 @@ pub struct Store {
 
 impl Store {
     /// Over a pool; leases last `lease`.
-    #[must_use]
     pub fn new(pool: PgPool, lease: Duration) -> Self {
         Self {
             database: WarmPool::new(pool),
@@ -74,18 +73,15 @@ impl Store {
     }
 
     /// The pool, for what is not the ledger's.
-    #[must_use]
     pub const fn pool(&self) -> &PgPool {
         self.database.pool()
     }
 
     /// Connections for what a payment waits for.
-    #[must_use]
     pub const fn warm(&self) -> &WarmPool {
         &self.database
     }
 
-    #[must_use]
     pub const fn lease(&self) -> Duration {
         self.lease
     }

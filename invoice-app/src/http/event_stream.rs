@@ -62,7 +62,6 @@ impl Type {
 
 impl EventFilter {
     /// Whether it lets an event through.
-    #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
         self.wants_type(Type::Invoice(event.kind))
             && self.invoice_id.is_none_or(|id| id == event.invoice.id)
@@ -70,7 +69,6 @@ impl EventFilter {
     }
 
     /// Whether it lets a batch through.
-    #[must_use]
     pub fn wants_batch(&self, batch: BatchId) -> bool {
         self.wants_batches() && self.batch_id.is_none_or(|id| id == batch)
     }

@@ -24,7 +24,6 @@ pub fn slugs() -> impl Iterator<Item = &'static str> {
 }
 
 /// The page of this problem.
-#[must_use]
 pub fn page(slug: &str) -> Option<ProblemPage> {
     PAGES.iter().find(|page| page.slug == slug).copied()
 }

@@ -6,7 +6,6 @@ pub struct TraceParent(String);
 
 impl TraceParent {
     /// A new trace that nobody records: its id is still one that all log lines have in common.
-    #[must_use]
     pub fn generate() -> Self {
         // Zero means "invalid".
         let (trace, span) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
@@ -14,7 +13,6 @@ impl TraceParent {
     }
 
     /// Accepts only `00-<32 hex>-<16 hex>-<2 hex>`, lower case, with non-zero ids.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -27,13 +25,11 @@ impl TraceParent {
     }
 
     /// The header value.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The 32 hex digits that logs carry as `trace_id`.
-    #[must_use]
     pub fn trace_id(&self) -> &str {
         self.0.get(3..35).unwrap_or_default()
     }

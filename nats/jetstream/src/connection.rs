@@ -164,31 +164,26 @@ impl Connection {
     }
 
     /// The client, for what this module does not cover.
-    #[must_use]
     pub fn client(&self) -> &async_nats::Client {
         &self.client
     }
 
     /// `JetStream` of the own account: streams and durables this service owns, and publishing.
-    #[must_use]
     pub fn own_jetstream(&self) -> jetstream::Context {
         self.own.clone()
     }
 
     /// `JetStream` of the other side's account through the imported prefix `PEER.API`: info and pulls of one durable.
-    #[must_use]
     pub fn peer_jetstream(&self) -> jetstream::Context {
         self.peer.clone()
     }
 
     /// The link's state now, and a way to wait for changes.
-    #[must_use]
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
     }
 
     /// True while connected.
-    #[must_use]
     pub fn is_connected(&self) -> bool {
         self.link.borrow().connected
     }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 /// `first`, doubled so often, but at most `longest`. Up to half of it is taken away by chance, so that those who failed together do
 /// not come back together.
-#[must_use]
 pub fn backoff(first: Duration, doublings: u32, longest: Duration) -> Duration {
     let full = first.saturating_mul(2_u32.saturating_pow(doublings)).min(longest);
     full.mul_f64(rand::random_range(0.5..=1.0))
@@ -16,7 +15,6 @@ pub struct Trouble(Option<String>);
 
 impl Trouble {
     /// It has not worked yet, and nobody was told so: that it works will be news.
-    #[must_use]
     pub fn not_begun() -> Self {
         Self(Some(String::new()))
     }

@@ -38,13 +38,11 @@ pub struct Reader {
 
 impl Reader {
     /// Layers `defaults` (TOML text compiled in), then `file`, then variables `<prefix>A__B` (`prefix` = `INVOICE_APP__`).
-    #[must_use]
     pub fn new(defaults: &str, file: Option<&Path>, prefix: &str) -> Self {
         Self::with_environment(defaults, file, prefix, std::env::vars_os())
     }
 
     /// [`Reader::new`] with an environment given by the caller.
-    #[must_use]
     pub fn with_environment(
         defaults: &str,
         file: Option<&Path>,
@@ -209,7 +207,6 @@ impl Reader {
     }
 
     /// The values in effect, a line each with its source; secrets hidden.
-    #[must_use]
     pub fn effective(&self) -> String {
         let mut text = String::new();
         let mut keys = self.known.clone();
@@ -294,7 +291,6 @@ impl Reader {
 }
 
 /// A parser's error without the line that it quotes: the file may be a secret, named by mistake or to have it read out.
-#[must_use]
 pub fn without_quote(error: &str) -> String {
     let quotes = |line: &&str| {
         let line = line

@@ -67,7 +67,6 @@ pub struct WarmConnection {
 
 impl WarmPool {
     /// Keeps connections of this pool: up to half of them, and none of a small one.
-    #[must_use]
     pub fn new(pool: PgPool) -> Self {
         let size = pool.options().get_max_connections();
         let most = if size < SMALL_POOL {
@@ -84,7 +83,6 @@ impl WarmPool {
     }
 
     /// The pool.
-    #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
     }
