@@ -73,7 +73,6 @@ pub struct Parts {
 
 impl Parts {
     /// Puts them together. `resend_after`: how long a request without an outcome waits before it is sent again, at first.
-    #[must_use]
     pub fn new(store: Store, provisioner: StreamProvisioner, resend_after: Duration) -> Self {
         let connection = provisioner.connection.clone();
         let wake = Arc::new(Notify::new());
@@ -249,14 +248,12 @@ fn access(auth: &Auth, group: &Group) -> Result<Access, BoxError> {
 /// Keeps the gauges fresh.
 async fn sample(store: Store, stop: CancellationToken) {
     let sampling = || async {
-        metrics::connections(store.warm().connections());
-        match store.open().await {
-            Ok(open) => metrics::open(Some(open)),
-            Err(error) => {
-                metrics::open(None);
-                warn!(error = chain(&error), "open payments could not be counted");
-            }
-        }
+        store.warm().show_connections(metrics::CONNECTIONS);
+        let open = store
+            .open()
+            .await
+            .inspect_err(|error| warn!(error = chain(error), "open payments could not be counted"));
+        metrics::open(open.ok());
     };
     repeat::every(SAMPLE, stop, sampling).await;
 }

@@ -50,7 +50,6 @@ struct Delayed {
 }
 
 impl ChangeEvents {
-    #[must_use]
     pub fn new(connection: Connection) -> Self {
         Self {
             connection,

@@ -77,95 +77,67 @@ impl Config {
     /// Reads the defaults, then `file`, then the environment.
     pub fn load(file: Option<&Path>) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(include_str!("../config.default.toml"), file, "INVOICE_APP__");
-        let common = Common::read(&mut reader);
-        let database = Database::read(&mut reader);
-        let migrate_on_start = reader.get("database.migrate_on_start");
-        let nats = Nats::read(&mut reader);
-        let auth = Auth::read(&mut reader);
-        let http = Http::read(&mut reader);
-        let resend_after = reader.duration("sender.resend_after_s");
-        let effective = reader.effective();
-        reader.finish()?;
-        let whole = || {
-            Some(Self {
-                common: common?,
-                database: database?,
-                migrate_on_start: migrate_on_start?,
-                nats: nats?,
-                auth: auth?,
-                http: http?,
-                effective,
-                resend_after: resend_after?,
-            })
+        let config = Self {
+            common: Common::read(&mut reader),
+            database: Database::read(&mut reader),
+            migrate_on_start: reader.get("database.migrate_on_start"),
+            nats: Nats::read(&mut reader),
+            auth: Auth::read(&mut reader),
+            http: Http::read(&mut reader),
+            resend_after: reader.duration("sender.resend_after_s"),
+            effective: reader.effective(),
         };
-        // A missing part without a noted mistake cannot happen; an empty list of mistakes says so if it does.
-        whole().ok_or(Mistakes(Vec::new()))
+        reader.finish(config)
     }
 }
 
 impl Auth {
-    fn read(reader: &mut Reader) -> Option<Self> {
-        let file = reader.text("auth.tokens_file");
-        match (reader.required_text("auth.mode")?.as_str(), file) {
-            ("disabled", _) => Some(Self::Disabled),
-            ("token", Some(file)) => Some(Self::Token(file.into())),
+    fn read(reader: &mut Reader) -> Self {
+        let file = reader.text("auth.tokens_file").map(PathBuf::from);
+        match (reader.required_text("auth.mode").as_str(), &file) {
+            ("disabled", _) => return Self::Disabled,
             ("token", None) => {
                 reader.mistake("auth.tokens_file", "is needed when auth.mode is \"token\"");
-                None
             }
-            _ => {
-                reader.mistake("auth.mode", "must be \"token\" or \"disabled\"");
-                None
-            }
+            ("token", Some(_)) | ("", _) => {}
+            _ => reader.mistake("auth.mode", "must be \"token\" or \"disabled\""),
         }
+        Self::Token(file.unwrap_or_default())
     }
 }
 
 impl Http {
     /// Reads `http.*`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
-        let listen = listen(reader, "http.listen");
-        let mut count = |key, most| reader.number(key, 1..=most).and_then(|n| usize::try_from(n).ok());
-        let max_connections = count("http.max_connections", 1_000_000);
-        let max_in_flight = count("http.max_in_flight", 100_000);
-        let max_waiting = count("http.max_waiting", 1_000_000);
-        let max_imports = count("http.max_imports", 1_000);
-        let max_exports = count("http.max_exports", 1_000);
-        let max_listeners = count("http.max_listeners", 1_000_000);
-        let import_mib = count("http.import_limit_mib", 65_536);
-        let per_second = reader.number("http.requests_per_second", 0..=1_000_000);
-        let burst = reader.number("http.burst", 1..=1_000_000);
-        let request = reader.duration("http.request_timeout_s");
-        let import = reader.duration("http.import_timeout_s");
-        let body_stall = reader.duration("http.body_stall_timeout_s");
-        let write_stall = reader.duration("http.write_stall_timeout_s");
-        Some(Self {
-            listen: listen?,
+    pub fn read(reader: &mut Reader) -> Self {
+        let import_mib: usize = reader.number("http.import_limit_mib", 1..=65_536);
+        Self {
+            listen: listen(reader, "http.listen"),
             limits: Limits {
-                max_connections: max_connections?,
-                max_in_flight: max_in_flight?,
-                max_waiting: max_waiting?,
-                max_imports: max_imports?,
-                max_exports: max_exports?,
-                max_listeners: max_listeners?,
-                rate: Rate::of(per_second?, burst?),
-                import_bytes: import_mib?.saturating_mul(1024 * 1024),
-                request: request?,
-                import: import?,
-                body_stall: body_stall?,
-                write_stall: write_stall?,
+                max_connections: reader.number("http.max_connections", 1..=1_000_000),
+                max_in_flight: reader.number("http.max_in_flight", 1..=100_000),
+                max_waiting: reader.number("http.max_waiting", 1..=1_000_000),
+                max_imports: reader.number("http.max_imports", 1..=1_000),
+                max_exports: reader.number("http.max_exports", 1..=1_000),
+                max_listeners: reader.number("http.max_listeners", 1..=1_000_000),
+                rate: Rate::read(reader),
+                import_bytes: import_mib.saturating_mul(1024 * 1024),
+                request: reader.duration("http.request_timeout_s"),
+                import: reader.duration("http.import_timeout_s"),
+                body_stall: reader.duration("http.body_stall_timeout_s"),
+                write_stall: reader.duration("http.write_stall_timeout_s"),
             },
-        })
+        }
     }
 }
 
 impl Rate {
     /// None for zero.
-    fn of(per_second: u64, burst: u64) -> Option<Self> {
-        let some = |n| u32::try_from(n).ok().and_then(NonZeroU32::new);
+    fn read(reader: &mut Reader) -> Option<Self> {
+        let per_second = reader.number("http.requests_per_second", 0..=1_000_000);
+        let burst = reader.number("http.burst", 1..=1_000_000);
         Some(Self {
-            per_second: some(per_second)?,
-            burst: some(burst)?,
+            per_second: NonZeroU32::new(per_second)?,
+            burst: NonZeroU32::new(burst)?,
         })
     }
 }

@@ -67,7 +67,7 @@ pub async fn create(
     })
     .await?;
     if let Called::Ran(Created::Invoice(_)) = &called {
-        metrics::created(1);
+        metrics::CREATED.add(1);
     }
     Ok(called)
 }
@@ -248,7 +248,7 @@ impl Import {
         tx.commit().await?;
         fail_point!(ImportCommitted);
         self.staged = 0;
-        metrics::created(summary.created);
+        metrics::CREATED.add(summary.created.unsigned_abs());
         Ok(Called::Ran(summary))
     }
 

@@ -3,47 +3,23 @@
 use std::{fmt, str::FromStr};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use payment_contract::words;
 use time::OffsetDateTime;
 
 use crate::{batch_id::BatchId, invoice::Invoice};
 
-/// What can happen to an invoice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-pub enum Kind {
-    Created,
-    /// Its payment was asked for.
-    Pending,
-    Paid,
-    /// Its payment was declined: it is unpaid again.
-    Declined,
-    Voided,
-}
-
-impl Kind {
-    pub const ALL: [Self; 5] = [
-        Self::Created,
-        Self::Pending,
-        Self::Paid,
-        Self::Declined,
-        Self::Voided,
-    ];
-
-    /// The event's type in the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "invoice.created",
-            Self::Pending => "invoice.pending",
-            Self::Paid => "invoice.paid",
-            Self::Declined => "invoice.declined",
-            Self::Voided => "invoice.voided",
-        }
-    }
-
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+words! {
+    /// What can happen to an invoice. Its word is the event's type in the API.
+    #[derive(sqlx::Type)]
+    #[sqlx(type_name = "text", rename_all = "lowercase")]
+    pub enum Kind {
+        Created = "invoice.created",
+        /// Its payment was asked for.
+        Pending = "invoice.pending",
+        Paid = "invoice.paid",
+        /// Its payment was declined: it is unpaid again.
+        Declined = "invoice.declined",
+        Voided = "invoice.voided",
     }
 }
 
@@ -83,7 +59,6 @@ impl Position {
 
     /// The id of what is told of a batch at this place: not that of the change at it, nor of another batch, and read as the
     /// same place.
-    #[must_use]
     pub fn batch_event_id(self, batch: BatchId) -> String {
         let mut bytes = self.bytes();
         bytes.extend(batch.as_uuid().as_bytes());

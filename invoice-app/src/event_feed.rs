@@ -62,7 +62,6 @@ impl Default for Feed {
 
 impl Feed {
     /// Starts to listen. What comes before the first page has to be read; no page follows on what is read before this call.
-    #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<FeedPage>> {
         let pages = self.pages.subscribe();
         self.wake.notify_one();
@@ -80,7 +79,6 @@ impl Feed {
         self.reads.acquire().await.ok()
     }
 
-    #[must_use]
     pub fn listeners(&self) -> usize {
         self.pages.receiver_count()
     }

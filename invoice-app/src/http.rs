@@ -68,7 +68,6 @@ pub struct Api {
 
 impl Api {
     /// From ready parts. Answers 503 until `open` is cancelled, and waits for nothing any more once `stop` is.
-    #[must_use]
     pub fn new(
         store: Store,
         paying: Paying,

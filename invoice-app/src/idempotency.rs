@@ -68,7 +68,6 @@ impl<T> Called<T> {
 
 impl Claim {
     /// Why a call with this fingerprint may not run; nothing if it may.
-    #[must_use]
     pub fn check(self, call: &[u8]) -> Option<NotRun> {
         match self {
             Self::Fresh => None,
@@ -98,7 +97,6 @@ pub enum SavedResponse {
 impl Key {
     /// A key as its caller wrote it; `None` when it cannot be one. The quoted form is the standard draft's; the bare one is what
     /// people send.
-    #[must_use]
     pub fn parse(principal: &str, text: &str) -> Option<Self> {
         let text = text.trim();
         let text = match text.strip_prefix('"') {
@@ -113,18 +111,15 @@ impl Key {
         })
     }
 
-    #[must_use]
     pub fn principal(&self) -> &str {
         &self.principal
     }
 
-    #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// The advisory lock that stands for the key. Two keys sharing one would at worst be told to come back later.
-    #[must_use]
     pub fn lock(&self) -> i64 {
         let digest = Sha256::new()
             .chain_update(b"idempotency-key\0")
@@ -140,7 +135,6 @@ impl Key {
 }
 
 /// Begins the fingerprint of a call; the body is fed into it.
-#[must_use]
 pub fn fingerprint(method: &str, path: &str) -> Sha256 {
     Sha256::new()
         .chain_update(method.as_bytes())

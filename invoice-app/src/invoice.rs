@@ -1,43 +1,31 @@
 //! What an invoice is: its number, its amount, and the states it goes through. No I/O.
 
-use payment_contract::{InvoiceId, Money, PaymentId, money};
+use payment_contract::{InvoiceId, Money, PaymentId, money, words};
 use time::OffsetDateTime;
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::payment;
 
-/// `unpaid → pending → paid`, back to `unpaid` when declined; `unpaid → void`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-pub enum Status {
-    /// Nobody has asked for its payment, or the last payment was declined.
-    Unpaid,
-    /// A payment was requested and has no outcome yet.
-    Pending,
-    /// Paid. Final.
-    Paid,
-    /// Not to be paid. Final.
-    Void,
+words! {
+    /// `unpaid → pending → paid`, back to `unpaid` when declined; `unpaid → void`. Words of the API and of the database.
+    #[derive(sqlx::Type)]
+    #[sqlx(type_name = "text", rename_all = "lowercase")]
+    pub enum Status {
+        /// Nobody has asked for its payment, or the last payment was declined.
+        Unpaid = "unpaid",
+        /// A payment was requested and has no outcome yet.
+        Pending = "pending",
+        /// Paid. Final.
+        Paid = "paid",
+        /// Not to be paid. Final.
+        Void = "void",
+    }
 }
 
 impl Status {
-    pub const ALL: [Self; 4] = [Self::Unpaid, Self::Pending, Self::Paid, Self::Void];
-
-    /// The word in the API and in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unpaid => "unpaid",
-            Self::Pending => "pending",
-            Self::Paid => "paid",
-            Self::Void => "void",
-        }
-    }
-
     /// The status of that name, or what names there are.
     pub fn try_new(word: &str) -> Result<Self, &'static str> {
-        let found = Self::ALL.into_iter().find(|status| status.as_str() == word);
-        found.ok_or("must be unpaid, pending, paid or void")
+        Self::parse(word).ok_or("must be unpaid, pending, paid or void")
     }
 }
 
@@ -73,12 +61,10 @@ impl Number {
         Ok(Self(text))
     }
 
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
@@ -86,7 +72,6 @@ impl Number {
 
 /// White space and control characters, and those that only steer how others are shown: two numbers that look alike must
 /// not differ in something nobody sees.
-#[must_use]
 pub fn is_invisible(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()
@@ -142,7 +127,6 @@ pub struct LastPayment {
 impl Invoice {
     /// Names its state: another one whenever anything about it, or about its payments, is another. The store writes the same
     /// text (`store::invoices::version_in_tx`).
-    #[must_use]
     pub fn version(&self) -> String {
         let micros = self.updated_at.unix_timestamp_nanos() / 1_000;
         format!("{}-{micros}", self.status.as_str())
@@ -160,7 +144,6 @@ pub enum IfMatch {
 
 impl IfMatch {
     /// Whether it is to be done.
-    #[must_use]
     pub fn is_met(&self, version: &str) -> bool {
         match self {
             Self::Any => true,

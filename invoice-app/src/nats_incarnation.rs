@@ -45,7 +45,6 @@ pub enum Looked {
 
 impl NatsIncarnation {
     /// Wakes `sweep` when rows became due.
-    #[must_use]
     pub const fn new(store: Store, provisioner: StreamProvisioner, sweep: Arc<Notify>) -> Self {
         Self {
             store,
@@ -75,7 +74,7 @@ impl NatsIncarnation {
             Incarnation::Same => {}
             Incarnation::FirstSeen => self.sweep.notify_one(),
             Incarnation::Forgot(payments) => {
-                metrics::nats_forgot();
+                metrics::FORGOT.add(1);
                 warn!(
                     payments,
                     "NATS has forgotten; every request without an outcome is sent again"

@@ -69,7 +69,6 @@ pub enum PaidOne {
 
 impl Paying {
     /// Leases what it asks for to this process for `lease`.
-    #[must_use]
     pub fn new(store: Store, sender: sender::Handle, waiters: Waiters, lease: Duration) -> Self {
         let single_pays = SinglePays {
             store: store.clone(),
@@ -211,7 +210,7 @@ impl Paying {
     }
 
     async fn hand_over_many(&self, requested: RequestedPayments, batch: Batch) -> PaidMany {
-        metrics::requested(requested.total);
+        metrics::REQUESTED.add(requested.total.unsigned_abs());
         let waiter = self.waiters.batch(batch.id);
         if requested.total > 0 {
             let few = usize::try_from(requested.total).is_ok_and(|total| total <= ROWS_HANDED_OVER);

@@ -6,34 +6,23 @@ use payment_contract::{
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
     money, subjects,
     trace::TraceParent,
+    words,
 };
 
 use crate::batch_id::BatchId;
 use time::OffsetDateTime;
 
-/// `requested → succeeded | declined`, once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, sqlx::Type)]
-#[sqlx(type_name = "text", rename_all = "lowercase")]
-pub enum Status {
-    /// Asked for; no outcome yet.
-    Requested,
-    /// The money moved. Final.
-    Succeeded,
-    /// The bank refused. Final; the invoice can be paid again.
-    Declined,
-}
-
-impl Status {
-    pub const ALL: [Self; 3] = [Self::Requested, Self::Succeeded, Self::Declined];
-
-    /// The word in the API and in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Succeeded => "succeeded",
-            Self::Declined => "declined",
-        }
+words! {
+    /// `requested → succeeded | declined`, once. Words of the API and of the database.
+    #[derive(sqlx::Type)]
+    #[sqlx(type_name = "text", rename_all = "lowercase")]
+    pub enum Status {
+        /// Asked for; no outcome yet.
+        Requested = "requested",
+        /// The money moved. Final.
+        Succeeded = "succeeded",
+        /// The bank refused. Final; the invoice can be paid again.
+        Declined = "declined",
     }
 }
 
@@ -86,28 +75,15 @@ pub struct Batch {
     pub skipped: String,
 }
 
-/// Why an invoice asked for was not paid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skipped {
-    Unknown,
-    Duplicate,
-    /// A payment of it is under way.
-    Pending,
-    Paid,
-    Void,
-}
-
-impl Skipped {
-    /// The word in the API.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Duplicate => "duplicate",
-            Self::Pending => "pending",
-            Self::Paid => "paid",
-            Self::Void => "void",
-        }
+words! {
+    /// Why an invoice asked for was not paid, in the API's words.
+    pub enum Skipped {
+        Unknown = "unknown",
+        Duplicate = "duplicate",
+        /// A payment of it is under way.
+        Pending = "pending",
+        Paid = "paid",
+        Void = "void",
     }
 }
 
@@ -128,6 +104,20 @@ pub struct OutboxRequest {
 }
 
 impl OutboxRequest {
+    /// The payment as it was made, without asking for it again.
+    pub fn payment(&self) -> Payment {
+        Payment {
+            id: self.payment_id,
+            invoice_id: self.invoice_id,
+            attempt: self.attempt,
+            status: Status::Requested,
+            reason: None,
+            provider_reference: None,
+            created_at: self.requested_at,
+            settled_at: None,
+        }
+    }
+
     /// The message that asks for it.
     pub fn outgoing(self) -> Result<Outgoing, money::Error> {
         let amount = Money::try_from_minor_units(self.amount_minor, Currency::try_new(&self.currency)?)?;
@@ -177,35 +167,22 @@ pub enum OutcomeEffect {
     Conflict(Conflict),
 }
 
-/// Why an outcome cannot be applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Conflict {
-    /// No such payment was ever requested here.
-    UnknownPayment,
-    /// The payment is of another invoice.
-    OtherInvoice,
-    /// The payment had succeeded, and is now said to be declined.
-    DeclinedAfterSuccess,
-    /// The payment had been declined, and is now said to have succeeded.
-    SucceededAfterDecline,
-}
-
-impl Conflict {
-    /// The reason kept with the dead letter.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownPayment => "conflict: this payment was never requested",
-            Self::OtherInvoice => "conflict: this payment is of another invoice",
-            Self::DeclinedAfterSuccess => "conflict: declined, but the payment had succeeded",
-            Self::SucceededAfterDecline => "conflict: succeeded, but the payment had been declined",
-        }
+words! {
+    /// Why an outcome cannot be applied, as kept with the dead letter.
+    pub enum Conflict {
+        /// No such payment was ever requested here.
+        UnknownPayment = "conflict: this payment was never requested",
+        /// The payment is of another invoice.
+        OtherInvoice = "conflict: this payment is of another invoice",
+        /// The payment had succeeded, and is now said to be declined.
+        DeclinedAfterSuccess = "conflict: declined, but the payment had succeeded",
+        /// The payment had been declined, and is now said to have succeeded.
+        SucceededAfterDecline = "conflict: succeeded, but the payment had been declined",
     }
 }
 
 /// Decides what an outcome does to a payment found in `former` state, or not found. The statement that applies outcomes
 /// follows the same rule; this says it in words the rest can act on.
-#[must_use]
 pub fn settle(outcome: &PaymentOutcomeV1, former: Option<&Former>) -> OutcomeEffect {
     let Some(former) = former else {
         return OutcomeEffect::Conflict(Conflict::UnknownPayment);

@@ -70,7 +70,6 @@ struct Settling {
 
 impl PaymentOutcomes {
     /// A handler that wakes `waiters` and `feed`, and those of other replicas over `connection`.
-    #[must_use]
     pub fn new(store: Store, waiters: Waiters, feed: Feed, connection: Option<Connection>) -> Self {
         let settling = Arc::new(Settling {
             store,
@@ -257,7 +256,7 @@ impl Handler for PaymentOutcomes {
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
         let new = service::dead_letters::keep(self.settling.store.pool(), &letters).await?;
-        metrics::dead_letters(new);
+        metrics::DEAD_LETTERS.add(new as u64);
         Ok(())
     }
 }

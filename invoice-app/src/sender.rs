@@ -68,7 +68,6 @@ struct Progress {
 }
 
 /// A sender and the way to reach it. `sweep` is woken when rows were left to it.
-#[must_use]
 pub fn channel(store: Store, connection: Connection, sweep: std::sync::Arc<Notify>) -> (Handle, Sender) {
     let (sender, jobs) = mpsc::channel(QUEUE);
     let handle = Handle {
@@ -95,7 +94,7 @@ impl Handle {
         let Err(refused) = self.jobs.try_send(job) else {
             return;
         };
-        metrics::sender_overflow();
+        metrics::OVERFLOW.add(1);
         let released = match refused.into_inner() {
             Job::Requests(requests) => {
                 let ids: Vec<PaymentId> = requests.iter().map(|request| request.payment_id).collect();
@@ -270,7 +269,7 @@ pub(crate) async fn send(publisher: &Publisher, requests: Vec<OutboxRequest>) ->
     match publisher.send(messages).await {
         Ok(()) => {
             fail_point!(RequestsPublished);
-            metrics::requests_sent(count);
+            metrics::SENT.add(count as u64);
             true
         }
         Err(error) => {

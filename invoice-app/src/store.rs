@@ -65,7 +65,6 @@ impl Places {
 }
 
 impl Store {
-    #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self {
             lists: Places::new(&pool, CONNECTIONS_PER_LIST),
@@ -75,13 +74,11 @@ impl Store {
     }
 
     /// The pool, for what is shared with other services.
-    #[must_use]
     pub const fn pool(&self) -> &PgPool {
         self.database.pool()
     }
 
     /// Connections for what a payment waits for.
-    #[must_use]
     pub const fn warm(&self) -> &WarmPool {
         &self.database
     }

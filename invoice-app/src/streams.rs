@@ -18,7 +18,6 @@ pub const PAYMENT_PROVIDER: Consumer = Consumer::new(streams::PAY_REQUESTS, "pay
 pub const OUTCOMES: Consumer = Consumer::new(streams::PAY_OUTCOMES, "invoice-app");
 
 /// Keeps the stream, and a consumer for each service that reads it.
-#[must_use]
 pub fn provisioner(connection: Connection, replicas: usize, more_readers: &[String]) -> StreamProvisioner {
     StreamProvisioner {
         connection,

@@ -47,7 +47,6 @@ pub enum Swept {
 
 impl Sweep {
     /// A sweep that is woken by `wake`.
-    #[must_use]
     pub fn new(store: Store, connection: Connection, resend_after: Duration, wake: Arc<Notify>) -> Self {
         let publisher = Publisher::new(connection.clone());
         let window = Window::new(connection.clone());
@@ -101,7 +100,7 @@ impl Sweep {
             .await?;
         if !claimed.requests.is_empty() {
             fail_point!(SweepClaimed);
-            metrics::requests_claimed(claimed.requests.len());
+            metrics::CLAIMED.add(claimed.requests.len() as u64);
             let ids: Vec<_> = claimed
                 .requests
                 .iter()

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use payment_contract::words;
 use serde::{Deserialize, Serialize};
 use service::repeat;
 use sha2::{Digest, Sha256};
@@ -22,31 +23,19 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a token: more than anybody can guess.
 const TOKEN_BYTES: usize = 32;
 
-/// What a token allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Scope {
-    /// Every GET.
-    #[serde(rename = "invoices:read")]
-    Read,
-    /// Creating, importing and voiding.
-    #[serde(rename = "invoices:write")]
-    Write,
-    /// Paying.
-    #[serde(rename = "invoices:pay")]
-    Pay,
-}
-
-impl Scope {
-    pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Pay];
-
-    /// As written in the file.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "invoices:read",
-            Self::Write => "invoices:write",
-            Self::Pay => "invoices:pay",
-        }
+words! {
+    /// What a token allows, as written in the file.
+    #[derive(Serialize, Deserialize)]
+    pub enum Scope {
+        /// Every GET.
+        #[serde(rename = "invoices:read")]
+        Read = "invoices:read",
+        /// Creating, importing and voiding.
+        #[serde(rename = "invoices:write")]
+        Write = "invoices:write",
+        /// Paying.
+        #[serde(rename = "invoices:pay")]
+        Pay = "invoices:pay",
     }
 }
 
@@ -54,10 +43,7 @@ impl std::str::FromStr for Scope {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
-            .ok_or_else(|| "must be invoices:read, invoices:write or invoices:pay".to_owned())
+        Self::parse(text).ok_or_else(|| "must be invoices:read, invoices:write or invoices:pay".to_owned())
     }
 }
 
@@ -122,7 +108,6 @@ pub struct Caller {
 
 impl Caller {
     /// Everybody, when access is not restricted.
-    #[must_use]
     pub fn anybody() -> Self {
         Self {
             name: "anybody".into(),
@@ -131,7 +116,6 @@ impl Caller {
         }
     }
 
-    #[must_use]
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
@@ -163,7 +147,6 @@ impl Tokens {
     }
 
     /// Who has this token. Looks at every entry, in the same time whichever matches.
-    #[must_use]
     pub fn find(&self, token: &str, now: OffsetDateTime) -> Option<Caller> {
         let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let mut found = None;
@@ -205,7 +188,6 @@ impl TokensFile {
     }
 
     /// The tokens, always the latest good ones.
-    #[must_use]
     pub fn tokens(&self) -> Arc<RwLock<Arc<Tokens>>> {
         Arc::clone(&self.tokens)
     }
@@ -246,7 +228,7 @@ impl TokensFile {
             );
         }
         self.failed = error.is_some();
-        metrics::tokens_reload_failed(self.failed);
+        metrics::RELOAD_FAILED.set(self.failed);
     }
 }
 
@@ -255,7 +237,6 @@ fn read(path: &Path) -> Result<String, Error> {
 }
 
 /// A new token, and the entry that lets it in.
-#[must_use]
 pub fn generate(name: &str, scopes: &[Scope]) -> (String, String) {
     use base64::Engine as _;
     use std::fmt::Write as _;

@@ -22,7 +22,6 @@ pub struct Expected {
 }
 
 impl Expected {
-    #[must_use]
     pub fn is_met(&self, totals: &[Total]) -> bool {
         let count: i64 = totals.iter().map(|total| total.count).sum();
         let sums = totals
@@ -35,7 +34,6 @@ impl Expected {
 }
 
 /// In words: `3 invoices, 12.20 EUR and 7 JPY`.
-#[must_use]
 pub fn summary(totals: &[Total]) -> String {
     let count: i64 = totals.iter().map(|total| total.count).sum();
     let sums: Vec<String> = totals

@@ -42,13 +42,11 @@ pub struct Waiter {
 
 impl Waiters {
     /// Starts to wait for a payment. What happens from here on is noticed.
-    #[must_use]
     pub fn payment(&self, id: PaymentId) -> Waiter {
         self.register(id.as_uuid())
     }
 
     /// Starts to wait for a batch.
-    #[must_use]
     pub fn batch(&self, id: BatchId) -> Waiter {
         self.register(id.as_uuid())
     }
@@ -121,7 +119,6 @@ impl Waiter {
     }
 
     /// The payment's outcome, if it was told.
-    #[must_use]
     pub fn outcome(&self) -> Option<PaymentOutcomeV1> {
         self.changes.borrow().clone()
     }

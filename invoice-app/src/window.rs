@@ -34,7 +34,6 @@ pub struct Window {
 
 impl Window {
     /// The window of this connection's server.
-    #[must_use]
     pub fn new(connection: Connection) -> Self {
         Self {
             connection,

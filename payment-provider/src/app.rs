@@ -56,7 +56,6 @@ impl Parts {
     }
 
     /// The consumer of pay requests, answering over `connection`.
-    #[must_use]
     pub fn pay_requests(self, connection: Connection) -> PayRequests {
         PayRequests::new(
             self.store,
@@ -146,14 +145,12 @@ pub async fn take_requests(
 
 async fn sample_open_rows(store: Store, stop: CancellationToken) {
     let sampling = || async {
-        metrics::connections(store.warm().connections());
-        match store.open_rows().await {
-            Ok(rows) => metrics::open_rows(Some(rows)),
-            Err(error) => {
-                metrics::open_rows(None);
-                warn!(error = chain(&error), "open ledger rows could not be counted");
-            }
-        }
+        store.warm().show_connections(metrics::CONNECTIONS);
+        let open = store
+            .open_rows()
+            .await
+            .inspect_err(|error| warn!(error = chain(error), "open ledger rows could not be counted"));
+        metrics::open_rows(open.ok());
     };
     repeat::every(SAMPLE, stop, sampling).await;
 }

@@ -77,117 +77,89 @@ impl Config {
     }
 
     fn read(mut reader: Reader) -> Result<Self, Mistakes> {
-        let common = Common::read(&mut reader);
-        let database = Database::read(&mut reader);
-        let migrate_on_start = reader.get("database.migrate_on_start");
-        let nats = Nats::read(&mut reader);
-        let requests = Requests::read(&mut reader);
         let gateway = Gateway::read(&mut reader);
-        let ledger = Ledger::read(&mut reader, gateway.as_ref().map(|gateway| gateway.timeout));
-        let effective = reader.effective();
-        reader.finish()?;
-        let whole = || {
-            Some(Self {
-                common: common?,
-                database: database?,
-                migrate_on_start: migrate_on_start?,
-                nats: nats?,
-                requests: requests?,
-                gateway: gateway?,
-                ledger: ledger?,
-                effective,
-            })
+        let config = Self {
+            common: Common::read(&mut reader),
+            database: Database::read(&mut reader),
+            migrate_on_start: reader.get("database.migrate_on_start"),
+            nats: Nats::read(&mut reader),
+            requests: Requests::read(&mut reader),
+            ledger: Ledger::read(&mut reader, gateway.timeout),
+            gateway,
+            effective: reader.effective(),
         };
-        // A missing part without a noted mistake cannot happen; an empty list of mistakes says so if it does.
-        whole().ok_or(Mistakes(Vec::new()))
+        reader.finish(config)
     }
 }
 
 impl Requests {
-    fn read(reader: &mut Reader) -> Option<Self> {
-        let slots = count(reader, "requests.slots", 100_000);
-        let max_batch = count(reader, "requests.max_batch", 10_000);
-        Some(Self {
-            slots: slots?,
-            max_batch: max_batch?,
-        })
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            slots: reader.number("requests.slots", 1..=100_000),
+            max_batch: reader.number("requests.max_batch", 1..=10_000),
+        }
     }
 }
 
 impl Gateway {
-    fn read(reader: &mut Reader) -> Option<Self> {
-        let kind = Kind::read(reader);
-        let timeout = reader.duration("gateway.timeout_ms");
-        let max_concurrent = count(reader, "gateway.max_concurrent", 100_000);
-        let key_retention = reader.duration("gateway.key_retention_s");
-        let currencies = currencies(reader);
-        Some(Self {
-            kind: kind?,
-            timeout: timeout?,
-            max_concurrent: max_concurrent?,
-            key_retention: key_retention?,
-            currencies: currencies?,
-        })
+    fn read(reader: &mut Reader) -> Self {
+        Self {
+            kind: Kind::read(reader),
+            timeout: reader.duration("gateway.timeout_ms"),
+            max_concurrent: reader.number("gateway.max_concurrent", 1..=100_000),
+            key_retention: reader.duration("gateway.key_retention_s"),
+            currencies: currencies(reader),
+        }
     }
 }
 
 impl Kind {
-    fn read(reader: &mut Reader) -> Option<Self> {
+    fn read(reader: &mut Reader) -> Self {
         const KEY: &str = "gateway.url";
         let credentials = credentials(reader);
         let url = reader.text(KEY);
-        match (reader.required_text("gateway.kind")?.as_str(), url) {
-            ("simulated", _) => Some(Self::Simulated),
+        match (reader.required_text("gateway.kind").as_str(), url) {
+            ("simulated" | "", _) => {}
             ("http", Some(url)) => match Url::parse(&url) {
                 Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                    reader.mistake(
-                        KEY,
-                        "must have neither user nor password: it is shown; use gateway.token_file",
-                    );
-                    None
+                    let problem = "must have neither user nor password: it is shown; use gateway.token_file";
+                    reader.mistake(KEY, problem);
                 }
                 Ok(url) if url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url)) => {
-                    Some(Self::Http(url, credentials?))
+                    return Self::Http(url, credentials);
                 }
                 _ => {
                     let problem =
                         "must be a URL like https://bank.example/api; http only where the host is loopback";
                     reader.mistake(KEY, problem);
-                    None
                 }
             },
-            ("http", None) => {
-                reader.mistake(KEY, "is needed when gateway.kind is \"http\"");
-                None
-            }
-            _ => {
-                reader.mistake("gateway.kind", "must be \"simulated\" or \"http\"");
-                None
-            }
+            ("http", None) => reader.mistake(KEY, "is needed when gateway.kind is \"http\""),
+            _ => reader.mistake("gateway.kind", "must be \"simulated\" or \"http\""),
         }
+        Self::Simulated
     }
 }
 
 impl Ledger {
-    fn read(reader: &mut Reader, timeout: Option<Duration>) -> Option<Self> {
+    fn read(reader: &mut Reader, timeout: Duration) -> Self {
         let lease = reader.duration("ledger.lease_ms");
         let lease_margin = reader.duration("ledger.lease_margin_ms");
-        let (lease, lease_margin) = (lease?, lease_margin?);
-        if timeout.is_some_and(|timeout| lease <= timeout + lease_margin) {
+        // None of them is zero where it is no mistake.
+        let known = [lease, lease_margin, timeout].iter().all(|time| !time.is_zero());
+        if known && lease <= timeout + lease_margin {
             let problem = "must be more than gateway.timeout_ms and ledger.lease_margin_ms together";
             reader.mistake("ledger.lease_ms", problem);
-            return None;
         }
-        let hold_new_payments = reader.get("ledger.hold_new_payments")?;
-        Some(Self {
+        Self {
             lease,
             lease_margin,
-            hold_new_payments,
-        })
+            hold_new_payments: reader.get("ledger.hold_new_payments"),
+        }
     }
 }
 
-fn credentials(reader: &mut Reader) -> Option<Credentials> {
+fn credentials(reader: &mut Reader) -> Credentials {
     let [token_file, certificate, key, ca_file] = [
         "gateway.token_file",
         "gateway.client_cert_file",
@@ -195,20 +167,15 @@ fn credentials(reader: &mut Reader) -> Option<Credentials> {
         "gateway.ca_file",
     ]
     .map(|key| reader.text(key).map(PathBuf::from));
-    let client_cert = match (certificate, key) {
-        (Some(certificate), Some(key)) => Some((certificate, key)),
-        (None, None) => None,
-        _ => {
-            let problem = "goes with gateway.client_key_file: both or neither";
-            reader.mistake("gateway.client_cert_file", problem);
-            return None;
-        }
-    };
-    Some(Credentials {
+    if certificate.is_some() != key.is_some() {
+        let problem = "goes with gateway.client_key_file: both or neither";
+        reader.mistake("gateway.client_cert_file", problem);
+    }
+    Credentials {
         token_file,
-        client_cert,
+        client_cert: certificate.zip(key),
         ca_file,
-    })
+    }
 }
 
 /// Whether nothing between here and there can listen.
@@ -217,20 +184,14 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn count(reader: &mut Reader, key: &str, most: u64) -> Option<usize> {
-    reader
-        .number(key, 1..=most)
-        .and_then(|number| usize::try_from(number).ok())
-}
-
-fn currencies(reader: &mut Reader) -> Option<Vec<Currency>> {
+fn currencies(reader: &mut Reader) -> Vec<Currency> {
     const KEY: &str = "gateway.currencies";
-    let codes: Vec<String> = reader.get(KEY)?;
+    let codes: Vec<String> = reader.get(KEY);
     let parsed: Result<_, _> = codes.iter().map(|code| Currency::try_new(code)).collect();
-    if parsed.is_err() {
+    parsed.unwrap_or_else(|_| {
         reader.mistake(KEY, "must be a list of ISO 4217 codes, like [\"EUR\", \"DKK\"]");
-    }
-    parsed.ok()
+        Vec::new()
+    })
 }
 
 #[cfg(test)]

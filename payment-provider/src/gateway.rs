@@ -50,7 +50,6 @@ pub struct Permit<'a> {
 }
 
 impl Bank {
-    #[must_use]
     pub fn new(gateway: Arc<dyn Gateway>, timeout: Duration, max_concurrent: usize) -> Self {
         Self {
             gateway,
@@ -60,7 +59,6 @@ impl Bank {
         }
     }
 
-    #[must_use]
     pub const fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -78,7 +76,7 @@ impl Bank {
         } else {
             let came = Instant::now();
             let slot = Arc::clone(&self.permits).acquire_owned().await;
-            metrics::waited_for_turn(came.elapsed());
+            metrics::TURN_SECONDS.record(came.elapsed());
             // Nobody closes it.
             slot.ok()
         };

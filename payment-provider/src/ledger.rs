@@ -6,6 +6,7 @@ use payment_contract::{
     InvoiceId, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
     trace::TraceParent,
+    words,
 };
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -32,7 +33,6 @@ pub struct RequestHash([u8; 32]);
 
 impl RequestHash {
     /// SHA-256 over payment, invoice, minor units (big endian) and currency.
-    #[must_use]
     pub fn of(request: &PayRequestV1) -> Self {
         let mut hash = Sha256::new();
         hash.update(request.payment_id.as_uuid().as_bytes());
@@ -42,42 +42,23 @@ impl RequestHash {
         Self(hash.finalize().into())
     }
 
-    #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
 
-/// Why a payment is held: an operator releases it or ends it, and until then the bank is not called for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// Another payment has the same invoice number, and succeeded or is open: the invoice was forgotten by a database that
-    /// went back in time, and made again under a new id.
-    NumberPaid,
-    /// New payments are held, by configuration.
-    NewPayments,
-}
-
-impl Held {
-    /// As stored and shown.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NumberPaid => "number_paid",
-            Self::NewPayments => "hold_new_payments",
-        }
-    }
-
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::NumberPaid, Self::NewPayments]
-            .into_iter()
-            .find(|held| held.as_str() == text)
+words! {
+    /// Why a payment is held: an operator releases it or ends it, and until then the bank is not called for it.
+    pub enum Held {
+        /// Another payment has the same invoice number, and succeeded or is open: the invoice was forgotten by a database that
+        /// went back in time, and made again under a new id.
+        NumberPaid = "number_paid",
+        /// New payments are held, by configuration.
+        NewPayments = "hold_new_payments",
     }
 }
 
@@ -134,7 +115,6 @@ pub struct Ending {
 
 impl Ending {
     /// What invoice-app is told.
-    #[must_use]
     pub fn outcome(&self, payment_id: PaymentId, invoice_id: InvoiceId) -> PaymentOutcomeV1 {
         PaymentOutcomeV1 {
             payment_id,
@@ -150,7 +130,6 @@ impl Ending {
 
 impl Entry {
     /// The outcome of a finished row.
-    #[must_use]
     pub fn outcome(&self) -> Option<PaymentOutcomeV1> {
         match &self.state {
             State::Open { .. } | State::Held(_) => None,
@@ -175,7 +154,6 @@ pub enum NextStep {
 }
 
 /// Decides about a request whose payment has a row already.
-#[must_use]
 pub fn next_step(entry: &Entry, hash: RequestHash) -> NextStep {
     if entry.request_hash != hash {
         return NextStep::Conflict;
@@ -200,33 +178,28 @@ pub struct Age {
 
 impl Age {
     /// As read in a statement that was not begun before `read`.
-    #[must_use]
     pub const fn new(then: Duration, read: Instant) -> Self {
         Self { then, read }
     }
 
     /// The age by now, rather too high than too low.
-    #[must_use]
     pub fn at(&self, now: Instant) -> Duration {
         self.then + now.saturating_duration_since(self.read)
     }
 }
 
 /// Whether the bank may have been called for a payment of this age whose row is new.
-#[must_use]
 pub fn may_have_been_called_before(age: Duration) -> bool {
     age >= LOOK_UP_FIRST
 }
 
 /// Whether the bank may be called for a row of this age. It surely remembers the key of an earlier call still, and this one
 /// is done before an operator decides without it.
-#[must_use]
 pub fn may_call(age: Duration, key_retention: Duration) -> bool {
     age < key_retention
 }
 
 /// Whether a call that is started now ends before a lease that lasts `left` still.
-#[must_use]
 pub fn outlasts(left: Duration, timeout: Duration, margin: Duration) -> bool {
     left > timeout + margin
 }
@@ -245,7 +218,6 @@ pub enum LookedUp {
 }
 
 /// Decides what a look-up means. Before `key_retention` is over the bank remembers every key it has seen.
-#[must_use]
 pub fn looked_up(
     found: Result<Option<Answer>, CallError>,
     age: Duration,
@@ -283,7 +255,6 @@ fn settlement(answer: Answer) -> Result<Settlement, String> {
 
 /// True when a result cannot stand beside what a finished row says: another status, or the same under another of the
 /// bank's references, which would be a second charge.
-#[must_use]
 pub fn contradicts(result: &Settlement, stored: &Settlement) -> bool {
     let other_reference = match (&result.reference, &stored.reference) {
         (Some(result), Some(stored)) => result != stored,
@@ -294,7 +265,6 @@ pub fn contradicts(result: &Settlement, stored: &Settlement) -> bool {
 
 /// When to try again after `tries` tries without a known result: 1 s, 2 s, 4 s … at most a minute. `jitter` (0 to 1)
 /// spreads the upper quarter, so that an outage's victims do not all come back together.
-#[must_use]
 pub fn retry_delay(tries: u32, jitter: f64) -> Duration {
     let full = Duration::from_secs(1 << tries.saturating_sub(1).min(6)).min(LONGEST_RETRY);
     full.mul_f64(0.75 + 0.25 * jitter.clamp(0.0, 1.0))
@@ -302,7 +272,6 @@ pub fn retry_delay(tries: u32, jitter: f64) -> Duration {
 
 /// When to come back to a row whose lease lasts `left`: just after its end, since its holder is likely dead if it is
 /// still open then.
-#[must_use]
 pub fn wait_for_lease(left: Duration, jitter: f64) -> Duration {
     left.min(LONGEST_RETRY)
         + Duration::from_millis(100)

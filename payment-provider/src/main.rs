@@ -53,7 +53,7 @@ async fn main() -> ExitCode {
     }
     let loaded = Config::load(cli.config.as_deref());
     let settings = match (loaded, &cli.command) {
-        (Ok(settings), Command::CheckConfig) => return config::report(Ok(()), &settings.effective),
+        (Ok(settings), Command::CheckConfig) => return config::report(&settings.effective),
         (Ok(settings), _) => settings,
         (Err(mistakes), _) => return config::refuse(&mistakes),
     };

@@ -15,7 +15,6 @@ impl From<PaymentId> for IdempotencyKey {
 }
 
 impl IdempotencyKey {
-    #[must_use]
     pub const fn as_uuid(self) -> uuid::Uuid {
         self.0.as_uuid()
     }

@@ -23,7 +23,6 @@ pub struct Outcomes(Batcher<Outgoing, bool>);
 pub struct Unconfirmed;
 
 impl Outcomes {
-    #[must_use]
     pub fn new(publisher: Publisher) -> Self {
         let queue = metrics::batcher_queue("outcomes");
         Self(Batcher::new(
@@ -62,10 +61,9 @@ async fn publish_batch(publisher: &Publisher, batch: Vec<Outgoing>) -> Vec<bool>
     fail_point!(OutcomesPublishing);
     let results = publisher.send_confirmed(batch).await;
     fail_point!(OutcomesPublished);
-    let confirmed: Vec<bool> = results.iter().map(Result::is_ok).collect();
-    metrics::outcomes(confirmed.iter().filter(|confirmed| **confirmed).count());
+    let unconfirmed = results.iter().filter(|result| result.is_err()).count();
+    metrics::OUTCOMES.add((size - unconfirmed) as u64);
     if let Some(error) = results.iter().find_map(|result| result.as_ref().err()) {
-        let unconfirmed = confirmed.iter().filter(|confirmed| !**confirmed).count();
         // Once a batch: during an outage there is one of these for every message.
         warn!(
             outcomes = size,
@@ -74,5 +72,5 @@ async fn publish_batch(publisher: &Publisher, batch: Vec<Outgoing>) -> Vec<bool>
             "outcomes were not confirmed; their requests come again"
         );
     }
-    confirmed
+    results.iter().map(Result::is_ok).collect()
 }

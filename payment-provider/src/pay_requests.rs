@@ -31,7 +31,7 @@ mod numbers;
 mod unasked;
 
 use intents::Intents;
-use lease::{Release, Renewal};
+use lease::Lease;
 pub use unasked::More;
 
 /// One statement finishes this many rows at most.
@@ -75,13 +75,12 @@ pub struct PayRequests {
     policy: Arc<Policy>,
     intents: Intents,
     results: Batcher<ResultToRecord, Result<Recorded, store::Error>>,
-    renewals: Batcher<Renewal, bool>,
-    releases: Batcher<Release, ()>,
+    renewals: Batcher<Lease, bool>,
+    releases: Batcher<(Lease, bool), ()>,
 }
 
 impl PayRequests {
     /// Over a ledger, a bank and a way to answer.
-    #[must_use]
     pub fn new(store: Store, bank: Bank, outcomes: Outcomes, policy: Policy) -> Self {
         let results = Batcher::new(
             metrics::batcher_queue("results"),
@@ -171,7 +170,7 @@ impl Handler for PayRequests {
 
     async fn dead_letter(&self, letters: Vec<DeadLetter>) -> Result<(), BoxError> {
         let new = service::dead_letters::keep(self.store.pool(), &letters).await?;
-        metrics::dead_letters(new);
+        metrics::DEAD_LETTERS.add(new as u64);
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ mod resolutions;
 mod results;
 
 pub use held::Taken;
-pub use inspection::{LedgerFilter, Listed, OpenRows, Shown};
+pub use inspection::{Inspected, LedgerFilter, OpenRows};
 pub use intents::{Inserted, Intent};
 pub use resolutions::{RecordedResolution, Resolution};
 pub use results::{Recorded, ResultToRecord};
@@ -65,7 +65,6 @@ pub struct Store {
 
 impl Store {
     /// Over a pool; leases last `lease`.
-    #[must_use]
     pub fn new(pool: PgPool, lease: Duration) -> Self {
         Self {
             database: WarmPool::new(pool),
@@ -74,18 +73,15 @@ impl Store {
     }
 
     /// The pool, for what is not the ledger's.
-    #[must_use]
     pub const fn pool(&self) -> &PgPool {
         self.database.pool()
     }
 
     /// Connections for what a payment waits for.
-    #[must_use]
     pub const fn warm(&self) -> &WarmPool {
         &self.database
     }
 
-    #[must_use]
     pub const fn lease(&self) -> Duration {
         self.lease
     }
@@ -169,8 +165,6 @@ fn left(seconds: f64) -> Option<Duration> {
 fn status(text: &str) -> Result<Option<OutcomeStatus>, ()> {
     match text {
         "started" => Ok(None),
-        "succeeded" => Ok(Some(OutcomeStatus::Succeeded)),
-        "declined" => Ok(Some(OutcomeStatus::Declined)),
-        _ => Err(()),
+        _ => OutcomeStatus::parse(text).map(Some).ok_or(()),
     }
 }

@@ -18,7 +18,6 @@ pub const INVOICE_APP: Consumer = Consumer::new(streams::PAY_OUTCOMES, "invoice-
 pub const REQUESTS: Consumer = Consumer::new(streams::PAY_REQUESTS, "payment-provider");
 
 /// Keeps the stream, and a consumer for each service that reads it.
-#[must_use]
 pub fn provisioner(connection: Connection, replicas: usize, more_readers: &[String]) -> StreamProvisioner {
     StreamProvisioner {
         connection,

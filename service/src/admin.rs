@@ -28,7 +28,6 @@ pub struct Readiness(tokio::sync::watch::Sender<bool>);
 
 impl Readiness {
     /// Starts not ready.
-    #[must_use]
     pub fn new() -> Self {
         Self(tokio::sync::watch::Sender::new(false))
     }
@@ -37,7 +36,6 @@ impl Readiness {
         self.0.send_replace(ready);
     }
     /// The present state.
-    #[must_use]
     pub fn is_ready(&self) -> bool {
         *self.0.borrow()
     }

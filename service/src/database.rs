@@ -12,5 +12,5 @@ pub use self::{
     limits::{LONG, SHORT, in_time, retry_conflicts, unless_held},
     migrations::{keep_schema, migrate, prepare_schema, wait_for_schema},
     session::{SESSION, allow_time_in_tx, plan_for_many_in_tx, pool, storable},
-    warm_pool::{Connections, WarmConnection, WarmPool},
+    warm_pool::{WarmConnection, WarmPool},
 };

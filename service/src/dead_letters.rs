@@ -97,9 +97,6 @@ pub enum Error {
         /// Of these.
         of: usize,
     },
-    /// What was to be shown has no JSON.
-    #[error("could not be written as JSON")]
-    Json(#[from] serde_json::Error),
     /// The database.
     #[error("could not read or change the dead letters")]
     Database(#[from] sqlx::Error),
@@ -114,21 +111,12 @@ where
     match command {
         Command::List { all, json } => {
             let letters = list(pool, all).await?;
-            let text = if json {
-                output::json(&letters.iter().map(Letter::summary).collect::<Vec<_>>())?
-            } else {
-                shown::table(&letters)
-            };
-            output::print(&text);
+            let summaries = || letters.iter().map(Letter::summary).collect();
+            output::show(json, summaries, || shown::table(&letters));
         }
         Command::Show { id, json } => {
             let letter = find(pool, id).await?;
-            let text = if json {
-                output::json(&letter.whole())?
-            } else {
-                shown::letter(&letter)
-            };
-            output::print(&text);
+            output::show(json, || letter.whole(), || shown::letter(&letter));
         }
         Command::Replay(chosen) => {
             each(pool, chosen, async |id| replay_one(pool, id, &replay).await).await?;
@@ -219,13 +207,13 @@ impl Letter {
     fn summary(&self) -> Value {
         json!({
             "id": self.id,
-            "received_at": shown::time(self.received_at),
-            "last_received_at": shown::time(self.last_received_at),
+            "received_at": output::time(self.received_at),
+            "last_received_at": output::time(self.last_received_at),
             "times": self.times,
             "subject": self.subject,
             "stream_sequence": self.stream_sequence,
             "state": self.state(),
-            "resolved_at": self.resolved_at.map(shown::time),
+            "resolved_at": self.resolved_at.map(output::time),
             "reason": self.reason,
         })
     }
@@ -274,7 +262,7 @@ async fn open(pool: &PgPool, id: i64) -> Result<Letter, Error> {
         (Some(resolution), Some(at)) => Err(Error::Resolved {
             id,
             resolution: resolution.clone(),
-            at: shown::time(at),
+            at: output::time(at),
         }),
         _ => Ok(letter),
     }

@@ -1,31 +1,6 @@
 //! Where a test can make a process die: a name for each step on a payment's way, in debug builds only. Each service lists its
 //! own; those of the loop that consumes messages are `jetstream`'s steps.
 
-/// Declares a service's fail points, as the enum `FailPoint`.
-#[macro_export]
-macro_rules! fail_points {
-    ($(#[doc = $doc:literal] $point:ident = $name:literal,)+) => {
-        /// A step at which the process can be made to die.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum FailPoint {
-            $(#[doc = $doc] $point,)+
-        }
-
-        impl FailPoint {
-            /// Every one, in the order in which a payment meets them.
-            pub const ALL: &[Self] = &[$(Self::$point,)+];
-
-            /// What tests and reports call it.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(Self::$point => $name,)+
-                }
-            }
-        }
-    };
-}
-
 /// Ends the process here, at once and without a word to anybody, if a test has armed this point of the crate's own
 /// `fail_points::FailPoint`. In release builds it is nothing at all.
 #[macro_export]
@@ -33,7 +8,7 @@ macro_rules! fail_points {
 macro_rules! fail_point {
     ($point:ident) => {{
         #[cfg(debug_assertions)]
-        $crate::fail_points::pass(crate::fail_points::FailPoint::$point.name());
+        $crate::fail_points::pass(crate::fail_points::FailPoint::$point.as_str());
     }};
 }
 

@@ -3,7 +3,9 @@
 
 use std::{fmt::Write as _, io::Write as _};
 
-use serde::Serialize;
+use payment_contract::{Currency, Money, timestamp};
+use serde_json::Value;
+use time::OffsetDateTime;
 
 /// To standard output. Nothing is left to be done about a reader that has had enough, as `head` does.
 pub fn print(text: &str) {
@@ -12,7 +14,6 @@ pub fn print(text: &str) {
 }
 
 /// Aligned columns under a heading.
-#[must_use]
 pub fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let rows: Vec<[String; N]> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
     let mut widths = [0; N];
@@ -34,7 +35,6 @@ pub fn table<const N: usize>(heading: [&str; N], rows: impl IntoIterator<Item = 
 }
 
 /// One name and value a line.
-#[must_use]
 pub fn fields(fields: &[(&str, String)]) -> String {
     let width = fields
         .iter()
@@ -48,13 +48,30 @@ pub fn fields(fields: &[(&str, String)]) -> String {
     text
 }
 
-/// One JSON document.
-pub fn json(value: &impl Serialize) -> Result<String, serde_json::Error> {
-    serde_json::to_string_pretty(value).map(|text| text + "\n")
+/// Prints what a command shows: JSON for programs, or text for people.
+pub fn show(json: bool, value: impl FnOnce() -> Value, text: impl FnOnce() -> String) {
+    print(&if json { format!("{:#}\n", value()) } else { text() });
+}
+
+/// A time.
+pub fn time(at: OffsetDateTime) -> String {
+    timestamp::Display(at).to_string()
+}
+
+/// A value in its currency's decimals; nothing for what is no money.
+pub fn value(minor_units: i64, currency: &str) -> Option<String> {
+    let currency = Currency::try_new(currency).ok()?;
+    let money = Money::try_from_minor_units(minor_units, currency).ok()?;
+    Some(money.value())
+}
+
+/// The same with its currency, whatever it is.
+pub fn amount(minor_units: i64, currency: &str) -> String {
+    let value = value(minor_units, currency).unwrap_or_else(|| format!("{minor_units} minor units of"));
+    format!("{value} {currency}")
 }
 
 /// One line: control characters escaped, and those that reorder text on screen.
-#[must_use]
 pub fn line(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -73,7 +90,6 @@ fn is_invisible(c: char) -> bool {
 }
 
 /// A text that may be missing.
-#[must_use]
 pub fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".to_owned())
 }

@@ -52,7 +52,6 @@ struct Signals {
 impl Process {
     /// `grace` bounds the whole shutdown; see [`share`] for each group's part. From here on signals do not end the process by themselves. Must run inside a
     /// tokio runtime.
-    #[must_use]
     pub fn new(grace: Duration) -> Self {
         #[cfg(debug_assertions)]
         jetstream::steps::hook(crate::fail_points::pass);
@@ -117,7 +116,6 @@ impl Process {
 
 /// How long after the beginning of the shutdown a group must have finished, when so many stop after it: a quarter of the time is
 /// kept for each of those.
-#[must_use]
 pub fn share(grace: Duration, later: usize) -> Duration {
     let later = u32::try_from(later).unwrap_or(u32::MAX);
     grace.saturating_sub((grace / PARTS).saturating_mul(later))
@@ -188,7 +186,6 @@ pub struct Group {
 
 impl Group {
     /// Cancelled when this group is to stop: tasks take no new work, finish what they hold, and return.
-    #[must_use]
     pub fn stop(&self) -> CancellationToken {
         self.stop.clone()
     }

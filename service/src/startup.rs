@@ -27,7 +27,6 @@ pub struct Startup {
 
 impl Startup {
     /// Starts metrics, traces and the internal port. The groups are stopped in this order, and then the port that tells about them.
-    #[must_use]
     pub fn begin<const N: usize>(
         name: &'static str,
         version: &'static str,
@@ -64,7 +63,6 @@ impl Startup {
 const LATER: usize = 2;
 
 /// How long what is in flight may take to be finished at the end: less than the first group has.
-#[must_use]
 pub fn drain(common: &Common) -> Duration {
     share(common.shutdown_grace, LATER).saturating_sub(AFTER_DRAIN)
 }

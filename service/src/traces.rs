@@ -43,7 +43,6 @@ pub struct Traces(Option<SdkTracerProvider>);
 
 /// Starts traces, if the environment says where they go. Mistakes in it are told and cost the traces, never the service. After
 /// [`install_crypto`](crate::telemetry::install_crypto).
-#[must_use]
 pub fn init(name: &'static str, version: &'static str) -> Traces {
     let Some(_) = endpoint() else {
         return Traces(None);

@@ -46,15 +46,15 @@ fn reader(file: Option<&str>, environment: &[(&str, &str)]) -> (Reader, tempfile
 
 fn take_all(reader: &mut Reader) {
     let _ = (Common::read(reader), Database::read(reader), Nats::read(reader));
-    let _: Option<String> = reader.text("gateway.label");
-    let _: Option<Vec<u32>> = reader.get("gateway.limits");
-    let _: Option<bool> = reader.get("gateway.enabled");
+    let _ = reader.text("gateway.label");
+    let _: Vec<u32> = reader.get("gateway.limits");
+    let _: bool = reader.get("gateway.enabled");
 }
 
 fn mistakes_of(file: Option<&str>, environment: &[(&str, &str)]) -> Vec<(String, String)> {
     let (mut reader, _file) = reader(file, environment);
     take_all(&mut reader);
-    let Mistakes(mistakes) = reader.finish().unwrap_err();
+    let Mistakes(mistakes) = reader.finish(()).unwrap_err();
     mistakes
         .into_iter()
         .map(|mistake| (mistake.key, mistake.problem))
@@ -76,9 +76,9 @@ fn later_layers_win_key_by_key() {
         ("APP_HOME", "y"),
     ]);
     let (mut reader, _file) = reader(Some(file), &environment);
-    let common = Common::read(&mut reader).unwrap();
-    let database = Database::read(&mut reader).unwrap();
-    let nats = Nats::read(&mut reader).unwrap();
+    let common = Common::read(&mut reader);
+    let database = Database::read(&mut reader);
+    let nats = Nats::read(&mut reader);
     assert_eq!(
         (common.log_format, common.shutdown_grace),
         (LogFormat::Json, Duration::from_secs(25))
@@ -92,7 +92,7 @@ fn later_layers_win_key_by_key() {
         (database.password_file, nats.ca_file, nats.replicas),
         (None, None, 1)
     );
-    reader.finish().unwrap();
+    reader.finish(()).unwrap();
 }
 
 #[test]
@@ -140,16 +140,16 @@ fn variables_that_look_like_numbers_still_work_as_text() {
         None,
         &[("APP__GATEWAY__LABEL", "42"), ("APP__GATEWAY__LIMITS", "[3]")],
     );
-    assert_eq!(reader.get::<String>("gateway.label").as_deref(), Some("42"));
-    assert_eq!(reader.get::<Vec<u32>>("gateway.limits"), Some(vec![3]));
+    assert_eq!(reader.get::<String>("gateway.label"), "42");
+    assert_eq!(reader.get::<Vec<u32>>("gateway.limits"), [3]);
 }
 
 #[test]
 fn empty_text_is_absent_and_only_a_mistake_where_it_is_required() {
     let (mut reader, _file) = reader(None, &[("APP__GATEWAY__LABEL", "  ")]);
     assert_eq!(reader.text("gateway.label"), None);
-    assert_eq!(reader.required_text("gateway.label"), None);
-    assert_eq!(reader.finish().unwrap_err().0.len(), 1);
+    assert_eq!(reader.required_text("gateway.label"), "");
+    assert_eq!(reader.finish(()).unwrap_err().0.len(), 1);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_file_that_is_missing_or_no_toml_is_a_mistake() {
     let missing = Reader::with_environment(DEFAULTS, Some("/nowhere.toml".as_ref()), "APP__", []);
     assert!(
         missing
-            .finish()
+            .finish(())
             .unwrap_err()
             .to_string()
             .contains("/nowhere.toml")
@@ -190,13 +190,13 @@ fn no_text_shows_a_secret() {
         "{}",
         reader.effective()
     );
-    assert!(!reader.finish().unwrap_err().to_string().contains("secret"));
+    assert!(!reader.finish(()).unwrap_err().to_string().contains("secret"));
     let (mut reader, _file) = self::reader(
         None,
         &[("APP__DATABASE__URL", "postgres://app:secret@db:notaport/x")],
     );
     let _ = Database::read(&mut reader);
-    assert!(!reader.finish().unwrap_err().to_string().contains("secret"));
+    assert!(!reader.finish(()).unwrap_err().to_string().contains("secret"));
 }
 
 #[test]

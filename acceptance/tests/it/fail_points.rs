@@ -38,11 +38,11 @@ impl Crash {
         let own: Vec<&str> = match service {
             ServiceKind::InvoiceApp => {
                 use invoice_app::fail_points::FailPoint;
-                FailPoint::ALL.iter().map(|point| point.name()).collect()
+                FailPoint::ALL.map(FailPoint::as_str).into()
             }
             ServiceKind::PaymentProvider => {
                 use payment_provider::fail_points::FailPoint;
-                FailPoint::ALL.iter().map(|point| point.name()).collect()
+                FailPoint::ALL.map(FailPoint::as_str).into()
             }
         };
         let steps = Step::ALL.iter().filter(|step| passes(service, **step));

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use payment_contract::{Currency, Money, PaymentId, timestamp::Display};
+use payment_contract::PaymentId;
 use serde_json::{Value, json};
 use service::{
     BoxError, database,
-    output::{self, line, or_dash},
+    output::{self, amount, line, or_dash, time, value},
 };
 use time::OffsetDateTime;
 
@@ -60,12 +60,11 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError
     match command {
         Command::List { open, limit, json } => {
             let payments = store.inspect_payments(open, limit).await?;
-            let text = if json {
-                output::json(&payments.iter().map(object).collect::<Vec<_>>())?
-            } else {
-                table(&payments)
-            };
-            output::print(&text);
+            output::show(
+                json,
+                || payments.iter().map(object).collect(),
+                || table(&payments),
+            );
             if i64::try_from(payments.len()).is_ok_and(|payments| payments == limit) {
                 eprintln!("there may be more: raise --limit");
             }
@@ -73,12 +72,7 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError
         Command::Show { payment_id, json } => {
             let payment = store.inspect_payment(payment_id).await?;
             let payment = payment.ok_or(format!("there is no payment {payment_id}"))?;
-            let text = if json {
-                output::json(&object(&payment))?
-            } else {
-                fields(&payment)
-            };
-            output::print(&text);
+            output::show(json, || object(&payment), || fields(&payment));
         }
         Command::SkipNumbers { last } => {
             let given = store.skip_numbers(last).await?;
@@ -97,7 +91,7 @@ fn table(payments: &[Inspected]) -> String {
             payment.id.to_string(),
             payment.invoice_id.to_string(),
             line(&payment.invoice_number),
-            amount(payment),
+            amount(payment.amount_minor, &payment.currency),
             payment.status.clone(),
             payment.sends.to_string(),
             time(payment.created_at),
@@ -108,13 +102,13 @@ fn table(payments: &[Inspected]) -> String {
 }
 
 fn fields(payment: &Inspected) -> String {
-    let at = |time: Option<OffsetDateTime>| or_dash(time.map(self::time));
+    let at = |at: Option<OffsetDateTime>| or_dash(at.map(time));
     let open = payment.settled_at.is_none();
     output::fields(&[
         ("payment", payment.id.to_string()),
         ("invoice", payment.invoice_id.to_string()),
         ("invoice number", line(&payment.invoice_number)),
-        ("amount", amount(payment)),
+        ("amount", amount(payment.amount_minor, &payment.currency)),
         ("attempt", payment.attempt.to_string()),
         ("status", payment.status.clone()),
         ("reason", or_dash(payment.reason.as_deref().map(line))),
@@ -139,7 +133,7 @@ fn object(payment: &Inspected) -> Value {
         "payment_id": payment.id,
         "invoice_id": payment.invoice_id,
         "invoice_number": payment.invoice_number,
-        "amount": {"value": value(payment), "currency": payment.currency},
+        "amount": {"value": value(payment.amount_minor, &payment.currency), "currency": payment.currency},
         "attempt": payment.attempt,
         "status": payment.status,
         "reason": payment.reason,
@@ -153,22 +147,4 @@ fn object(payment: &Inspected) -> Value {
         "settled_at": payment.settled_at.map(time),
         "traceparent": payment.traceparent,
     })
-}
-
-fn time(time: OffsetDateTime) -> String {
-    Display(time).to_string()
-}
-
-fn amount(payment: &Inspected) -> String {
-    let value = value(payment).unwrap_or_else(|| format!("{} minor units of", payment.amount_minor));
-    format!("{value} {}", payment.currency)
-}
-
-fn value(payment: &Inspected) -> Option<String> {
-    let currency = Currency::try_new(&payment.currency).ok()?;
-    Some(
-        Money::try_from_minor_units(payment.amount_minor, currency)
-            .ok()?
-            .value(),
-    )
 }

@@ -3,7 +3,6 @@
 use axum::http::{HeaderMap, header};
 
 /// How much a kind is wanted: from 0, not at all or not named, to 1.
-#[must_use]
 pub(super) fn quality(headers: &HeaderMap, kind: &str) -> f32 {
     let values = headers.get_all(header::ACCEPT).iter();
     values

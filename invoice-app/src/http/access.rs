@@ -20,18 +20,6 @@ pub enum Access {
     Tokens(Arc<RwLock<Arc<Tokens>>>),
 }
 
-/// A caller with `invoices:read`.
-#[derive(Clone, Debug)]
-pub struct Reader(pub Caller);
-
-/// A caller with `invoices:write`.
-#[derive(Clone, Debug)]
-pub struct Writer(pub Caller);
-
-/// A caller with `invoices:pay`.
-#[derive(Clone, Debug)]
-pub struct Payer(pub Caller);
-
 impl Access {
     /// Who calls, whatever it may do.
     pub(super) fn name(&self, headers: &HeaderMap) -> Option<Arc<str>> {
@@ -67,26 +55,28 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     only.then(|| token.trim())
 }
 
-impl FromRequestParts<Arc<Api>> for Reader {
-    type Rejection = Error;
+/// Names callers by the scope that they have.
+macro_rules! callers {
+    ($($(#[$doc:meta])* $name:ident: $scope:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name(pub Caller);
 
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Error> {
-        api.access.caller(parts, Scope::Read).map(Self)
-    }
+        impl FromRequestParts<Arc<Api>> for $name {
+            type Rejection = Error;
+
+            async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Error> {
+                api.access.caller(parts, $scope).map(Self)
+            }
+        }
+    )*};
 }
 
-impl FromRequestParts<Arc<Api>> for Writer {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Error> {
-        api.access.caller(parts, Scope::Write).map(Self)
-    }
-}
-
-impl FromRequestParts<Arc<Api>> for Payer {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, Error> {
-        api.access.caller(parts, Scope::Pay).map(Self)
-    }
+callers! {
+    /// A caller with `invoices:read`.
+    Reader: Scope::Read;
+    /// A caller with `invoices:write`.
+    Writer: Scope::Write;
+    /// A caller with `invoices:pay`.
+    Payer: Scope::Pay;
 }

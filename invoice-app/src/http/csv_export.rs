@@ -35,7 +35,6 @@ const HEADER: [&str; 9] = [
 ];
 
 /// Whether the caller wants CSV, and JSON no more than that.
-#[must_use]
 pub fn is_asked_for(headers: &HeaderMap) -> bool {
     let csv = quality(headers, "text/csv");
     csv > 0.0 && csv >= quality(headers, "application/json")
@@ -54,7 +53,6 @@ struct Export {
 
 /// Every invoice behind `after`. When one cannot be read any more, or at `stop`, the connection is broken off, since the status
 /// has been sent: what has arrived must not be taken for all of it.
-#[must_use]
 pub fn export(
     store: Store,
     filter: Filter,
@@ -138,7 +136,6 @@ fn record(invoice: &Invoice) -> [String; HEADER.len()] {
 }
 
 /// A spreadsheet would carry out what begins like a formula. An import takes the apostrophe away again.
-#[must_use]
 pub fn guarded(text: &str) -> String {
     if is_dangerous(text) {
         format!("'{text}")
@@ -149,7 +146,6 @@ pub fn guarded(text: &str) -> String {
 
 /// Whether a cell begins like a formula or with a control character, behind apostrophes of its own too: else an import could
 /// not tell those from ours.
-#[must_use]
 pub fn is_dangerous(text: &str) -> bool {
     let begins = text.trim_start_matches('\'').chars().next();
     begins.is_some_and(|first| matches!(first, '=' | '+' | '-' | '@') || first.is_control())

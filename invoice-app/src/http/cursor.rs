@@ -8,7 +8,6 @@ use uuid::Uuid;
 use crate::store::invoices::Filter;
 
 /// Behind this invoice, in this list.
-#[must_use]
 pub fn to(filter: &Filter, last: InvoiceId) -> String {
     let id = last.as_uuid().into_bytes();
     let bytes: Vec<u8> = id.into_iter().chain(check(filter, &id)).collect();
@@ -16,7 +15,6 @@ pub fn to(filter: &Filter, last: InvoiceId) -> String {
 }
 
 /// The invoice it is behind; nothing when it was not handed out for this list.
-#[must_use]
 pub fn parse(filter: &Filter, text: &str) -> Option<InvoiceId> {
     let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
     let (id, sent) = bytes.split_first_chunk::<16>()?;

@@ -2,18 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    extract::Path,
-    http::{HeaderValue, header},
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::{Router, extract::Path, response::Response, routing::get};
 use bytes::Bytes;
 use serde_json::Value;
 use utoipa_swagger_ui::Config;
 
-use super::{Api, Error};
+use super::{Api, Error, page::file};
 
 /// Looser than the page's: Swagger UI sets styles inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; connect-src 'self'; \
@@ -48,7 +42,10 @@ pub(super) fn routes(document: &Value) -> Router<Arc<Api>> {
         .display_request_duration(true);
     let config = Arc::new(config);
     Router::new()
-        .route("/openapi.json", get(async || file("application/json", document)))
+        .route(
+            "/openapi.json",
+            get(async || file("application/json", POLICY, document)),
+        )
         .route("/docs", get(index))
         .route("/docs/", get(index))
         .route(
@@ -59,29 +56,11 @@ pub(super) fn routes(document: &Value) -> Router<Arc<Api>> {
 }
 
 async fn index() -> Response {
-    file("text/html; charset=utf-8", Bytes::from_static(INDEX.as_bytes()))
+    file("text/html; charset=utf-8", POLICY, INDEX)
 }
 
 fn asset(name: &str, config: Arc<Config<'static>>) -> Result<Response, Error> {
     let found = utoipa_swagger_ui::serve(name, config).ok().flatten();
     let found = found.ok_or(Error::NoRoute)?;
-    let bytes = Bytes::from(found.bytes.into_owned());
-    Ok(file(&found.content_type, bytes))
-}
-
-fn file(content_type: &str, bytes: Bytes) -> Response {
-    let content_type =
-        HeaderValue::try_from(content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
-    let headers = [
-        (header::CONTENT_TYPE, content_type),
-        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
-        (
-            header::X_CONTENT_TYPE_OPTIONS,
-            HeaderValue::from_static("nosniff"),
-        ),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-        // Asked for again each time: another release may serve it.
-        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-    ];
-    (headers, bytes).into_response()
+    Ok(file(&found.content_type, POLICY, found.bytes.into_owned()))
 }

@@ -6,7 +6,6 @@ use super::Error;
 use crate::invoice::{IfMatch, Invoice};
 
 /// The tag of an invoice, strong: the version of its state.
-#[must_use]
 pub fn etag(invoice: &Invoice) -> Option<HeaderValue> {
     HeaderValue::try_from(format!("\"{}\"", invoice.version())).ok()
 }

@@ -62,7 +62,6 @@ impl Type {
 
 impl EventFilter {
     /// Whether it lets an event through.
-    #[must_use]
     pub fn wants(&self, event: &Event) -> bool {
         self.wants_type(Type::Invoice(event.kind))
             && self.invoice_id.is_none_or(|id| id == event.invoice.id)
@@ -70,7 +69,6 @@ impl EventFilter {
     }
 
     /// Whether it lets a batch through.
-    #[must_use]
     pub fn wants_batch(&self, batch: BatchId) -> bool {
         self.wants_batches() && self.batch_id.is_none_or(|id| id == batch)
     }
@@ -138,7 +136,7 @@ struct Place(#[expect(dead_code, reason = "held until the listener has gone")] O
 
 impl Drop for Place {
     fn drop(&mut self) {
-        metrics::listener_left();
+        metrics::LISTENERS.add(-1.0);
     }
 }
 
@@ -169,7 +167,7 @@ impl Listener {
         follow: bool,
         place: OwnedSemaphorePermit,
     ) -> Result<Self, sqlx::Error> {
-        metrics::listener_came();
+        metrics::LISTENERS.add(1.0);
         let state = if follow {
             State::Behind(feed.subscribe())
         } else {

@@ -1,12 +1,12 @@
 //! JSON objects read field by field, so that everything wrong is told at once, with its field: unknown fields, fields given
 //! twice, and values of the wrong kind included.
 
-use payment_contract::Money;
+use payment_contract::{Money, money};
 use serde::{
     Deserialize,
-    de::{Deserializer, MapAccess, Visitor},
+    de::{Deserializer, IgnoredAny, MapAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::{Error, problem::FieldError};
 use crate::invoice::{New, Number, new_amount};
@@ -19,33 +19,36 @@ pub struct Fields {
     errors: Vec<FieldError>,
 }
 
-/// A JSON value whose outermost object remembers fields given twice.
-#[derive(Debug)]
-struct Body(Result<Vec<(String, Box<RawValue>)>, &'static str>);
-
 impl Fields {
     /// Parses a body. An error when it is not JSON at all; what is no object is noted as invalid.
     pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let text =
             std::str::from_utf8(body).map_err(|_| Error::Malformed("the body is not UTF-8".to_owned()))?;
-        let Body(parsed) = serde_json::from_str(text)
-            .map_err(|error| Error::Malformed(format!("the body is not JSON: {error}")))?;
+        let parsed = match kind(text) {
+            "an object" => serde_json::from_str(text).map(|Entries(fields)| Ok(fields)),
+            "an array" => serde_json::from_str(text).map(|IgnoredAny| Err("an array")),
+            scalar => serde_json::from_str(text).map(|_: Value| Err(scalar)),
+        };
+        let parsed = parsed.map_err(|error| Error::Malformed(format!("the body is not JSON: {error}")))?;
         Ok(Self::new("", parsed))
     }
 
-    fn new(within: &'static str, parsed: Result<Vec<(String, Box<RawValue>)>, &'static str>) -> Self {
-        let mut this = Self {
-            within,
-            left: Vec::new(),
-            errors: Vec::new(),
+    /// Of a value that is JSON. What is no object is noted as invalid.
+    fn nested(name: &'static str, value: &RawValue) -> Self {
+        let parsed = serde_json::from_str(value.get()).map(|Entries(fields)| fields);
+        Self::new(name, parsed.map_err(|_| kind(value.get())))
+    }
+
+    /// An object's fields, or what there is instead of one.
+    fn new(within: &'static str, parsed: Result<Vec<(String, Box<RawValue>)>, &str>) -> Self {
+        let (left, errors) = match parsed {
+            Ok(fields) => (fields, Vec::new()),
+            Err(what) => {
+                let problem = format!("must be an object, not {what}");
+                (Vec::new(), vec![FieldError::new(within, problem)])
+            }
         };
-        match parsed {
-            Ok(fields) => this.left = fields,
-            Err(what) => this
-                .errors
-                .push(FieldError::new(within, format!("must be an object, not {what}"))),
-        }
-        this
+        Self { within, left, errors }
     }
 
     /// Takes a field's value; `null` is none.
@@ -69,8 +72,7 @@ impl Fields {
     /// Takes a field that must be an object, to be read by itself and [merged](Self::merge) afterwards.
     pub fn object(&mut self, name: &'static str) -> Option<Self> {
         let value = self.take_even_null(name)?;
-        let Body(parsed) = serde_json::from_str(value.get()).unwrap_or(Body(Err(kind(&value))));
-        Some(Self::new(name, parsed))
+        Some(Self::nested(name, &value))
     }
 
     /// Takes over what was found wrong with an object, fields that nobody took included.
@@ -81,7 +83,7 @@ impl Fields {
     /// Takes a field that must be text.
     pub fn text(&mut self, name: &'static str) -> Option<String> {
         let value = self.take(name)?;
-        match (kind(&value), serde_json::from_str(value.get())) {
+        match (kind(value.get()), serde_json::from_str(value.get())) {
             (_, Ok(text)) => Some(text),
             ("a string", Err(_)) => {
                 self.wrong(name, "is not valid Unicode");
@@ -118,7 +120,6 @@ impl Fields {
     }
 
     /// Everything wrong, fields nobody took included.
-    #[must_use]
     pub fn finish(mut self) -> Vec<FieldError> {
         for (field, _) in std::mem::take(&mut self.left) {
             // What is echoed stays short, however long the name sent.
@@ -154,8 +155,7 @@ impl Fields {
             self.wrong("amount", "is missing");
             return None;
         };
-        let Body(parsed) = serde_json::from_str(value.get()).unwrap_or(Body(Err(kind(&value))));
-        let mut fields = Self::new("amount", parsed);
+        let mut fields = Self::nested("amount", &value);
         if !fields.errors.is_empty() {
             self.errors.extend(fields.finish());
             return None;
@@ -164,10 +164,12 @@ impl Fields {
             (Some(value), Some(currency)) => match new_amount(&value, &currency) {
                 Ok(money) => Some(money),
                 Err(error) => {
-                    let field = if error.is_about_currency() {
-                        "currency"
-                    } else {
-                        "value"
+                    let field = match error {
+                        money::Error::UnknownCurrency => "currency",
+                        money::Error::Malformed
+                        | money::Error::TooManyDecimals { .. }
+                        | money::Error::NotPositive
+                        | money::Error::TooLarge => "value",
                     };
                     fields.wrong(field, without_name(field, &error.to_string()));
                     None
@@ -186,23 +188,9 @@ pub(super) fn without_name(field: &str, problem: &str) -> String {
     rest.to_owned()
 }
 
-/// Which of the two parts of money an error is about.
-trait About {
-    fn is_about_currency(&self) -> bool;
-}
-
-impl About for payment_contract::money::Error {
-    fn is_about_currency(&self) -> bool {
-        match self {
-            Self::UnknownCurrency => true,
-            Self::Malformed | Self::TooManyDecimals { .. } | Self::NotPositive | Self::TooLarge => false,
-        }
-    }
-}
-
-/// What a value is, by its first character.
-fn kind(value: &RawValue) -> &'static str {
-    match value.get().bytes().next() {
+/// What a JSON value is, by its first character.
+fn kind(text: &str) -> &'static str {
+    match text.trim_ascii_start().bytes().next() {
         Some(b'"') => "a string",
         Some(b'{') => "an object",
         Some(b'[') => "an array",
@@ -212,56 +200,30 @@ fn kind(value: &RawValue) -> &'static str {
     }
 }
 
-impl<'de> Deserialize<'de> for Body {
+/// An object's fields in order, those given twice included.
+struct Entries(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Entries {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BodyVisitor)
+        deserializer.deserialize_map(EntriesVisitor)
     }
 }
 
-struct BodyVisitor;
+struct EntriesVisitor;
 
-impl<'de> Visitor<'de> for BodyVisitor {
-    type Value = Body;
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("JSON")
+        f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries, A::Error> {
         let mut fields = Vec::new();
         while let Some(field) = map.next_entry()? {
             fields.push(field);
         }
-        Ok(Body(Ok(fields)))
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Body, A::Error> {
-        while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
-        Ok(Body(Err("an array")))
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Body, E> {
-        Ok(Body(Err("a string")))
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Body, E> {
-        Ok(Body(Err("a boolean")))
-    }
-
-    fn visit_unit<E>(self) -> Result<Body, E> {
-        Ok(Body(Err("null")))
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Body, E> {
-        Ok(Body(Err("a number")))
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Body, E> {
-        Ok(Body(Err("a number")))
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Body, E> {
-        Ok(Body(Err("a number")))
+        Ok(Entries(fields))
     }
 }
 

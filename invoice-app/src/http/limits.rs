@@ -21,10 +21,6 @@ use crate::metrics;
 pub struct Slot(Arc<Mutex<Option<OwnedSemaphorePermit>>>);
 
 impl Slot {
-    fn holding(permit: OwnedSemaphorePermit) -> Self {
-        Self(Arc::new(Mutex::new(Some(permit))))
-    }
-
     /// Changes over to waiting; false when too many wait already.
     pub fn wait(&self, waiting: &Arc<Semaphore>) -> bool {
         let Ok(permit) = Arc::clone(waiting).try_acquire_owned() else {
@@ -43,7 +39,7 @@ pub async fn in_flight(State(api): State<Arc<Api>>, mut request: Request, next: 
     let Some(permit) = turn(&api.in_flight).await else {
         return Error::TooManyRequests.into_response();
     };
-    let slot = Slot::holding(permit);
+    let slot = Slot(Arc::new(Mutex::new(Some(permit))));
     request.extensions_mut().insert(slot.clone());
     let response = next.run(request).await;
     drop(slot);
@@ -57,7 +53,7 @@ async fn turn(permits: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     }
     let came = Instant::now();
     let permit = tokio::time::timeout(TURN, Arc::clone(permits).acquire_owned()).await;
-    metrics::waited_for_turn(came.elapsed());
+    metrics::TURN_SECONDS.record(came.elapsed());
     permit.ok()?.ok()
 }
 

@@ -24,7 +24,6 @@ pub enum Line<'a> {
 
 impl Line<'_> {
     /// What is told of a line that is too long.
-    #[must_use]
     pub fn too_long(&self) -> String {
         format!("the line is longer than {MAX_LINE} bytes")
     }
@@ -62,7 +61,6 @@ impl Lines {
     }
 
     /// Whether a last line without an end is left.
-    #[must_use]
     pub const fn has_rest(&self) -> bool {
         self.any
     }

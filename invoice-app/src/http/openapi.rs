@@ -59,7 +59,6 @@ const HEADERS: [(&str, &str); 10] = [
 ];
 
 /// The whole document.
-#[must_use]
 pub fn complete(document: utoipa::openapi::OpenApi) -> Value {
     let mut document = serde_json::to_value(document).unwrap_or_default();
     document["components"]["securitySchemes"] = json!({"token": {

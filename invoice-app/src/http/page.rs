@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    http::{HeaderName, HeaderValue, header},
-    response::IntoResponse,
+    body::Body,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
     routing::get,
 };
 
@@ -20,27 +21,38 @@ pub(super) fn routes() -> Router<Arc<Api>> {
     Router::new()
         .route(
             "/",
-            get(async || file("text/html; charset=utf-8", include_str!("page/page.html"))),
+            get(async || file("text/html; charset=utf-8", POLICY, include_str!("page/page.html"))),
         )
         .route(
             "/page.css",
-            get(async || file("text/css; charset=utf-8", include_str!("page/page.css"))),
+            get(async || file("text/css; charset=utf-8", POLICY, include_str!("page/page.css"))),
         )
         .route(
             "/page.js",
-            get(async || file("text/javascript; charset=utf-8", include_str!("page/page.js"))),
+            get(async || {
+                file(
+                    "text/javascript; charset=utf-8",
+                    POLICY,
+                    include_str!("page/page.js"),
+                )
+            }),
         )
 }
 
-fn file(content_type: &'static str, text: &'static str) -> impl IntoResponse {
-    let header = |name, value| (name, HeaderValue::from_static(value));
-    let headers: [(HeaderName, HeaderValue); 5] = [
-        header(header::CONTENT_TYPE, content_type),
-        header(header::CONTENT_SECURITY_POLICY, POLICY),
-        header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        header(header::REFERRER_POLICY, "no-referrer"),
+/// A file for a browser, which may load and do what the policy says.
+pub(super) fn file(content_type: &str, policy: &'static str, body: impl Into<Body>) -> Response {
+    let content_type =
+        HeaderValue::try_from(content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy)),
+        (
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        ),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
         // Asked for again each time: another release may serve it.
-        header(header::CACHE_CONTROL, "no-cache"),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
-    (headers, text)
+    (headers, body.into()).into_response()
 }

@@ -22,7 +22,6 @@ pub struct Prefer {
 
 impl Prefer {
     /// Reads the header. What is unknown or unreadable is ignored, as the standard asks; the first of each counts.
-    #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let (mut wait, mut respond_async) = (None, false);
         for value in headers
@@ -61,7 +60,6 @@ impl Prefer {
     }
 
     /// How long this call waits, from now. It leaves those in flight for those waiting; when too many wait, it does not.
-    #[must_use]
     pub fn deadline(&self, api: &Arc<Api>, slot: &Slot) -> Deadline {
         let waits = !self.wait.is_zero() && slot.wait(&api.waiting);
         let wait = if waits { self.wait } else { Duration::ZERO };

@@ -8,6 +8,9 @@ use payment_contract::Currency;
 
 use super::{Error, fields::without_name, problem::FieldError};
 
+const DEFAULT_LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1000;
+
 /// As a handler gets it.
 pub type RawQuery = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
@@ -59,6 +62,15 @@ impl Parameters {
 
     pub fn currency(&mut self) -> Option<Currency> {
         self.take("currency", Currency::try_new)
+    }
+
+    /// The most of a page.
+    pub fn limit(&mut self) -> usize {
+        let limit = self.take("limit", |text| {
+            let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            limit.ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))
+        });
+        limit.unwrap_or(DEFAULT_LIMIT)
     }
 
     /// Notes what is wrong with a parameter.

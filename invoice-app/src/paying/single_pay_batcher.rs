@@ -26,7 +26,7 @@ use crate::{
     store::{
         Store,
         idempotency::{claim_all_in_tx, keep_all_in_tx},
-        paying::{Single, pay_free_in_tx, requested_payment},
+        paying::{Single, pay_free_in_tx},
     },
     waiters::{Waiter, Waiters},
 };
@@ -125,7 +125,7 @@ impl SinglePays {
     }
 
     pub(super) async fn hand_over(&self, requests: Vec<OutboxRequest>) {
-        metrics::requested(i64::try_from(requests.len()).unwrap_or(i64::MAX));
+        metrics::REQUESTED.add(requests.len() as u64);
         // What it may have to do in the database is worth no longer wait: the rows' lease ends by itself.
         let _ = tokio::time::timeout(LIMIT, self.sender.hand_over(Job::Requests(requests))).await;
         fail_point!(PaymentHandedOver);
@@ -133,7 +133,7 @@ impl SinglePays {
 
     /// The payment, and who hears of its outcome. To be called before the request goes out, so that none is missed.
     pub(super) fn requested(&self, request: &OutboxRequest) -> (Payment, Waiter) {
-        let payment = requested_payment(request);
+        let payment = request.payment();
         let waiter = self.waiters.payment(payment.id);
         (payment, waiter)
     }

@@ -28,13 +28,11 @@ pub struct Deadline {
 
 impl Paying {
     /// A waiter for a payment made before.
-    #[must_use]
     pub fn payment_waiter(&self, id: PaymentId) -> Waiter {
         self.waiters.payment(id)
     }
 
     /// A waiter for a batch made before.
-    #[must_use]
     pub fn batch_waiter(&self, id: BatchId) -> Waiter {
         self.waiters.batch(id)
     }

@@ -7,12 +7,12 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Store, corrupt, money, payments::BatchRow};
+use super::{Store, corrupt, money};
 use crate::{
     batch_id::BatchId,
     event::{Event, Kind, Position},
     invoice::{Invoice, LastPayment, Status},
-    payment::{self, Batch},
+    payment,
 };
 
 /// Changes read by one statement.
@@ -215,19 +215,6 @@ impl Store {
         .fetch_all(&self.database)
         .await?;
         Ok(ids.into_iter().map(BatchId::from).collect())
-    }
-
-    /// How these batches stand.
-    pub async fn batches(&self, ids: impl IntoIterator<Item = BatchId>) -> Result<Vec<Batch>, sqlx::Error> {
-        let ids: Vec<Uuid> = ids.into_iter().map(BatchId::as_uuid).collect();
-        let rows = sqlx::query_as!(
-            BatchRow,
-            "select id, requested, paid, declined, skipped from payment_batches where id = any($1) order by id",
-            &ids
-        )
-        .fetch_all(&self.database)
-        .await?;
-        Ok(rows.into_iter().map(Batch::from).collect())
     }
 
     /// Forgets up to a thousand groups that are older than this many days, from the first on, and notes up to where; how

@@ -34,45 +34,43 @@ pub struct Inspected {
     pub traceparent: Option<String>,
 }
 
-impl Store {
-    /// Payments without an outcome, oldest first; or those of the newest invoices, newest first. At most `limit`.
-    pub async fn inspect_payments(&self, open: bool, limit: i64) -> Result<Vec<Inspected>, sqlx::Error> {
-        if open {
-            return sqlx::query_as!(
-                Inspected,
-                "select p.id, p.invoice_id, i.number as invoice_number, i.amount_minor, i.currency, p.attempt, p.status,
-                        p.reason, p.provider_reference, p.batch_id, p.requested_by, p.sends, p.last_sent_at,
-                        p.next_send_at, p.created_at, p.settled_at, p.traceparent
-                 from payments p join invoices i on i.id = p.invoice_id
-                 where p.status = 'requested'
-                 order by p.created_at limit $1",
-                limit
-            )
-            .fetch_all(&self.database)
-            .await;
-        }
+/// Payments with their invoices, by what follows `from`; and whose trace each has.
+macro_rules! inspect {
+    ($traceparent:tt, $rest:tt, $value:expr) => {
         sqlx::query_as!(
             Inspected,
             "select p.id, p.invoice_id, i.number as invoice_number, i.amount_minor, i.currency, p.attempt, p.status,
                     p.reason, p.provider_reference, p.batch_id, p.requested_by, p.sends, p.last_sent_at,
-                    p.next_send_at, p.created_at, p.settled_at, p.traceparent
-             from payments p join invoices i on i.id = p.invoice_id
-             order by p.id desc limit $1",
-            limit
+                    p.next_send_at, p.created_at, p.settled_at, " + $traceparent + " as traceparent
+             from payments p join invoices i on i.id = p.invoice_id " + $rest,
+            $value
         )
-        .fetch_all(&self.database)
-        .await
+    };
+}
+
+impl Store {
+    /// Payments without an outcome, oldest first; or those of the newest invoices, newest first. At most `limit`.
+    pub async fn inspect_payments(&self, open: bool, limit: i64) -> Result<Vec<Inspected>, sqlx::Error> {
+        if open {
+            inspect!(
+                "p.traceparent",
+                "where p.status = 'requested' order by p.created_at limit $1",
+                limit
+            )
+            .fetch_all(&self.database)
+            .await
+        } else {
+            inspect!("p.traceparent", "order by p.id desc limit $1", limit)
+                .fetch_all(&self.database)
+                .await
+        }
     }
 
     /// One payment; the call that paid several has their trace.
     pub async fn inspect_payment(&self, id: PaymentId) -> Result<Option<Inspected>, sqlx::Error> {
-        sqlx::query_as!(
-            Inspected,
-            r#"select p.id, p.invoice_id, i.number as invoice_number, i.amount_minor, i.currency, p.attempt, p.status,
-                      p.reason, p.provider_reference, p.batch_id, p.requested_by, p.sends, p.last_sent_at,
-                      p.next_send_at, p.created_at, p.settled_at, coalesce(p.traceparent, b.traceparent) as traceparent
-               from payments p join invoices i on i.id = p.invoice_id left join payment_batches b on b.id = p.batch_id
-               where p.id = $1"#,
+        inspect!(
+            "coalesce(p.traceparent, b.traceparent)",
+            "left join payment_batches b on b.id = p.batch_id where p.id = $1",
             id.as_uuid()
         )
         .fetch_optional(&self.database)

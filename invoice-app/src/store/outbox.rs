@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use payment_contract::PaymentId;
 use service::fail_point;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Store;
-use crate::batch_id::BatchId;
-use crate::payment::OutboxRequest;
+use crate::{batch_id::BatchId, payment::OutboxRequest};
 
 /// No request waits longer than this to be sent again, in seconds, but for the jitter of up to a fifth on top.
 pub const LONGEST_WAIT_S: f64 = 600.0;
@@ -24,35 +22,6 @@ pub struct Claimed {
     pub due: usize,
     /// Those to be sent now.
     pub requests: Vec<OutboxRequest>,
-}
-
-/// A payment to be sent, with what its message says of the invoice.
-pub(super) struct Row {
-    pub(super) payment_id: Uuid,
-    pub(super) invoice_id: Uuid,
-    pub(super) number: String,
-    pub(super) amount_minor: i64,
-    pub(super) currency: String,
-    pub(super) attempt: i32,
-    pub(super) sends: i32,
-    pub(super) traceparent: Option<String>,
-    pub(super) created_at: OffsetDateTime,
-}
-
-impl From<Row> for OutboxRequest {
-    fn from(row: Row) -> Self {
-        Self {
-            payment_id: row.payment_id.into(),
-            invoice_id: row.invoice_id.into(),
-            invoice_number: row.number,
-            amount_minor: row.amount_minor,
-            currency: row.currency,
-            attempt: row.attempt,
-            send: row.sends,
-            traceparent: row.traceparent,
-            requested_at: row.created_at,
-        }
-    }
 }
 
 /// Makes rows due at once: they were not sent, or may not have been. Which, and in which order they are locked, has to stand in
@@ -74,8 +43,8 @@ impl Store {
     /// sent. It then waits twice as long as it has waited now, so that only waiting in vain makes pauses longer: what was made
     /// due by a reconnect starts anew.
     pub async fn claim_due(&self, limit: i64, resend_after: Duration) -> Result<Claimed, sqlx::Error> {
-        let rows = sqlx::query_as!(
-            Row,
+        let mut requests = sqlx::query_as!(
+            OutboxRequest,
             r#"with tick as materialized (
                    select clock_timestamp() as now,
                           coalesce((select 2 * median_ms / 1000 from sender_patience
@@ -99,21 +68,20 @@ impl Store {
                    next_send_at = case when j.not_before > j.now then j.not_before else j.now + j.then_wait end
                from judged j, invoices i
                where p.id = j.id and i.id = p.invoice_id
-               returning p.id as payment_id, p.invoice_id, i.number, i.amount_minor, i.currency, p.attempt,
-                         case when p.last_sent_at = j.now then p.sends else 0 end as "sends!",
+               returning p.id as payment_id, p.invoice_id, i.number as invoice_number, i.amount_minor, i.currency, p.attempt,
+                         case when p.last_sent_at = j.now then p.sends else 0 end as "send!",
                          coalesce(p.traceparent, (select b.traceparent from payment_batches b where b.id = p.batch_id))
                              as traceparent,
-                         p.created_at"#,
+                         p.created_at as requested_at"#,
             limit,
             resend_after.as_secs_f64(),
             LONGEST_WAIT_S
         )
         .fetch_all(&self.database)
         .await?;
-        let due = rows.len();
+        let due = requests.len();
         // Those with no send are put off.
-        let now = rows.into_iter().filter(|row| row.sends > 0);
-        let mut requests: Vec<OutboxRequest> = now.map(OutboxRequest::from).collect();
+        requests.retain(|request| request.send > 0);
         requests.sort_unstable_by_key(|request| request.payment_id);
         Ok(Claimed { due, requests })
     }
@@ -127,9 +95,9 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<OutboxRequest>, sqlx::Error> {
         sqlx::query_as!(
-            Row,
-            "select p.id as payment_id, p.invoice_id, i.number, i.amount_minor, i.currency, p.attempt, p.sends,
-                    b.traceparent, p.created_at
+            OutboxRequest,
+            "select p.id as payment_id, p.invoice_id, i.number as invoice_number, i.amount_minor, i.currency, p.attempt,
+                    p.sends as send, b.traceparent, p.created_at as requested_at
              from payment_batches b, payments p, invoices i
              where b.id = $1 and p.batch_id = $1 and p.settled_at is null and i.id = p.invoice_id
                and p.id > $2 and p.sends = 1
@@ -140,7 +108,6 @@ impl Store {
         )
         .fetch_all(&self.database)
         .await
-        .map(|rows| rows.into_iter().map(OutboxRequest::from).collect())
     }
 
     /// Makes these due at once: they were not sent, or may not have been.

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use payment_contract::{Currency, InvoiceId, PaymentId, trace::TraceParent};
+use payment_contract::{Currency, InvoiceId, trace::TraceParent};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::outbox;
 use crate::{
     batch_id::BatchId,
     invoice,
@@ -179,7 +178,7 @@ pub async fn pay_free_in_tx(
         .map(|single| single.requested_by.map(str::to_owned))
         .collect();
     sqlx::query_as!(
-        outbox::Row,
+        OutboxRequest,
         // `(select $1)` hides from the planner how many there are. It would else prefer a plan made for just these, each
         // time, and making it takes longer than the rest.
         r#"with free as (
@@ -208,9 +207,9 @@ pub async fn pay_free_in_tx(
                insert into invoice_changes (kind, at, ids)
                select 'pending', max(now), array_agg(payment_id) from moved having count(*) > 0
            )
-           select payment_id as "payment_id!", id as "invoice_id!", number as "number!",
-                  amount_minor as "amount_minor!", currency as "currency!", attempt as "attempt!", 1 as "sends!",
-                  traceparent, now as "created_at!"
+           select payment_id as "payment_id!", id as "invoice_id!", number as "invoice_number!",
+                  amount_minor as "amount_minor!", currency as "currency!", attempt as "attempt!", 1 as "send!",
+                  traceparent, now as "requested_at!"
            from moved"#,
         &ids,
         &traces,
@@ -219,7 +218,6 @@ pub async fn pay_free_in_tx(
     )
     .fetch_all(connection)
     .await
-    .map(|rows| rows.into_iter().map(OutboxRequest::from).collect())
 }
 
 /// Those of `ids` that `batch` did not pay, and why. Does not commit.
@@ -279,19 +277,4 @@ pub async fn status_in_tx(
     )
     .fetch_optional(connection)
     .await
-}
-
-/// The payment as it was made, without asking for it again.
-#[must_use]
-pub fn requested_payment(request: &OutboxRequest) -> crate::payment::Payment {
-    crate::payment::Payment {
-        id: PaymentId::from(request.payment_id.as_uuid()),
-        invoice_id: request.invoice_id,
-        attempt: request.attempt,
-        status: crate::payment::Status::Requested,
-        reason: None,
-        provider_reference: None,
-        created_at: request.requested_at,
-        settled_at: None,
-    }
 }

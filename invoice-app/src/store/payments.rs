@@ -1,59 +1,13 @@
 //! Statements that look at payments and batches.
 
 use payment_contract::{InvoiceId, PaymentId};
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Store;
-use crate::batch_id::BatchId;
-use crate::payment::{Batch, Payment, Status};
-
-struct Row {
-    id: Uuid,
-    invoice_id: Uuid,
-    attempt: i32,
-    status: Status,
-    reason: Option<String>,
-    provider_reference: Option<String>,
-    created_at: OffsetDateTime,
-    settled_at: Option<OffsetDateTime>,
-}
-
-impl From<Row> for Payment {
-    fn from(row: Row) -> Self {
-        Self {
-            id: row.id.into(),
-            invoice_id: row.invoice_id.into(),
-            attempt: row.attempt,
-            status: row.status,
-            reason: row.reason,
-            provider_reference: row.provider_reference,
-            created_at: row.created_at,
-            settled_at: row.settled_at,
-        }
-    }
-}
-
-pub(super) struct BatchRow {
-    pub(super) id: Uuid,
-    pub(super) requested: i64,
-    pub(super) paid: i64,
-    pub(super) declined: i64,
-    pub(super) skipped: String,
-}
-
-impl From<BatchRow> for Batch {
-    fn from(row: BatchRow) -> Self {
-        Self {
-            id: row.id.into(),
-            requested: row.requested,
-            paid: row.paid,
-            declined: row.declined,
-            pending: row.requested - row.paid - row.declined,
-            skipped: row.skipped,
-        }
-    }
-}
+use crate::{
+    batch_id::BatchId,
+    payment::{Batch, Payment},
+};
 
 /// What is open, for the gauges.
 #[derive(Clone, Copy, Debug)]
@@ -69,20 +23,19 @@ pub struct Open {
 impl Store {
     pub async fn payment(&self, id: PaymentId) -> Result<Option<Payment>, sqlx::Error> {
         sqlx::query_as!(
-            Row,
+            Payment,
             r#"select id, invoice_id, attempt, status as "status: _", reason, provider_reference, created_at, settled_at
                from payments where id = $1"#,
             id.as_uuid()
         )
         .fetch_optional(&self.database)
         .await
-        .map(|row| row.map(Payment::from))
     }
 
     /// The payments of an invoice, first attempt first.
     pub async fn payments_of(&self, invoice: InvoiceId) -> Result<Vec<Payment>, sqlx::Error> {
         sqlx::query_as!(
-            Row,
+            Payment,
             r#"select id as "id!", invoice_id as "invoice_id!", attempt as "attempt!", status as "status!: _", reason,
                       provider_reference, created_at as "created_at!", settled_at
                from (select * from payments where invoice_id = $1 and status in ('requested', 'succeeded')
@@ -93,19 +46,24 @@ impl Store {
         )
         .fetch_all(&self.database)
         .await
-        .map(|rows| rows.into_iter().map(Payment::from).collect())
     }
 
     /// How a batch stands.
     pub async fn batch(&self, id: BatchId) -> Result<Option<Batch>, sqlx::Error> {
+        Ok(self.batches([id]).await?.pop())
+    }
+
+    /// How these batches stand.
+    pub async fn batches(&self, ids: impl IntoIterator<Item = BatchId>) -> Result<Vec<Batch>, sqlx::Error> {
+        let ids: Vec<Uuid> = ids.into_iter().map(BatchId::as_uuid).collect();
         sqlx::query_as!(
-            BatchRow,
-            "select id, requested, paid, declined, skipped from payment_batches where id = $1",
-            id.as_uuid()
+            Batch,
+            r#"select id, requested, paid, declined, requested - paid - declined as "pending!", skipped
+               from payment_batches where id = any($1) order by id"#,
+            &ids
         )
-        .fetch_optional(&self.database)
+        .fetch_all(&self.database)
         .await
-        .map(|row| row.map(Batch::from))
     }
 
     /// Whether some payment of the batch has no outcome yet.
@@ -131,18 +89,14 @@ impl Store {
     }
 
     pub async fn open(&self) -> Result<Open, sqlx::Error> {
-        let row = sqlx::query!(
+        sqlx::query_as!(
+            Open,
             r#"select count(*) as "count!",
                       coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as "oldest_s!",
                       (select count(*) from dead_letters where resolved_at is null) as "dead_letters!"
                from payments where status = 'requested'"#
         )
         .fetch_one(&self.database)
-        .await?;
-        Ok(Open {
-            count: row.count,
-            oldest_s: row.oldest_s,
-            dead_letters: row.dead_letters,
-        })
+        .await
     }
 }

@@ -85,7 +85,7 @@ impl Default for Options {
 pub(crate) fn limits() -> Limits {
     let defaults = include_str!("../../config.default.toml");
     let mut reader = Reader::with_environment(defaults, None, "", std::iter::empty());
-    Http::read(&mut reader).unwrap().limits
+    Http::read(&mut reader).limits
 }
 
 /// A pool on a new database.

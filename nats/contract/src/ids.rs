@@ -13,13 +13,11 @@ macro_rules! id {
 
         impl $name {
             /// A new, time-ordered (version 7) identifier.
-            #[must_use]
             pub fn generate() -> Self {
                 Self(uuid::Uuid::now_v7())
             }
 
             /// The bare UUID, for storage.
-            #[must_use]
             pub const fn as_uuid(self) -> uuid::Uuid {
                 self.0
             }
@@ -68,7 +66,6 @@ impl PaymentId {
     /// assert_eq!(PaymentId::of(invoice, 2).to_string(), "0199b1f0-5c1e-8a3b-8f00-012345670002");
     /// # Ok::<(), uuid::Error>(())
     /// ```
-    #[must_use]
     pub fn of(invoice: InvoiceId, attempt: u16) -> Self {
         const VERSION: u128 = 0xf << 76;
         let kept = invoice.0.as_u128() & !VERSION & !u128::from(u16::MAX);

@@ -10,6 +10,7 @@ pub mod streams;
 pub mod subjects;
 pub mod timestamp;
 pub mod trace;
+mod words;
 
 pub use ids::{InvoiceId, PaymentId};
 pub use money::{Currency, Money};

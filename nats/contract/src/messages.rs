@@ -83,19 +83,16 @@ fn if_readable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Prov
 
 impl PayRequestV1 {
     /// Where it is sent.
-    #[must_use]
     pub fn subject(&self) -> String {
         subjects::pay_request(self.amount.currency())
     }
 
     /// `Nats-Msg-Id`; `send` counts the sends of this payment from 1, so that sending again is no duplicate.
-    #[must_use]
     pub fn message_id(&self, send: u32) -> String {
         format!("{}.{send}", self.payment_id)
     }
 
     /// The JSON body.
-    #[must_use]
     pub fn encode(&self) -> Bytes {
         encode(self)
     }
@@ -103,19 +100,16 @@ impl PayRequestV1 {
 
 impl PaymentOutcomeV1 {
     /// Where it is sent.
-    #[must_use]
     pub fn subject(&self) -> String {
         subjects::payment_outcome(self.status)
     }
 
     /// `Nats-Msg-Id`: the payment's id, since it ends once.
-    #[must_use]
     pub fn message_id(&self) -> String {
         self.payment_id.to_string()
     }
 
     /// The JSON body.
-    #[must_use]
     pub fn encode(&self) -> Bytes {
         encode(self)
     }

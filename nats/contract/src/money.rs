@@ -64,13 +64,11 @@ impl Currency {
     }
 
     /// The three-letter code.
-    #[must_use]
     pub fn code(self) -> &'static str {
         self.inner.code()
     }
 
     /// How many decimals amounts have: JPY 0, EUR 2, KWD 3.
-    #[must_use]
     pub const fn exponent(self) -> u8 {
         self.exponent
     }
@@ -95,7 +93,6 @@ impl Currency {
     }
 
     /// A sum of minor units as decimal text, with all of the currency's decimals.
-    #[must_use]
     pub fn decimal(self, minor_units: i128) -> String {
         Decimal(minor_units, self.exponent).to_string()
     }
@@ -138,19 +135,16 @@ impl Money {
     }
 
     /// The amount in minor units.
-    #[must_use]
     pub const fn minor_units(self) -> i64 {
         self.minor_units
     }
 
     /// The currency.
-    #[must_use]
     pub const fn currency(self) -> Currency {
         self.currency
     }
 
     /// Decimal text with all of the currency's decimals: `12.15`, `100` (JPY), `1.500` (KWD).
-    #[must_use]
     pub fn value(self) -> String {
         self.decimal().to_string()
     }

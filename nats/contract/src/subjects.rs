@@ -13,13 +13,11 @@ pub const PAY_REQUEST_TEMPLATE: &str = "pay.v1.request.{currency}";
 pub const PAYMENT_OUTCOME_TEMPLATE: &str = "pay.v1.outcome.{status}";
 
 /// `pay.v1.request.eur`
-#[must_use]
 pub fn pay_request(currency: Currency) -> String {
     format!("pay.v1.request.{}", currency.code().to_ascii_lowercase())
 }
 
 /// `pay.v1.outcome.succeeded`
-#[must_use]
 pub fn payment_outcome(status: OutcomeStatus) -> String {
     format!("pay.v1.outcome.{}", status.as_str())
 }

@@ -37,30 +37,6 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<OffsetD
         .ok_or_else(|| serde::de::Error::custom("not an RFC 3339 time"))
 }
 
-/// The same for times that may be absent.
-pub mod option {
-    use serde::{Deserialize, Deserializer, Serializer};
-    use time::OffsetDateTime;
-
-    /// For `#[serde(with = "timestamp::option")]`.
-    pub fn serialize<S: Serializer>(time: &Option<OffsetDateTime>, serializer: S) -> Result<S::Ok, S::Error> {
-        match time {
-            Some(time) => super::serialize(time, serializer),
-            None => serializer.serialize_none(),
-        }
-    }
-
-    /// For `#[serde(with = "timestamp::option", default)]`.
-    pub fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<OffsetDateTime>, D::Error> {
-        #[derive(Deserialize)]
-        struct Present(#[serde(with = "super")] OffsetDateTime);
-
-        Ok(Option::<Present>::deserialize(deserializer)?.map(|present| present.0))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

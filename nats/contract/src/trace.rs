@@ -1,20 +1,18 @@
 //! W3C trace context: one id follows a payment from the HTTP call through both services and back.
 
-use rand::RngExt as _;
-
 /// A valid `traceparent` value of version 00.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceParent(String);
 
 impl TraceParent {
     /// A new trace that nobody records: its id is still one that all log lines have in common.
-    #[must_use]
     pub fn generate() -> Self {
-        Self(format!("00-{:032x}-{:016x}-00", non_zero_u128(), non_zero_u64()))
+        // Zero means "invalid".
+        let (trace, span) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
+        Self(format!("00-{trace:032x}-{span:016x}-00"))
     }
 
     /// Accepts only `00-<32 hex>-<16 hex>-<2 hex>`, lower case, with non-zero ids.
-    #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -27,13 +25,11 @@ impl TraceParent {
     }
 
     /// The header value.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// The 32 hex digits that logs carry as `trace_id`.
-    #[must_use]
     pub fn trace_id(&self) -> &str {
         self.0.get(3..35).unwrap_or_default()
     }
@@ -49,15 +45,6 @@ impl std::fmt::Display for TraceParent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
-}
-
-/// Zero means "invalid" in trace context.
-fn non_zero_u128() -> u128 {
-    rand::rng().random::<u128>().max(1)
-}
-
-fn non_zero_u64() -> u64 {
-    rand::rng().random::<u64>().max(1)
 }
 
 fn is_id(text: &str, length: usize) -> bool {

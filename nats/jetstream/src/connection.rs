@@ -3,8 +3,9 @@
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 
 use async_nats::{Auth, AuthError, ConnectOptions, Event, ServerAddr, jetstream};
-use rand::RngExt as _;
 use tokio::sync::watch;
+
+use crate::trouble::backoff;
 
 mod watcher;
 
@@ -14,6 +15,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 pub const DEAD_LINK_NOTICED_WITHIN: Duration = Duration::from_secs(3 * PING_INTERVAL.as_secs() + 1);
 /// TCP, TLS and login together. A server that accepts and then says nothing must not hold up trying the next one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The first wait before another try; doubled each time.
+const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 /// Reconnecting waits at most this long: every second without NATS is a second in which no payment moves.
 const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// Longest wait for an answer of the `JetStream` API. Longer than a leader needs to answer, shorter than an election.
@@ -161,31 +164,26 @@ impl Connection {
     }
 
     /// The client, for what this module does not cover.
-    #[must_use]
     pub fn client(&self) -> &async_nats::Client {
         &self.client
     }
 
     /// `JetStream` of the own account: streams and durables this service owns, and publishing.
-    #[must_use]
     pub fn own_jetstream(&self) -> jetstream::Context {
         self.own.clone()
     }
 
     /// `JetStream` of the other side's account through the imported prefix `PEER.API`: info and pulls of one durable.
-    #[must_use]
     pub fn peer_jetstream(&self) -> jetstream::Context {
         self.peer.clone()
     }
 
     /// The link's state now, and a way to wait for changes.
-    #[must_use]
     pub fn link(&self) -> watch::Receiver<Link> {
         self.link.clone()
     }
 
     /// True while connected.
-    #[must_use]
     pub fn is_connected(&self) -> bool {
         self.link.borrow().connected
     }
@@ -271,14 +269,12 @@ pub(crate) fn inbox_prefix(name: &str) -> String {
     format!("_INBOX_{}", name.replace('-', "_"))
 }
 
-/// Doubles from 50 ms; half of it is random, so that a restarted server is not met by everyone in the same millisecond.
+/// The first try is made at once.
 fn reconnect_delay(attempts: usize) -> Duration {
-    let Some(doublings) = attempts.checked_sub(1).filter(|doublings| *doublings > 0) else {
-        return Duration::ZERO;
-    };
-    let doublings = u32::try_from(doublings).unwrap_or(u32::MAX).min(10);
-    let longest = (Duration::from_millis(25) * 2_u32.pow(doublings)).min(MAX_RECONNECT_DELAY);
-    longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+    attempts.checked_sub(2).map_or(Duration::ZERO, |doublings| {
+        let doublings = u32::try_from(doublings).unwrap_or(u32::MAX);
+        backoff(RECONNECT_DELAY, doublings, MAX_RECONNECT_DELAY)
+    })
 }
 
 #[cfg(test)]

@@ -82,7 +82,6 @@ pub struct DeadLetter {
 
 impl DeadLetter {
     /// What kind of reason it is: all that a log may have of it, since what follows may quote the message.
-    #[must_use]
     pub fn kind(&self) -> &str {
         self.reason.split(": ").next().unwrap_or_default()
     }
@@ -119,7 +118,6 @@ pub trait Handler: Send + Sync + 'static {
     const TEMPLATE: &'static str;
 
     /// What a message and the answers to it have in common, for those who follow traces.
-    #[must_use]
     fn conversation_id(_: &Self::Message) -> Option<Uuid> {
         None
     }

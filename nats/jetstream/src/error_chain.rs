@@ -4,7 +4,6 @@
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// An error with its whole chain of sources, for one log line at the boundary.
-#[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

@@ -2,56 +2,43 @@
 
 use std::time::Duration;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{counter, gauge, histogram};
 
-const CONNECTED: &str = "nats_client_connected";
-const CONNECTS: &str = "nats_client_connects_total";
-const ERRORS: &str = "nats_client_errors_total";
-const SENT: &str = "messaging_client_sent_messages_total";
-const CONSUMED: &str = "messaging_client_consumed_messages_total";
-const PROCESS_SECONDS: &str = "messaging_process_duration_seconds";
-const REDELIVERED: &str = "nats_client_redelivered_messages_total";
-const IN_FLIGHT: &str = "nats_client_in_flight_messages";
-const BATCH: &str = "nats_client_batch_messages";
-const CONSUMING: &str = "nats_client_consuming";
-const PENDING: &str = "nats_client_pending_messages";
-const STREAM_SECONDS: &str = "nats_client_stream_seconds";
+use crate::declare_metrics;
+
+declare_metrics! {
+    /// 1 while connected to NATS
+    CONNECTED: Gauge = "nats_client_connected";
+    /// Connections made to NATS
+    CONNECTS: Counter = "nats_client_connects_total";
+    /// Errors reported by NATS, by kind: permission, connect, server, slow_consumer
+    ERRORS: Counter = "nats_client_errors_total";
+    /// Messages published, by result: sent, confirmed, failed
+    SENT: Counter = "messaging_client_sent_messages_total";
+    /// Messages consumed, by stream
+    CONSUMED: Counter = "messaging_client_consumed_messages_total";
+    /// Seconds from taking a message to its ack, by stream and decision: done, retry, undecided, rejected, stale (not acknowledged, since
+    /// the connection or the durable it came from is gone), not_stored (kept back, since the dead letter could not be stored)
+    PROCESS_SECONDS: Histogram = "messaging_process_duration_seconds";
+    /// Messages consumed that had been delivered before, by stream
+    REDELIVERED: Counter = "nats_client_redelivered_messages_total";
+    /// Messages taken and not yet decided, by stream
+    IN_FLIGHT: Gauge = "nats_client_in_flight_messages";
+    /// Messages handed over together, by stream
+    BATCH: Histogram = "nats_client_batch_messages";
+    /// 1 while messages of the stream can be taken, by stream
+    CONSUMING: Gauge = "nats_client_consuming";
+    /// Messages that wait in the stream to be taken, by stream; absent when the server has not said so lately
+    PENDING: Gauge = "nats_client_pending_messages";
+    /// Seconds messages spent in the stream before they were taken the first time, by stream
+    STREAM_SECONDS: Histogram = "nats_client_stream_seconds";
+}
 
 /// Gives every metric its help text. Call once, after the recorder is installed.
 pub fn describe() {
-    describe_gauge!(CONNECTED, "1 while connected to NATS");
-    describe_counter!(CONNECTS, "Connections made to NATS");
-    describe_counter!(
-        ERRORS,
-        "Errors reported by NATS, by kind: permission, connect, server, slow_consumer"
-    );
-    describe_counter!(SENT, "Messages published, by result: sent, confirmed, failed");
-    describe_counter!(CONSUMED, "Messages consumed, by stream");
-    describe_histogram!(
-        PROCESS_SECONDS,
-        "Seconds from taking a message to its ack, by stream and decision: done, retry, undecided, rejected, stale (not acknowledged, since \
-         the connection or the durable it came from is gone), not_stored (kept back, since the dead letter could not be stored)"
-    );
-    describe_counter!(
-        REDELIVERED,
-        "Messages consumed that had been delivered before, by stream"
-    );
-    describe_gauge!(IN_FLIGHT, "Messages taken and not yet decided, by stream");
-    describe_histogram!(BATCH, "Messages handed over together, by stream");
-    describe_gauge!(
-        CONSUMING,
-        "1 while messages of the stream can be taken, by stream"
-    );
-    describe_gauge!(
-        PENDING,
-        "Messages that wait in the stream to be taken, by stream; absent when the server has not said so lately"
-    );
-    describe_histogram!(
-        STREAM_SECONDS,
-        "Seconds messages spent in the stream before they were taken the first time, by stream"
-    );
+    describe_all();
     nats_connected(false);
-    counter!(CONNECTS).absolute(0);
+    CONNECTS.add(0);
     for kind in ["permission", "connect", "server", "slow_consumer"] {
         counter!(ERRORS, "kind" => kind).absolute(0);
     }
@@ -74,9 +61,9 @@ pub(crate) fn init_stream(stream: &'static str) {
 }
 
 pub(crate) fn nats_connected(connected: bool) {
-    gauge!(CONNECTED).set(if connected { 1.0 } else { 0.0 });
+    CONNECTED.set(connected);
     if connected {
-        counter!(CONNECTS).increment(1);
+        CONNECTS.add(1);
     }
 }
 
@@ -109,7 +96,7 @@ pub(crate) fn batch(stream: &'static str, messages: usize) {
 
 /// Whether messages can be taken. While they cannot, nobody knows how many wait.
 pub(crate) fn consuming(stream: &'static str, consuming: bool) {
-    gauge!(CONSUMING, "stream" => stream).set(if consuming { 1.0 } else { 0.0 });
+    gauge!(CONSUMING, "stream" => stream).set(f64::from(consuming));
     if !consuming {
         pending(stream, None);
     }

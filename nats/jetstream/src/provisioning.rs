@@ -16,6 +16,7 @@ use crate::{
     connection::Connection,
     error_chain::chain,
     streams::{Consumer, Stream, consumer_config, stream_config},
+    trouble::{Trouble, backoff},
 };
 
 /// How soon what was deleted is there again, about. Two small calls of the server's API each time.
@@ -116,25 +117,24 @@ pub async fn run(mut provision: impl Provision, connection: Connection, stop: Ca
 #[derive(Default)]
 struct Failures {
     in_a_row: u32,
-    last: Option<String>,
+    trouble: Trouble,
 }
 
 impl Failures {
     /// Logs what changed; how long to wait now.
     fn note<E: std::error::Error>(&mut self, looked: Result<(), E>) -> Duration {
         let Err(error) = looked else {
-            if self.last.is_some() {
+            if self.trouble.is_over() {
                 tracing::info!("the streams are as they should be again");
             }
-            *self = Self::default();
+            self.in_a_row = 0;
             return PERIOD;
         };
         let error = chain(&error);
-        if self.last.as_ref() != Some(&error) {
+        if self.trouble.is_news(&error) {
             tracing::warn!(error, "the streams are not as they should be; trying again");
         }
-        self.last = Some(error);
-        let pause = FIRST_RETRY.saturating_mul(1 << self.in_a_row.min(8)).min(PERIOD);
+        let pause = backoff(FIRST_RETRY, self.in_a_row, PERIOD);
         self.in_a_row = self.in_a_row.saturating_add(1);
         pause
     }

@@ -41,7 +41,6 @@ pub struct Publisher {
 
 impl Publisher {
     /// A publisher over the connection.
-    #[must_use]
     pub fn new(connection: Connection) -> Self {
         Self {
             connection,

@@ -45,7 +45,6 @@ impl Step {
     ];
 
     /// What tests and reports call it.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::MessagesTaken => "messages.taken",

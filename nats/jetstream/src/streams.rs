@@ -42,7 +42,6 @@ pub struct Consumer {
 
 impl Consumer {
     /// The consumer of a stream by this name, with the usual ack wait.
-    #[must_use]
     pub const fn new(stream: &'static str, durable: &'static str) -> Self {
         Self {
             stream,
@@ -52,7 +51,6 @@ impl Consumer {
     }
 
     /// This one, and others of its kind by these names.
-    #[must_use]
     pub fn and(self, others: &[String]) -> Vec<Self> {
         let others = others.iter().map(|name| Self {
             durable: Cow::Owned(name.clone()),

@@ -32,13 +32,11 @@ pub fn install(tracer: BoxedTracer) {
 }
 
 /// Whether there are spans.
-#[must_use]
 pub fn are_on() -> bool {
     TRACER.get().is_some()
 }
 
 /// For the tracer's generator of ids: the id that the next span of this thread is to have, if it is not to be random.
-#[must_use]
 pub fn chosen_span_id() -> Option<SpanId> {
     CHOSEN.take()
 }
@@ -81,7 +79,6 @@ impl Span {
     }
 
     /// What names it to others, on whatever way; `None` while there are no spans.
-    #[must_use]
     pub fn traceparent(&self) -> Option<String> {
         let context = self.0.as_ref()?.span_context();
         let (trace, span, flags) = (context.trace_id(), context.span_id(), context.trace_flags());

@@ -8,9 +8,12 @@ use payment_contract::{
     messages::{OutcomeStatus, PayRequestV1},
 };
 use serde_json::Value;
-use time::OffsetDateTime;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use super::resolve::{Refusal, Resolved, ask_bank, in_words, is_late_call_over};
+use super::{
+    ledger::reason,
+    resolve::{Refusal, Resolved, ask_bank, in_words, is_late_call_over},
+};
 use crate::{
     app::Parts,
     ledger::{Ending, RequestHash, Settlement},
@@ -18,22 +21,41 @@ use crate::{
     store::{Intent, Resolution},
 };
 
-/// What an operator declares.
-#[derive(Clone, Debug)]
+/// `ledger declare-lost …`: what an operator declares.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Lost {
+    /// The payment's id.
     pub payment_id: PaymentId,
-    /// Its invoice, where no dead letter tells it.
-    pub invoice_id: Option<InvoiceId>,
-    /// What was to be paid, where no dead letter tells it.
-    pub amount: Option<Money>,
-    /// When that was first asked for, where there is no dead letter.
-    pub requested_at: Option<OffsetDateTime>,
-    /// On what grounds; invoice-app shows it as the reason.
+    /// On what grounds: kept, and shown as the reason.
+    #[arg(long, value_parser = reason)]
     pub reason: String,
-    /// Who says so; the database user when unknown.
+    /// Who decides; kept. Without it $USER, or else the database user.
+    #[arg(long = "by", value_name = "BY")]
     pub decided_by: Option<String>,
-    /// The bank does not answer: the operator knows better, and that is kept.
+    /// Its invoice, as `invoice-app payments show` tells. Not needed where a dead letter tells it.
+    #[arg(long = "invoice", value_name = "ID")]
+    pub invoice_id: Option<InvoiceId>,
+    /// What was to be paid, like "12.15 EUR". Not needed where a dead letter tells it.
+    #[arg(long, value_parser = amount)]
+    pub amount: Option<Money>,
+    /// When that was first asked for, as `invoice-app payments show` tells. Not needed where there is a dead letter; without one
+    /// it has to be longer ago than `gateway.key_retention_s` and an hour, since the ledger may have had it before a restore.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub requested_at: Option<OffsetDateTime>,
+    /// The bank answers nothing that proves it, and yet it is so. Recorded with the decision.
+    #[arg(long)]
     pub force: bool,
+}
+
+fn amount(text: &str) -> Result<Money, String> {
+    let (value, currency) = text
+        .split_once(' ')
+        .ok_or("must be a value and a currency, like \"12.15 EUR\"")?;
+    Money::parse(value, currency).map_err(|error| error.to_string())
+}
+
+fn time(text: &str) -> Result<OffsetDateTime, String> {
+    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be like 2026-01-02T03:04:05Z".to_owned())
 }
 
 /// Asks the bank, and writes the row of a payment that was declined, with the record of who decided so.

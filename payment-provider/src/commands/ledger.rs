@@ -2,11 +2,10 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use jetstream::{connection::Connection, publish::Publisher};
-use payment_contract::{InvoiceId, Money, PaymentId, messages::OutcomeStatus};
+use payment_contract::PaymentId;
 use service::{BoxError, output};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -66,52 +65,13 @@ pub enum Command {
     /// Ends an open or held payment by hand. Asks the bank first, and refuses what the bank contradicts. Without the bank's word
     /// `declined` is refused until the payment is older than `gateway.key_retention_s` and an hour, since a call that nobody heard
     /// the end of may still be carried out; a held one is as old as its row.
-    Resolve {
-        /// The payment's id.
-        payment_id: PaymentId,
-        /// How it ended.
-        status: Status,
-        /// On what grounds: kept, and shown as the reason of a declined payment.
-        #[arg(long, value_parser = reason)]
-        reason: String,
-        /// The bank's own name for the payment, where the bank does not tell it any more.
-        #[arg(long, value_parser = reason)]
-        reference: Option<String>,
-        /// Who decides; kept. Without it $USER, or else the database user.
-        #[arg(long)]
-        by: Option<String>,
-        /// The bank says nothing that proves it, and yet it is so. Recorded with the decision.
-        #[arg(long)]
-        force: bool,
-    },
+    Resolve(OperatorDecision),
     /// Lets held payments go on, as if they had just been asked for: the bank is asked whether it knows them, then called. One
     /// that is held for its invoice number goes on only with --force while another payment with the number succeeded or is open.
     Release(ReleaseArgs),
     /// Ends a payment as declined that the ledger never had, since its request was rejected for good, so that its invoice
     /// can be paid again or voided. Asks the bank first.
-    DeclareLost {
-        /// The payment's id.
-        payment_id: PaymentId,
-        /// On what grounds: kept, and shown as the reason.
-        #[arg(long, value_parser = reason)]
-        reason: String,
-        /// Who decides; kept. Without it $USER, or else the database user.
-        #[arg(long)]
-        by: Option<String>,
-        /// Its invoice, as `invoice-app payments show` tells. Not needed where a dead letter tells it.
-        #[arg(long, value_name = "ID")]
-        invoice: Option<InvoiceId>,
-        /// What was to be paid, like "12.15 EUR". Not needed where a dead letter tells it.
-        #[arg(long, value_parser = amount)]
-        amount: Option<Money>,
-        /// When that was first asked for, as `invoice-app payments show` tells. Not needed where there is a dead letter; without one
-        /// it has to be longer ago than `gateway.key_retention_s` and an hour, since the ledger may have had it before a restore.
-        #[arg(long, value_name = "TIME", value_parser = time)]
-        requested_at: Option<OffsetDateTime>,
-        /// The bank answers nothing that proves it, and yet it is so. Recorded with the decision.
-        #[arg(long)]
-        force: bool,
-    },
+    DeclareLost(Lost),
 }
 
 /// `ledger release …`
@@ -134,24 +94,6 @@ pub struct ReleaseArgs {
     by: Option<String>,
 }
 
-/// How a payment ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Status {
-    /// The money moved.
-    Succeeded,
-    /// No money moved.
-    Declined,
-}
-
-impl From<Status> for OutcomeStatus {
-    fn from(status: Status) -> Self {
-        match status {
-            Status::Succeeded => Self::Succeeded,
-            Status::Declined => Self::Declined,
-        }
-    }
-}
-
 /// Runs one of the commands.
 pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError> {
     let parts = Parts::try_new(config)?;
@@ -171,42 +113,12 @@ pub async fn run(config: &Config, command: Command) -> Result<ExitCode, BoxError
         }
         Command::Show { payment_id, json } => show(&parts.store, payment_id, json).await?,
         Command::Release(which) => release(&parts.store, which).await?,
-        Command::DeclareLost {
-            payment_id,
-            reason,
-            by,
-            invoice,
-            amount,
-            requested_at,
-            force,
-        } => {
-            let lost = Lost {
-                payment_id,
-                invoice_id: invoice,
-                amount,
-                requested_at,
-                reason,
-                decided_by: whoever(by),
-                force,
-            };
+        Command::DeclareLost(mut lost) => {
+            lost.decided_by = whoever(lost.decided_by);
             publish(config, declare_lost::declare_lost(&parts, lost).await?).await;
         }
-        Command::Resolve {
-            payment_id,
-            status,
-            reason,
-            reference,
-            by,
-            force,
-        } => {
-            let decision = OperatorDecision {
-                payment_id,
-                status: status.into(),
-                reason,
-                reference,
-                resolved_by: whoever(by),
-                force,
-            };
+        Command::Resolve(mut decision) => {
+            decision.resolved_by = whoever(decision.resolved_by);
             publish(config, resolve(&parts, decision).await?).await;
         }
     }
@@ -253,13 +165,8 @@ async fn publish(config: &Config, resolved: Resolved) {
 
 async fn list(store: &Store, filter: LedgerFilter, limit: i64, json: bool) -> Result<(), BoxError> {
     let rows = store.list(filter, limit).await?;
-    if json {
-        output::print(&output::json(
-            &rows.iter().map(shown::summary).collect::<Vec<_>>(),
-        )?);
-    } else {
-        output::print(&shown::table(&rows));
-    }
+    let summaries = || rows.iter().map(shown::summary).collect();
+    output::show(json, summaries, || shown::table(&rows));
     if i64::try_from(rows.len()).is_ok_and(|rows| rows == limit) {
         eprintln!("there may be more: raise --limit");
     }
@@ -270,11 +177,11 @@ async fn show(store: &Store, payment_id: PaymentId, json: bool) -> Result<(), Bo
     let row = store.show(payment_id).await?;
     let row = row.ok_or(format!("there is no payment {payment_id} in the ledger"))?;
     let decisions = store.resolutions(payment_id).await?;
-    if json {
-        output::print(&output::json(&shown::whole(&row, &decisions))?);
-    } else {
-        output::print(&shown::fields(&row, &decisions));
-    }
+    output::show(
+        json,
+        || shown::whole(&row, &decisions),
+        || shown::fields(&row, &decisions),
+    );
     Ok(())
 }
 
@@ -328,18 +235,7 @@ fn whoever(by: Option<String>) -> Option<String> {
         .filter(|by| !by.trim().is_empty())
 }
 
-fn amount(text: &str) -> Result<Money, String> {
-    let (value, currency) = text
-        .split_once(' ')
-        .ok_or("must be a value and a currency, like \"12.15 EUR\"")?;
-    Money::parse(value, currency).map_err(|error| error.to_string())
-}
-
-fn time(text: &str) -> Result<OffsetDateTime, String> {
-    OffsetDateTime::parse(text, &Rfc3339).map_err(|_| "must be like 2026-01-02T03:04:05Z".to_owned())
-}
-
-fn reason(text: &str) -> Result<String, String> {
+pub(super) fn reason(text: &str) -> Result<String, String> {
     let text = text.trim();
     if text.is_empty() || text.chars().count() > LONGEST_REASON || text.chars().any(char::is_control) {
         return Err(format!("must be 1 to {LONGEST_REASON} characters on one line"));

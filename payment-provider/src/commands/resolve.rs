@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use clap::{
+    ValueEnum,
+    builder::{EnumValueParser, TypedValueParser as _},
+};
 use payment_contract::{
     PaymentId,
     messages::{OutcomeStatus, PaymentOutcomeV1},
@@ -9,6 +13,7 @@ use payment_contract::{
 };
 use uuid::Uuid;
 
+use super::ledger::reason;
 use crate::{
     app::Parts,
     ledger::{Ending, Entry, Settlement, State},
@@ -19,19 +24,44 @@ use crate::{
 /// A call that a stopped process makes late, after the last moment at which it may begin one, is over by then.
 const LATEST_CALL: Duration = Duration::from_hours(1);
 
-/// What an operator decided.
-#[derive(Clone, Debug)]
+/// `ledger resolve …`: what an operator decided.
+#[derive(Clone, Debug, clap::Args)]
 pub struct OperatorDecision {
+    /// The payment's id.
     pub payment_id: PaymentId,
+    /// How it ended.
+    #[arg(value_parser = EnumValueParser::<Status>::new().map(OutcomeStatus::from))]
     pub status: OutcomeStatus,
-    /// On what grounds. Of a declined payment, invoice-app shows it as the reason, if the bank gave none.
+    /// On what grounds: kept, and shown as the reason of a declined payment.
+    #[arg(long, value_parser = reason)]
     pub reason: String,
-    /// The bank's own name for it, if the bank does not tell it any more.
+    /// The bank's own name for the payment, where the bank does not tell it any more.
+    #[arg(long, value_parser = reason)]
     pub reference: Option<String>,
-    /// Who says so; the database user when unknown.
+    /// Who decides; kept. Without it $USER, or else the database user.
+    #[arg(long = "by", value_name = "BY")]
     pub resolved_by: Option<String>,
-    /// The bank says nothing that proves it: the operator knows better, and that is kept.
+    /// The bank says nothing that proves it, and yet it is so. Recorded with the decision.
+    #[arg(long)]
     pub force: bool,
+}
+
+/// How a payment ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Status {
+    /// The money moved.
+    Succeeded,
+    /// No money moved.
+    Declined,
+}
+
+impl From<Status> for OutcomeStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Succeeded => Self::Succeeded,
+            Status::Declined => Self::Declined,
+        }
+    }
 }
 
 /// A payment that was ended.

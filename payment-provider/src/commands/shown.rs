@@ -1,14 +1,13 @@
 //! Ledger rows as commands show them.
 
-use payment_contract::{Currency, Money, timestamp::Display};
 use serde_json::{Value, json};
-use service::output::{self, line, or_dash};
+use service::output::{self, amount, line, or_dash, time, value};
 use time::OffsetDateTime;
 
-use crate::store::{Listed, RecordedResolution, Shown};
+use crate::store::{Inspected, RecordedResolution};
 
 /// Aligned columns.
-pub(super) fn table(rows: &[Listed]) -> String {
+pub(super) fn table(rows: &[Inspected]) -> String {
     let heading = [
         "PAYMENT",
         "INVOICE",
@@ -24,7 +23,7 @@ pub(super) fn table(rows: &[Listed]) -> String {
             row.payment_id.to_string(),
             row.invoice_id.to_string(),
             line(&row.invoice_number),
-            amount(row),
+            amount(row.amount_minor, &row.currency),
             if row.held.is_some() {
                 "held".to_owned()
             } else {
@@ -44,27 +43,26 @@ pub(super) fn table(rows: &[Listed]) -> String {
 }
 
 /// Everything about one.
-pub(super) fn fields(row: &Shown, decisions: &[RecordedResolution]) -> String {
-    let listed = &row.listed;
-    let at = |time: Option<OffsetDateTime>| or_dash(time.map(self::time));
+pub(super) fn fields(row: &Inspected, decisions: &[RecordedResolution]) -> String {
+    let at = |at: Option<OffsetDateTime>| or_dash(at.map(time));
     let mut fields = vec![
-        ("payment", listed.payment_id.to_string()),
-        ("invoice", listed.invoice_id.to_string()),
-        ("invoice number", line(&listed.invoice_number)),
-        ("amount", amount(listed)),
+        ("payment", row.payment_id.to_string()),
+        ("invoice", row.invoice_id.to_string()),
+        ("invoice number", line(&row.invoice_number)),
+        ("amount", amount(row.amount_minor, &row.currency)),
         ("attempt", row.attempt.to_string()),
-        ("status", listed.status.clone()),
-        ("reason", or_dash(listed.reason.as_deref().map(line))),
-        ("held", or_dash(listed.held.clone())),
+        ("status", row.status.clone()),
+        ("reason", or_dash(row.reason.as_deref().map(line))),
+        ("held", or_dash(row.held.clone())),
         ("released", at(row.released_at)),
         (
             "gateway reference",
             or_dash(row.gateway_reference.as_deref().map(line)),
         ),
-        ("calls without result", listed.tries.to_string()),
+        ("calls without result", row.tries.to_string()),
         ("leased until", at(row.leased_until)),
         ("trace", or_dash(row.traceparent.clone())),
-        ("created", time(listed.created_at)),
+        ("created", time(row.created_at)),
         ("updated", time(row.updated_at)),
         ("settled", at(row.settled_at)),
     ];
@@ -89,12 +87,12 @@ pub(super) fn fields(row: &Shown, decisions: &[RecordedResolution]) -> String {
 }
 
 /// What a list tells of a row.
-pub(super) fn summary(row: &Listed) -> Value {
+pub(super) fn summary(row: &Inspected) -> Value {
     json!({
         "payment_id": row.payment_id,
         "invoice_id": row.invoice_id,
         "invoice_number": row.invoice_number,
-        "amount": {"value": value(row), "currency": row.currency},
+        "amount": {"value": value(row.amount_minor, &row.currency), "currency": row.currency},
         "status": row.status,
         "reason": row.reason,
         "held": row.held,
@@ -104,8 +102,8 @@ pub(super) fn summary(row: &Listed) -> Value {
 }
 
 /// Everything about one.
-pub(super) fn whole(row: &Shown, decisions: &[RecordedResolution]) -> Value {
-    let mut whole = summary(&row.listed);
+pub(super) fn whole(row: &Inspected, decisions: &[RecordedResolution]) -> Value {
+    let mut whole = summary(row);
     let more = json!({
         "attempt": row.attempt,
         "released_at": row.released_at.map(time),
@@ -126,19 +124,4 @@ pub(super) fn whole(row: &Shown, decisions: &[RecordedResolution]) -> Value {
         whole.extend(more);
     }
     whole
-}
-
-fn time(time: OffsetDateTime) -> String {
-    Display(time).to_string()
-}
-
-fn amount(row: &Listed) -> String {
-    let value = value(row).unwrap_or_else(|| format!("{} minor units of", row.amount_minor));
-    format!("{value} {}", row.currency)
-}
-
-fn value(row: &Listed) -> Option<String> {
-    let currency = Currency::try_new(&row.currency).ok()?;
-    let money = Money::try_from_minor_units(row.amount_minor, currency).ok()?;
-    Some(money.value())
 }

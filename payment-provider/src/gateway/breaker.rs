@@ -101,7 +101,7 @@ impl Breaker {
         let Some(outage) = state.away.take() else { return };
         state.decided = Instant::now();
         drop(state);
-        metrics::bank_away(false);
+        metrics::BANK_AWAY.set(false);
         info!(
             away_s = outage.since.elapsed().as_secs(),
             "the bank answers again"
@@ -131,7 +131,7 @@ impl Breaker {
         }
         state.decided = now;
         drop(state);
-        metrics::bank_away(true);
+        metrics::BANK_AWAY.set(true);
         warn!(
             pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
             "the bank does not answer; payments wait, and one call now and then asks whether it is back"

@@ -102,7 +102,6 @@ impl Charged {
 
 impl Simulated {
     /// With its books in the given database.
-    #[must_use]
     pub fn new(books: WarmPool) -> Self {
         let charges = Batcher::new(
             metrics::batcher_queue("simulated_charges"),

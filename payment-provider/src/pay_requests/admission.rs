@@ -298,7 +298,7 @@ fn settled_or_held(entry: &Entry, step: NextStep, trace: Option<TraceParent>) ->
         }
         (NextStep::Conflict, outcome) => {
             metrics::requests("conflict", 1);
-            metrics::conflict();
+            metrics::CONFLICTS.add(1);
             error!(
                 payment.id = %entry.payment_id,
                 invoice.id = %entry.invoice_id,

@@ -144,7 +144,7 @@ fn trace(call: &BankCall) -> Option<&str> {
 }
 
 fn left_to_operator(call: &BankCall, age: Duration) -> Conclusion {
-    metrics::left_to_operator();
+    metrics::LEFT_TO_OPERATOR.add(1);
     error!(
         payment.id = %call.lease.payment_id,
         invoice.id = %call.invoice_id,
@@ -155,7 +155,7 @@ fn left_to_operator(call: &BankCall, age: Duration) -> Conclusion {
 }
 
 fn unknown(call: &BankCall, why: &str) -> Conclusion {
-    metrics::unknown();
+    metrics::UNKNOWN.add(1);
     info!(
         payment.id = %call.lease.payment_id,
         invoice.id = %call.invoice_id,

@@ -107,7 +107,7 @@ impl PayRequests {
 
     async fn contradicted(&self, call: &BankCall, bank: OutcomeStatus, stored: &Ending) -> Decision {
         let (bank, ledger) = (bank.as_str(), stored.settlement.status.as_str());
-        metrics::conflict();
+        metrics::CONFLICTS.add(1);
         error!(
             payment.id = %call.lease.payment_id,
             invoice.id = %call.invoice_id,

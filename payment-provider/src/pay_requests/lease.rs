@@ -32,20 +32,13 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    fn ids(&self) -> (Uuid, Uuid) {
+        (self.payment_id.as_uuid(), self.token)
+    }
+
     fn left(&self) -> Duration {
         self.until.saturating_duration_since(Instant::now())
     }
-}
-
-pub(super) struct Renewal {
-    payment_id: Uuid,
-    token: Uuid,
-}
-
-pub(super) struct Release {
-    payment_id: Uuid,
-    token: Uuid,
-    tries: i32,
 }
 
 /// The lease was taken by somebody else, or nobody can tell: no call may be made.
@@ -90,45 +83,34 @@ impl PayRequests {
     /// Renews the lease; lost unless it outlasts a call then.
     pub(super) async fn renew(&self, lease: &mut Lease) -> Result<(), LeaseLost> {
         let asked = Instant::now();
-        let renewal = Renewal {
-            payment_id: lease.payment_id.as_uuid(),
-            token: lease.token,
-        };
-        let renewed = self.renewals.submit(renewal).await.unwrap_or(false);
+        let renewed = self.renewals.submit(*lease).await.unwrap_or(false);
         if renewed {
             lease.until = asked + self.store.lease();
             if self.outlasts_a_call(lease) {
                 return Ok(());
             }
         }
-        metrics::lease_lost();
+        metrics::LEASES_LOST.add(1);
         warn!(payment.id = %lease.payment_id, "the lease could not be renewed; the bank is not called");
         Err(LeaseLost)
     }
 
-    /// Gives the lease back. Best effort: one that is not given back ends by itself.
+    /// Gives the lease back, after a try that counts or without one. Best effort: one that is not given back ends by itself.
     pub(super) async fn release(&self, lease: &Lease, counts: bool) {
-        let tries = i32::from(counts);
-        let release = Release {
-            payment_id: lease.payment_id.as_uuid(),
-            token: lease.token,
-            tries,
-        };
-        // BatchPanicked only when the batch panicked; the lease then ends by itself.
-        let _ = self.releases.submit(release).await;
+        // An error: the batch panicked.
+        let _ = self.releases.submit((*lease, counts)).await;
     }
 }
 
-pub(super) fn renewals(store: Store) -> Batcher<Renewal, bool> {
+pub(super) fn renewals(store: Store) -> Batcher<Lease, bool> {
     let queue = metrics::batcher_queue("lease_renewals");
-    Batcher::new(queue, LARGEST_BATCH, BATCHES, store, |store, renewals| {
-        renew(store, renewals).boxed()
+    Batcher::new(queue, LARGEST_BATCH, BATCHES, store, |store, leases| {
+        renew(store, leases).boxed()
     })
 }
 
-async fn renew(store: &Store, renewals: Vec<Renewal>) -> Vec<bool> {
-    let ids: Vec<Uuid> = renewals.iter().map(|renewal| renewal.payment_id).collect();
-    let tokens: Vec<Uuid> = renewals.iter().map(|renewal| renewal.token).collect();
+async fn renew(store: &Store, leases: Vec<Lease>) -> Vec<bool> {
+    let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = leases.iter().map(Lease::ids).unzip();
     fail_point!(LeasesRenewing);
     let renewed = store.renew_leases(&ids, &tokens).await.unwrap_or_else(|error| {
         warn!(
@@ -143,17 +125,16 @@ async fn renew(store: &Store, renewals: Vec<Renewal>) -> Vec<bool> {
     ids.iter().map(|id| renewed.contains(id)).collect()
 }
 
-pub(super) fn releases(store: Store) -> Batcher<Release, ()> {
+pub(super) fn releases(store: Store) -> Batcher<(Lease, bool), ()> {
     let queue = metrics::batcher_queue("lease_releases");
     Batcher::new(queue, LARGEST_BATCH, BATCHES, store, |store, releases| {
         give_back(store, releases).boxed()
     })
 }
 
-async fn give_back(store: &Store, releases: Vec<Release>) -> Vec<()> {
-    let ids: Vec<Uuid> = releases.iter().map(|release| release.payment_id).collect();
-    let tokens: Vec<Uuid> = releases.iter().map(|release| release.token).collect();
-    let tries: Vec<i32> = releases.iter().map(|release| release.tries).collect();
+async fn give_back(store: &Store, releases: Vec<(Lease, bool)>) -> Vec<()> {
+    let (ids, tokens): (Vec<Uuid>, Vec<Uuid>) = releases.iter().map(|(lease, _)| lease.ids()).unzip();
+    let tries: Vec<i32> = releases.iter().map(|(_, counts)| i32::from(*counts)).collect();
     fail_point!(LeasesReleasing);
     if let Err(error) = store.release_leases(&ids, &tokens, &tries).await {
         warn!(

@@ -19,39 +19,48 @@ pub enum LedgerFilter {
     Held,
 }
 
-/// A row as `ledger list` shows it.
+/// A row as `ledger list` and `ledger show` tell it.
 #[derive(Clone, Debug)]
-pub struct Listed {
+pub struct Inspected {
     pub payment_id: Uuid,
     pub invoice_id: Uuid,
     pub invoice_number: String,
     pub amount_minor: i64,
     pub currency: String,
+    pub attempt: i64,
     /// `started`, `succeeded` or `declined`.
     pub status: String,
     pub reason: Option<String>,
     /// Why it waits for an operator; `None` when it does not.
     pub held: Option<String>,
-    /// Calls and look-ups without a known result.
-    pub tries: i32,
-    pub created_at: OffsetDateTime,
-}
-
-/// A row as `ledger show` shows it.
-#[derive(Clone, Debug)]
-pub struct Shown {
-    /// What `list` shows too.
-    pub listed: Listed,
-    pub attempt: i64,
-    pub gateway_reference: Option<String>,
     /// When an operator let it go on.
     pub released_at: Option<OffsetDateTime>,
+    pub gateway_reference: Option<String>,
+    /// Calls and look-ups without a known result.
+    pub tries: i32,
     /// Until when somebody may call the bank; `None` when nobody may now.
     pub leased_until: Option<OffsetDateTime>,
     /// The first request's trace.
     pub traceparent: Option<String>,
+    pub created_at: OffsetDateTime,
     pub updated_at: OffsetDateTime,
     pub settled_at: Option<OffsetDateTime>,
+}
+
+/// Rows of the ledger, by what follows `from`.
+macro_rules! inspect {
+    ($rest:tt $(, $value:expr)+) => {
+        sqlx::query_as!(
+            Inspected,
+            "select payment_id, invoice_id, invoice_number, amount_minor, currency, attempt, status, reason,
+                    case when settled_at is null and released_at is null then held_reason end as held,
+                    released_at, gateway_reference, tries,
+                    case when lease_until > clock_timestamp() then lease_until end as leased_until,
+                    traceparent, created_at, updated_at, settled_at
+             from ledger " + $rest
+            $(, $value)+
+        )
+    };
 }
 
 /// What is not finished.
@@ -69,31 +78,21 @@ pub struct OpenRows {
 
 impl Store {
     /// At most `limit` rows.
-    pub async fn list(&self, filter: LedgerFilter, limit: i64) -> Result<Vec<Listed>, Error> {
+    pub async fn list(&self, filter: LedgerFilter, limit: i64) -> Result<Vec<Inspected>, Error> {
         let rows = match filter {
             // By payment id, which is ordered by its invoice's time and has an index.
             LedgerFilter::Latest => {
-                sqlx::query_as!(
-                    Listed,
-                    "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at,
-                            case when settled_at is null and released_at is null then held_reason end as held
-                     from ledger order by payment_id desc limit $1",
-                    limit,
-                )
-                .fetch_all(&self.database)
-                .await?
+                inspect!("order by payment_id desc limit $1", limit)
+                    .fetch_all(&self.database)
+                    .await?
             }
             LedgerFilter::Open | LedgerFilter::Held => {
-                sqlx::query_as!(
-                    Listed,
-                    "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at,
-                            case when released_at is null then held_reason end as held
-                     from ledger
-                     where status = 'started' and (not $1 or (held_reason is not null and released_at is null))
+                inspect!(
+                "where status = 'started' and (not $1 or (held_reason is not null and released_at is null))
                      order by created_at limit $2",
-                    filter == LedgerFilter::Held,
-                    limit,
-                )
+                filter == LedgerFilter::Held,
+                limit
+            )
                 .fetch_all(&self.database)
                 .await?
             }
@@ -101,39 +100,10 @@ impl Store {
         Ok(rows)
     }
 
-    /// One row, whole.
-    pub async fn show(&self, payment_id: PaymentId) -> Result<Option<Shown>, Error> {
-        let row = sqlx::query!(
-            "select payment_id, invoice_id, invoice_number, amount_minor, currency, status, reason, tries, created_at,
-                    attempt, gateway_reference, traceparent, updated_at, settled_at, released_at,
-                    case when settled_at is null and released_at is null then held_reason end as held,
-                    case when lease_until > clock_timestamp() then lease_until end as leased_until
-             from ledger where payment_id = $1",
-            payment_id.as_uuid(),
-        )
-        .fetch_optional(&self.database)
-        .await?;
-        Ok(row.map(|row| Shown {
-            listed: Listed {
-                payment_id: row.payment_id,
-                invoice_id: row.invoice_id,
-                invoice_number: row.invoice_number,
-                amount_minor: row.amount_minor,
-                currency: row.currency,
-                status: row.status,
-                reason: row.reason,
-                held: row.held,
-                tries: row.tries,
-                created_at: row.created_at,
-            },
-            attempt: row.attempt,
-            gateway_reference: row.gateway_reference,
-            released_at: row.released_at,
-            leased_until: row.leased_until,
-            traceparent: row.traceparent,
-            updated_at: row.updated_at,
-            settled_at: row.settled_at,
-        }))
+    /// One row.
+    pub async fn show(&self, payment_id: PaymentId) -> Result<Option<Inspected>, Error> {
+        let row = inspect!("where payment_id = $1", payment_id.as_uuid());
+        Ok(row.fetch_optional(&self.database).await?)
     }
 
     /// At most `limit` open rows that nobody has touched for `quiet`, or for a tenth of their age where that is longer.

@@ -22,7 +22,7 @@ use super::{
 };
 
 /// Reads keys one by one and collects what is wrong. Keys given in the file or the environment that are no keys at all
-/// are mistakes too.
+/// are mistakes too. Something empty stands in for a value that is wrong, and nobody gets it: see [`Reader::finish`].
 ///
 /// Every key stands in `config.default.toml`, commented; a required one without a default is written there as `""`.
 pub struct Reader {
@@ -38,13 +38,11 @@ pub struct Reader {
 
 impl Reader {
     /// Layers `defaults` (TOML text compiled in), then `file`, then variables `<prefix>A__B` (`prefix` = `INVOICE_APP__`).
-    #[must_use]
     pub fn new(defaults: &str, file: Option<&Path>, prefix: &str) -> Self {
         Self::with_environment(defaults, file, prefix, std::env::vars_os())
     }
 
     /// [`Reader::new`] with an environment given by the caller.
-    #[must_use]
     pub fn with_environment(
         defaults: &str,
         file: Option<&Path>,
@@ -118,29 +116,28 @@ impl Reader {
         }
     }
 
-    /// A value of any deserializable type. On a mistake: notes it and returns `None`.
-    pub fn get<T: DeserializeOwned>(&mut self, key: &str) -> Option<T> {
-        let value = self.take(key)?;
+    /// A value of any deserializable type.
+    pub fn get<T: DeserializeOwned + Default>(&mut self, key: &str) -> T {
+        let Some(value) = self.take(key) else {
+            return T::default();
+        };
         // A variable is text whatever it means: `8` may be wanted as a number or as text.
         if self.in_environment.contains_key(key)
             && let Ok(typed) = value.as_str().unwrap_or_default().parse::<Value>()
             && let Ok(parsed) = typed.deserialize()
         {
-            return Some(parsed);
+            return parsed;
         }
-        match value.deserialize() {
-            Ok(parsed) => Some(parsed),
-            Err(error) => {
-                // The error's text quotes the value.
-                let problem = if is_secret(key) {
-                    "has an unusable value".to_owned()
-                } else {
-                    error.kind.to_string()
-                };
-                self.note(key, &problem);
-                None
-            }
-        }
+        value.deserialize().unwrap_or_else(|error| {
+            // The error's text quotes the value.
+            let problem = if is_secret(key) {
+                "has an unusable value".to_owned()
+            } else {
+                error.kind.to_string()
+            };
+            self.note(key, &problem);
+            T::default()
+        })
     }
 
     /// Text, even where the environment's value looks like a number. Empty is `None` without a mistake.
@@ -154,29 +151,32 @@ impl Reader {
     }
 
     /// Text that must not be empty.
-    pub fn required_text(&mut self, key: &str) -> Option<String> {
+    pub fn required_text(&mut self, key: &str) -> String {
         let mistakes = self.mistakes.len();
         let text = self.text(key);
         if text.is_none() && self.mistakes.len() == mistakes {
             self.note(key, "must be set");
         }
-        text
+        text.unwrap_or_default()
     }
 
     /// A duration written in the key's unit: the key ends in `_ms` or `_s`. Must be above zero.
-    pub fn duration(&mut self, key: &str) -> Option<Duration> {
+    pub fn duration(&mut self, key: &str) -> Duration {
         // A year in milliseconds: far above anything meant, and nothing overflows.
-        let number = self.number(key, 1..=31_536_000_000)?;
+        let number = self.number(key, 1..=31_536_000_000);
         if key.ends_with("_ms") {
-            Some(Duration::from_millis(number))
+            Duration::from_millis(number)
         } else {
-            Some(Duration::from_secs(number))
+            Duration::from_secs(number)
         }
     }
 
-    /// A whole number within the given range.
-    pub fn number(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
-        let number = match self.take(key)? {
+    /// A whole number within the given range, which is one of its type's.
+    pub fn number<T: TryFrom<u64> + Default>(&mut self, key: &str, range: RangeInclusive<u64>) -> T {
+        let Some(value) = self.take(key) else {
+            return T::default();
+        };
+        let number: Option<u64> = match value {
             Value::String(_, text) if self.in_environment.contains_key(key) => text.trim().parse().ok(),
             Value::Num(_, number) => number
                 .to_u128()
@@ -185,13 +185,13 @@ impl Reader {
             _ => None,
         };
         let number = number.filter(|number| range.contains(number));
-        if number.is_none() {
-            self.note(
-                key,
-                &format!("must be a whole number from {} to {}", range.start(), range.end()),
-            );
-        }
         number
+            .and_then(|number| number.try_into().ok())
+            .unwrap_or_else(|| {
+                let problem = format!("must be a whole number from {} to {}", range.start(), range.end());
+                self.note(key, &problem);
+                T::default()
+            })
     }
 
     /// Notes a mistake found by the caller (values that do not fit together); where the key's value came from is added.
@@ -207,7 +207,6 @@ impl Reader {
     }
 
     /// The values in effect, a line each with its source; secrets hidden.
-    #[must_use]
     pub fn effective(&self) -> String {
         let mut text = String::new();
         let mut keys = self.known.clone();
@@ -226,8 +225,8 @@ impl Reader {
         text
     }
 
-    /// Ends reading: unknown keys are noted; any mistake at all is an error.
-    pub fn finish(mut self) -> Result<(), Mistakes> {
+    /// Ends reading: unknown keys are noted. Gives out what was read, unless there was any mistake at all.
+    pub fn finish<T>(mut self, read: T) -> Result<T, Mistakes> {
         let given = self
             .in_file
             .iter()
@@ -249,7 +248,7 @@ impl Reader {
             }
         }
         if self.mistakes.is_empty() {
-            Ok(())
+            Ok(read)
         } else {
             Err(Mistakes(self.mistakes))
         }
@@ -292,7 +291,6 @@ impl Reader {
 }
 
 /// A parser's error without the line that it quotes: the file may be a secret, named by mistake or to have it read out.
-#[must_use]
 pub fn without_quote(error: &str) -> String {
     let quotes = |line: &&str| {
         let line = line

@@ -6,7 +6,7 @@ use jetstream::{
     BoxError,
     connection::{self, Connection},
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
 use tracing_subscriber::EnvFilter;
 
@@ -56,10 +56,11 @@ pub struct Common {
 }
 
 /// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
+    #[default]
     Text,
     /// For machines.
     Json,
@@ -84,57 +85,47 @@ pub enum NatsError {
 
 impl Database {
     /// Reads `database.{url,password_file,max_connections,acquire_timeout_ms}`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
-        let url = reader.required_text("database.url").map(SecretString::from);
-        let password_file = reader.text("database.password_file").map(PathBuf::from);
-        let max_connections = reader.number("database.max_connections", 1..=1000);
-        let acquire_timeout = reader.duration("database.acquire_timeout_ms");
-        let url = url?;
-        let text = url.expose_secret();
+    pub fn read(reader: &mut Reader) -> Self {
+        let url = reader.required_text("database.url");
+        let database = Self {
+            password_file: reader.text("database.password_file").map(PathBuf::from),
+            max_connections: reader.number("database.max_connections", 1..=1000),
+            acquire_timeout: reader.duration("database.acquire_timeout_ms"),
+            url: SecretString::from(url.as_str()),
+        };
         let is_postgres = ["postgres://", "postgresql://"]
             .iter()
-            .any(|scheme| text.starts_with(scheme));
-        if !is_postgres || PgConnectOptions::from_str(text).is_err() {
+            .any(|scheme| url.starts_with(scheme));
+        if !url.is_empty() && (!is_postgres || PgConnectOptions::from_str(&url).is_err()) {
             // The parser's own words may quote the password.
-            reader.mistake(
-                "database.url",
-                "must be a URL like postgres://user@host:5432/name",
-            );
-            return None;
+            let problem = "must be a URL like postgres://user@host:5432/name";
+            reader.mistake("database.url", problem);
         }
-        Some(Self {
-            url,
-            password_file,
-            max_connections: u32::try_from(max_connections?).ok()?,
-            acquire_timeout: acquire_timeout?,
-        })
+        database
     }
 }
 
 impl Nats {
     /// Reads `nats.{url,nkey_seed_file,ca_file,replicas,more_readers}`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
-        let url = reader.required_text("nats.url");
-        let nkey_seed_file = reader.required_text("nats.nkey_seed_file").map(PathBuf::from);
-        let ca_file = reader.text("nats.ca_file").map(PathBuf::from);
-        let replicas = reader.number("nats.replicas", 1..=5);
-        let more_readers: Option<Vec<String>> = reader.get("nats.more_readers");
-        if !more_readers.iter().flatten().all(|name| is_consumer_name(name)) {
-            reader.mistake(
-                "nats.more_readers",
-                "must be a list of names made of letters, digits, `-` and `_`, like [\"accounting\"]",
-            );
+    pub fn read(reader: &mut Reader) -> Self {
+        let nats = Self {
+            url: reader.required_text("nats.url"),
+            nkey_seed_file: reader.required_text("nats.nkey_seed_file").into(),
+            ca_file: reader.text("nats.ca_file").map(PathBuf::from),
+            replicas: reader.number("nats.replicas", 1..=5),
+            more_readers: reader.get("nats.more_readers"),
+        };
+        if !nats.more_readers.iter().all(|name| is_consumer_name(name)) {
+            let problem =
+                "must be a list of names made of letters, digits, `-` and `_`, like [\"accounting\"]";
+            reader.mistake("nats.more_readers", problem);
         }
-        if let Some(Err(error)) = url.as_deref().map(connection::parse_urls) {
+        if !nats.url.is_empty()
+            && let Err(error) = connection::parse_urls(&nats.url)
+        {
             reader.mistake("nats.url", error.to_string());
         }
-        Some(Self {
-            url: url?,
-            nkey_seed_file: nkey_seed_file?,
-            ca_file,
-            replicas: usize::try_from(replicas?).ok()?,
-            more_readers: more_readers?,
-        })
+        nats
     }
 
     /// Opens the connection these settings describe; the seed file is read now, and before each further connection.
@@ -164,34 +155,29 @@ fn is_consumer_name(name: &str) -> bool {
 
 impl Common {
     /// Reads `admin.listen`, `dead_letters.keep_resolved_days`, `log.format`, `log.filter`, `shutdown.grace_s`.
-    pub fn read(reader: &mut Reader) -> Option<Self> {
-        let admin_listen = listen(reader, "admin.listen");
-        let keep_resolved_days = reader.number("dead_letters.keep_resolved_days", 0..=36_500);
-        let log_format = reader.get("log.format");
-        let log_filter = reader.required_text("log.filter");
-        let shutdown_grace = reader.duration("shutdown.grace_s");
-        if let Some(Err(error)) = log_filter.as_ref().map(EnvFilter::try_new) {
+    pub fn read(reader: &mut Reader) -> Self {
+        let common = Self {
+            admin_listen: listen(reader, "admin.listen"),
+            keep_resolved_days: reader.number("dead_letters.keep_resolved_days", 0..=36_500),
+            log_format: reader.get("log.format"),
+            log_filter: reader.required_text("log.filter"),
+            shutdown_grace: reader.duration("shutdown.grace_s"),
+        };
+        if let Err(error) = EnvFilter::try_new(&common.log_filter) {
             reader.mistake("log.filter", format!("{error}; write for example info,sqlx=warn"));
         }
-        Some(Self {
-            admin_listen: admin_listen?,
-            keep_resolved_days: u16::try_from(keep_resolved_days?).ok()?,
-            log_format: log_format?,
-            log_filter: log_filter?,
-            shutdown_grace: shutdown_grace?,
-        })
+        common
     }
 }
 
 /// An address to listen on; `host:port` with an IP address as host.
-pub fn listen(reader: &mut Reader, key: &str) -> Option<SocketAddr> {
-    let text = reader.required_text(key)?;
-    let address = text.parse().ok();
-    if address.is_none() {
-        reader.mistake(
-            key,
-            format!("must be address:port, like 127.0.0.1:9081, not {text:?}"),
-        );
-    }
-    address
+pub fn listen(reader: &mut Reader, key: &str) -> SocketAddr {
+    let text = reader.required_text(key);
+    text.parse().unwrap_or_else(|_| {
+        if !text.is_empty() {
+            let problem = format!("must be address:port, like 127.0.0.1:9081, not {text:?}");
+            reader.mistake(key, problem);
+        }
+        SocketAddr::from(([0, 0, 0, 0], 0))
+    })
 }

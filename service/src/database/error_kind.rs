@@ -16,7 +16,6 @@ pub enum ErrorKind {
 }
 
 /// Classifies an error.
-#[must_use]
 pub fn error_kind(error: &sqlx::Error) -> ErrorKind {
     match error {
         sqlx::Error::Database(error) => error.code().map_or(ErrorKind::Other, |code| kind_of_state(&code)),
@@ -33,13 +32,11 @@ pub fn error_kind(error: &sqlx::Error) -> ErrorKind {
 }
 
 /// Whether a row was held by somebody else for too long.
-#[must_use]
 pub fn is_lock_timeout(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
 }
 
 /// Whether there is no such database: not made yet, or about to be restored.
-#[must_use]
 pub(super) fn is_missing_database(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("3D000"))
 }

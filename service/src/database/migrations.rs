@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jetstream::trouble::Trouble;
 use sqlx::{
     Connection as _, Executor as _, PgConnection, PgPool,
     migrate::{MigrateError, Migrator},
@@ -33,18 +34,18 @@ pub async fn migrate(pool: &PgPool, migrator: &Migrator) -> Result<(), MigrateEr
     own.set_ignore_missing(true);
     // We take a lock of our own.
     own.set_locking(false);
-    let mut outage = Outage::default();
+    let mut outage = Trouble::default();
     loop {
         let pause = match migrate_once(pool, &own).await {
             Ok(()) => {
-                outage.over();
+                tell_end(&mut outage);
                 tracing::info!("database schema is up to date");
                 return Ok(());
             }
             Err(MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _))
                 if error_kind(&error) == ErrorKind::Away || is_missing_database(&error) =>
             {
-                outage.note(&error);
+                tell(&mut outage, &chain(&error));
                 if is_lock_timeout(&error) {
                     MIGRATION_LOCK_PAUSE
                 } else {
@@ -96,12 +97,12 @@ async fn try_lock(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
 
 /// Waits until the schema is at least the migrator's newest version: what `serve` does when it may not migrate itself.
 pub async fn wait_for_schema(pool: &PgPool, migrator: &Migrator) {
-    let mut outage = Outage::default();
+    let mut outage = Trouble::default();
     loop {
         match in_time(SHORT, newest(pool)).await {
-            Ok(version) if newest_of(migrator) <= version => return outage.over(),
-            Ok(_) => outage.tell("the schema is older than this binary: run migrate"),
-            Err(error) => outage.note(&error),
+            Ok(version) if newest_of(migrator) <= version => return tell_end(&mut outage),
+            Ok(_) => tell(&mut outage, "the schema is older than this binary: run migrate"),
+            Err(error) => tell(&mut outage, &chain(&error)),
         }
         tokio::time::sleep(AWAY_PAUSE).await;
     }
@@ -119,26 +120,15 @@ fn newest_of(migrator: &Migrator) -> Option<i64> {
     migrator.iter().map(|migration| migration.version).max()
 }
 
-/// Logs why the database cannot be used, once a change.
-#[derive(Default)]
-struct Outage(Option<String>);
-
-impl Outage {
-    fn note(&mut self, error: &sqlx::Error) {
-        self.tell(&chain(error));
+fn tell(outage: &mut Trouble, why: &str) {
+    if outage.is_news(why) {
+        tracing::warn!(error = why, "waiting for the database");
     }
+}
 
-    fn tell(&mut self, why: &str) {
-        if self.0.as_deref() != Some(why) {
-            tracing::warn!(error = why, "waiting for the database");
-            self.0 = Some(why.to_owned());
-        }
-    }
-
-    fn over(&mut self) {
-        if self.0.take().is_some() {
-            tracing::info!("the database is there");
-        }
+fn tell_end(outage: &mut Trouble) {
+    if outage.is_over() {
+        tracing::info!("the database is there");
     }
 }
 

@@ -132,7 +132,6 @@ pub async fn plan_for_many_in_tx(connection: &mut PgConnection) -> Result<(), sq
 }
 
 /// Text that Postgres can hold: it has no NUL.
-#[must_use]
 pub fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') {
         Cow::Owned(text.replace('\0', "\u{fffd}"))

@@ -14,6 +14,7 @@ use futures_util::{
     future::BoxFuture,
     stream::{self, BoxStream},
 };
+use jetstream::metric_types::Gauge;
 use sqlx::{
     Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr,
     pool::PoolConnection,
@@ -64,18 +65,8 @@ pub struct WarmConnection {
     of: WarmPool,
 }
 
-/// How many connections there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connections {
-    /// Nobody uses them.
-    pub idle: usize,
-    /// Somebody does.
-    pub used: usize,
-}
-
 impl WarmPool {
     /// Keeps connections of this pool: up to half of them, and none of a small one.
-    #[must_use]
     pub fn new(pool: PgPool) -> Self {
         let size = pool.options().get_max_connections();
         let most = if size < SMALL_POOL {
@@ -92,20 +83,21 @@ impl WarmPool {
     }
 
     /// The pool.
-    #[must_use]
     pub const fn pool(&self) -> &PgPool {
         &self.pool
     }
 
-    /// How many connections there are now.
-    #[must_use]
-    pub fn connections(&self) -> Connections {
+    /// Shows how many connections there are now, by state: idle, used.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "gauges are floats; pools this large do not occur"
+    )]
+    pub fn show_connections(&self, gauge: Gauge) {
         // One that is kept counts as used for the pool.
         let idle = self.pool.num_idle() + self.idle().len();
         let all = usize::try_from(self.pool.size()).unwrap_or(usize::MAX);
-        Connections {
-            idle,
-            used: all.saturating_sub(idle),
+        for (state, connections) in [("idle", idle), ("used", all.saturating_sub(idle))] {
+            metrics::gauge!(gauge, "state" => state).set(connections as f64);
         }
     }
 

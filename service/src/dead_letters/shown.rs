@@ -2,17 +2,11 @@
 
 use std::fmt::Write as _;
 
-use payment_contract::timestamp;
-
 use super::Letter;
-use crate::output::{self, line};
+use crate::output::{self, line, time};
 
 /// Longest reason in a table; `show` has all of it.
 const REASON_WIDTH: usize = 100;
-
-pub(super) fn time(at: ::time::OffsetDateTime) -> String {
-    timestamp::Display(at).to_string()
-}
 
 /// Aligned columns under a heading.
 pub(super) fn table(letters: &[Letter]) -> String {

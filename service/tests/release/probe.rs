@@ -8,14 +8,19 @@ mod src {
 #[path = "../../../nats/jetstream/src/locks.rs"]
 mod locks;
 
+#[path = "../../../nats/contract/src/words.rs"]
+mod words;
+
 use locks::lock;
 
 mod fail_points {
     pub use crate::src::fail_points::*;
 
-    crate::fail_points! {
-        /// The one it passes.
-        PaymentCommitted = "payment.committed",
+    crate::words! {
+        pub enum FailPoint {
+            /// The one it passes.
+            PaymentCommitted = "payment.committed",
+        }
     }
 }
 

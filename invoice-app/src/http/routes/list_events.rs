@@ -27,8 +27,6 @@ use crate::{
     store::changes::PAGE,
 };
 
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
 /// How often one call reads on to fill its page: a filter may let little through.
 const READS: usize = 20;
 
@@ -51,7 +49,7 @@ struct EventsQuery {
     filter: EventFilter,
     follow: Option<bool>,
     cursor: Option<Position>,
-    limit: Option<usize>,
+    limit: usize,
 }
 
 /// Tells what happens to invoices.
@@ -86,7 +84,7 @@ pub async fn list_events(
         api.store.wait_for_present().await?;
     }
     if json {
-        let page = page(&api, &query.filter, after, query.limit.unwrap_or(DEFAULT_LIMIT)).await?;
+        let page = page(&api, &query.filter, after, query.limit).await?;
         return Ok(([(header::VARY, "accept")], Json(page)).into_response());
     }
     let (store, feed) = (api.store.clone(), api.feed.clone());
@@ -170,10 +168,6 @@ impl EventsQuery {
                 "must be invoice.created, invoice.pending, invoice.paid, invoice.declined, invoice.voided or batch, or several, with commas",
             )
         };
-        let limit = |text: &str| {
-            let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-            limit.ok_or("must be a whole number from 1 to 1000")
-        };
         let query = Self {
             filter: EventFilter {
                 invoice_id: parameters.take("invoice_id", |text| {
@@ -189,7 +183,7 @@ impl EventsQuery {
                 text.parse()
                     .map_err(|_| "must be a next_cursor as it was answered")
             }),
-            limit: parameters.take("limit", limit),
+            limit: parameters.limit(),
         };
         parameters.finish()?;
         Ok(query)

@@ -45,12 +45,13 @@ struct HistoryEvent {
     #[schema(required)]
     reason: Option<String>,
     /// What the payment took at the provider, where that was unusual.
-    #[schema(required)]
-    provider: Option<ProviderView>,
+    #[schema(value_type = Option<ProviderView>, required)]
+    provider: Option<ProviderEffort>,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(ToSchema)]
 #[schema(as = ProviderEffort)]
+#[expect(dead_code, reason = "describes a type of a crate that knows no HTTP")]
 struct ProviderView {
     /// Calls and look-ups that left the result unknown.
     tries: u32,
@@ -60,23 +61,6 @@ struct ProviderView {
     deliveries: u32,
     /// How long the bank took to answer at last, in milliseconds.
     bank_ms: u64,
-}
-
-impl From<ProviderEffort> for ProviderView {
-    fn from(effort: ProviderEffort) -> Self {
-        let ProviderEffort {
-            tries,
-            looked_up,
-            deliveries,
-            bank_ms,
-        } = effort;
-        Self {
-            tries,
-            looked_up,
-            deliveries,
-            bank_ms,
-        }
-    }
 }
 
 /// Tells what happened to one invoice.
@@ -137,7 +121,7 @@ fn of_attempt(attempt: Attempt) -> impl Iterator<Item = HistoryEvent> {
         payment_id: Some(attempt.payment_id),
         batch_id: attempt.batch_id,
         reason,
-        provider: provider.map(ProviderView::from),
+        provider,
     };
     let requested = event(
         Kind::Pending,

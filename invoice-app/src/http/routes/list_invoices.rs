@@ -27,9 +27,6 @@ use crate::{
     store::invoices::{Filter, SortOrder},
 };
 
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1000;
-
 /// One page.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = InvoicesPage)]
@@ -104,20 +101,13 @@ impl InvoicesQuery {
             }),
             order: parameters.take("order", SortOrder::try_new).unwrap_or_default(),
         };
-        let limit = parameters.take("limit", |text| {
-            let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-            limit.ok_or_else(|| format!("must be a whole number from 1 to {MAX_LIMIT}"))
-        });
+        let limit = parameters.limit();
         let after = parameters.take("cursor", |text| {
             cursor::parse(&filter, text)
                 .ok_or("must be a next_cursor as it was answered, with the same filters and the same order")
         });
         parameters.finish()?;
-        Ok(Self {
-            filter,
-            after,
-            limit: limit.unwrap_or(DEFAULT_LIMIT),
-        })
+        Ok(Self { filter, after, limit })
     }
 }
 

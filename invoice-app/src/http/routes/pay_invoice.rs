@@ -62,7 +62,7 @@ pub async fn pay_invoice(
         .await?
     {
         Called::Ran(PaidOne::Requested(payment, waiter)) => {
-            metrics::accepted_one(asked.elapsed());
+            metrics::accepted(metrics::ONE, asked.elapsed());
             (payment, waiter, false)
         }
         Called::Ran(PaidOne::NotPayable(status)) => return Err(Error::NotPayable(status)),

@@ -65,7 +65,7 @@ pub async fn pay_invoices(
     let asked = Instant::now();
     let (batch, waiter, is_repeat) = match api.paying.pay_many(wanted, caller.actor, call, trace).await? {
         Called::Ran(Ok(paid)) => {
-            metrics::accepted_many(asked.elapsed());
+            metrics::accepted(metrics::MANY, asked.elapsed());
             (paid.batch, paid.waiter, false)
         }
         Called::Ran(Err(TotalsChanged(totals))) => {
@@ -209,6 +209,7 @@ mod tests {
             r#"{"currency": "EUR", "ids": []}"#,
             r#"{"expect": {}}"#,
             r#"{"expect": 3}"#,
+            r#"{"expect": 1e999}"#,
             r#"{"expect": {"count": -1}}"#,
             r#"{"expect": {"count": 1.5}}"#,
             r#"{"expect": {"count": "2"}}"#,

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::Link;
-use crate::metrics;
+use crate::{metrics, trouble::Trouble};
 
 /// The client drops events when its queue of them is full (a flood of permission violations): its state is read as well.
 const RECHECK: Duration = Duration::from_millis(500);
@@ -27,7 +27,7 @@ pub(super) async fn run(
         client,
         url,
         sender,
-        last_failure: None,
+        trouble: Trouble::default(),
     };
     tracing::info!(nats.url = %watcher.url, "connecting to NATS");
     loop {
@@ -53,7 +53,7 @@ struct Watcher {
     client: async_nats::Client,
     url: String,
     sender: watch::Sender<Link>,
-    last_failure: Option<String>,
+    trouble: Trouble,
 }
 
 impl Watcher {
@@ -62,8 +62,8 @@ impl Watcher {
             Event::Connected => self.set(true),
             Event::Disconnected => self.set(false),
             Event::ServerError(error) => self.server_error(&error),
-            Event::ClientError(ClientError::Other(error)) => self.failure(error),
-            Event::ClientError(error) => self.failure(error.to_string()),
+            Event::ClientError(ClientError::Other(error)) => self.failure(&error),
+            Event::ClientError(error) => self.failure(&error.to_string()),
             Event::SlowConsumer(subscription) => {
                 metrics::nats_error("slow_consumer");
                 tracing::warn!(
@@ -88,7 +88,7 @@ impl Watcher {
             // A disconnect whose event was lost, or which was over before it was looked at.
             tracing::warn!(nats.epoch = epoch, "reconnected to NATS");
         } else if connected {
-            self.last_failure = None;
+            self.trouble.is_over();
             let server = self.client.server_info();
             tracing::info!(nats.url = %self.url, nats.server = server.server_name, nats.version = server.version,
                 nats.epoch = epoch, "connected to NATS");
@@ -98,18 +98,16 @@ impl Watcher {
     }
 
     /// Each failed attempt to connect arrives here: one line while the reason stays the same.
-    fn failure(&mut self, error: String) {
-        if self.last_failure.as_ref() == Some(&error) {
-            return;
+    fn failure(&mut self, error: &str) {
+        if self.trouble.is_news(error) {
+            metrics::nats_error("connect");
+            tracing::warn!(nats.url = %self.url, error, "could not connect to NATS; trying again until it works");
         }
-        metrics::nats_error("connect");
-        tracing::warn!(nats.url = %self.url, error, "could not connect to NATS; trying again until it works");
-        self.last_failure = Some(error);
     }
 
     fn server_error(&mut self, error: &ServerError) {
         let text = match error {
-            ServerError::AuthorizationViolation => return self.failure("the NKEY was refused".to_owned()),
+            ServerError::AuthorizationViolation => return self.failure("the NKEY was refused"),
             ServerError::SlowConsumer(_) => error.to_string(),
             ServerError::Other(text) => text.clone(),
         };

@@ -9,7 +9,6 @@ use std::{
 use async_nats::jetstream::AckKind;
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use rand::RngExt as _;
 use time::OffsetDateTime;
 use tokio::{
     sync::{Semaphore, mpsc::UnboundedSender},
@@ -21,7 +20,14 @@ use super::{
     Decisions, Handler, Received, Settings, Token, Verdict,
     in_flight::{InFlight, Over, Route},
 };
-use crate::{connection::Connection, locks::lock, metrics, steps::Step, streams::Consumer};
+use crate::{
+    connection::Connection,
+    locks::lock,
+    metrics,
+    steps::Step,
+    streams::Consumer,
+    trouble::{Trouble, backoff},
+};
 
 /// Longest an ack may wait for room in the connection's queue. It is never worth more: the message just comes again.
 const ACK_LIMIT: Duration = Duration::from_secs(1);
@@ -56,8 +62,8 @@ pub(super) struct ConsumerLoop<H> {
     raw_until: Mutex<Option<Instant>>,
     /// When the server last said how many messages wait.
     pending_said: Mutex<Instant>,
-    /// Why no messages can be taken, as last logged; `Some("")` before the first ones could.
-    trouble: Mutex<Option<String>>,
+    /// Why no messages can be taken.
+    trouble: Mutex<Trouble>,
 }
 
 impl<H: Handler> ConsumerLoop<H> {
@@ -82,7 +88,7 @@ impl<H: Handler> ConsumerLoop<H> {
             made: Mutex::new(OffsetDateTime::UNIX_EPOCH),
             raw_until: Mutex::default(),
             pending_said: Mutex::new(Instant::now()),
-            trouble: Mutex::new(Some(String::new())),
+            trouble: Mutex::new(Trouble::not_begun()),
         }
     }
 
@@ -243,21 +249,13 @@ impl<H: Handler> ConsumerLoop<H> {
         if self.give_up.is_cancelled() {
             return GIVEN_BACK;
         }
-        let doublings = u32::try_from(delivered.saturating_sub(1))
-            .unwrap_or_default()
-            .min(16);
-        let longest = self
-            .settings
-            .retry_delay
-            .saturating_mul(2_u32.pow(doublings))
-            .min(MAX_RETRY_DELAY);
-        longest.mul_f64(rand::rng().random_range(0.5..=1.0))
+        let doublings = u32::try_from(delivered.saturating_sub(1)).unwrap_or_default();
+        backoff(self.settings.retry_delay, doublings, MAX_RETRY_DELAY)
     }
 
     /// One line when taking messages stops working, or stops working for another reason.
     pub(super) fn in_trouble(&self, why: &str) {
-        let mut trouble = lock(&self.trouble);
-        if trouble.as_deref() != Some(why) {
+        if lock(&self.trouble).is_news(why) {
             metrics::consuming(self.consumer.stream, false);
             tracing::warn!(
                 nats.stream = self.consumer.stream,
@@ -265,14 +263,12 @@ impl<H: Handler> ConsumerLoop<H> {
                 error = why,
                 "cannot take messages; trying again until it works"
             );
-            *trouble = Some(why.to_owned());
         }
     }
 
     /// One line when it works (again).
     pub(super) fn well(&self) {
-        let mut trouble = lock(&self.trouble);
-        if trouble.take().is_some() {
+        if lock(&self.trouble).is_over() {
             metrics::consuming(self.consumer.stream, true);
             tracing::info!(
                 nats.stream = self.consumer.stream,

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::{self, AckKind, consumer::PullConsumer, consumer::pull::Batch};
 use futures_util::{FutureExt as _, StreamExt as _};
-use rand::RngExt as _;
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::{Instant, timeout, timeout_at},
@@ -19,7 +18,7 @@ use super::{
     pull::{End, LAST_ARRIVALS, PULL_EXPIRES, PULL_OVERDUE, ends_replies, free_slots},
     raw_puller,
 };
-use crate::{connection::Link, error_chain::chain, provisioning::look_up};
+use crate::{connection::Link, error_chain::chain, provisioning::look_up, trouble::backoff};
 
 /// Longest to ask: the question waits for room in the connection's queue.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
@@ -39,7 +38,7 @@ pub(super) async fn run<H: Handler>(consumer_loop: &Arc<ConsumerLoop<H>>, stop: 
         consumer_loop.connection.link(),
         consumer_loop.connection.peer_jetstream(),
     );
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     loop {
         let epoch = match stop.run_until_cancelled(connected(&mut link)).await {
             None => return,
@@ -61,7 +60,7 @@ pub(super) async fn run<H: Handler>(consumer_loop: &Arc<ConsumerLoop<H>>, stop: 
                     None => pull(consumer_loop, &durable, epoch, stop).await,
                 };
                 if began.elapsed() > MAX_PAUSE {
-                    pause = FIRST_PAUSE;
+                    failures = 0;
                 }
                 end
             }
@@ -72,15 +71,15 @@ pub(super) async fn run<H: Handler>(consumer_loop: &Arc<ConsumerLoop<H>>, stop: 
             End::Stopped => return,
             End::Checked => {}
             End::Reconnected => {
-                pause = FIRST_PAUSE;
+                failures = 0;
                 // A message may have been why.
                 consumer_loop.pull_raw_until(raw_pulling_ends(consumer_loop));
             }
             End::Trouble(why) => {
                 consumer_loop.in_trouble(&why);
-                let jittered = pause.mul_f64(rand::rng().random_range(0.5..=1.0));
-                let _ = stop.run_until_cancelled(tokio::time::sleep(jittered)).await;
-                pause = (pause * 2).min(MAX_PAUSE);
+                let pause = backoff(FIRST_PAUSE, failures, MAX_PAUSE);
+                let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+                failures += 1;
             }
         }
     }
