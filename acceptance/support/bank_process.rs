@@ -76,19 +76,16 @@ impl BankProcess {
     }
 
     /// The running process.
-    #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
     }
 
     /// Where it listens.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// For `gateway.url`.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
@@ -141,7 +138,6 @@ impl BankProcess {
     }
 
     /// Where its faults are set, and told.
-    #[must_use]
     pub fn faults_url(&self) -> String {
         format!("{}/admin/faults", self.url())
     }

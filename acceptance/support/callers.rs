@@ -42,7 +42,6 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 impl Callers {
     /// So many callers of these replicas, which they take in turn. `prefer` is the pay calls' header.
-    #[must_use]
     pub fn start(count: usize, replicas: Vec<Client>, prefer: Headers<'static>) -> Self {
         let (rotation, _) = watch::channel(replicas);
         let (stop, _) = watch::channel(false);
@@ -72,7 +71,6 @@ impl Callers {
     }
 
     /// What came of the calls so far.
-    #[must_use]
     pub fn tally(&self) -> Tally {
         self.tallies.borrow().clone()
     }
@@ -100,7 +98,6 @@ impl Callers {
 
 impl Tally {
     /// How many calls were answered with this status.
-    #[must_use]
     pub fn count(&self, status: u16) -> u64 {
         let of_status = self.answers.iter().filter(|((_, answer), _)| *answer == status);
         of_status.map(|(_, count)| count).sum()

@@ -39,7 +39,6 @@ impl Answer {
     }
 
     /// A header's text; empty when it is missing.
-    #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -48,13 +47,11 @@ impl Answer {
     }
 
     /// Text in the body by JSON pointer; empty when it is missing.
-    #[must_use]
     pub fn text(&self, pointer: &str) -> &str {
         text(&self.body, pointer)
     }
 
     /// Whether this is a problem document with this status.
-    #[must_use]
     pub fn is_problem(&self, status: u16) -> bool {
         self.status == status
             && self
@@ -66,13 +63,11 @@ impl Answer {
 }
 
 /// Text by JSON pointer; empty when it is missing.
-#[must_use]
 pub fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A number by JSON pointer; `u64::MAX` when it is missing, so that no comparison holds by accident.
-#[must_use]
 pub fn count(value: &Value, pointer: &str) -> u64 {
     value.pointer(pointer).and_then(Value::as_u64).unwrap_or(u64::MAX)
 }
@@ -230,7 +225,6 @@ pub async fn settled(client: &Client, batch_id: &str) -> Result<Value> {
 
 /// Import lines `<prefix>1` to `<prefix><n>` in currencies of 0, 2 and 3 decimals. `trouble` of each thousand carry an
 /// amount that makes the simulated bank fail, or time out before or after charging, once.
-#[must_use]
 pub fn import_lines(prefix: &str, n: u32, trouble: u32) -> String {
     let line = |i: u32| {
         let (value, currency) = match (i % 1000 < trouble, i % 5) {

@@ -52,19 +52,16 @@ pub struct CollectedSpan {
 
 impl CollectedSpan {
     /// An attribute; empty where there is none.
-    #[must_use]
     pub fn attribute(&self, key: &str) -> &str {
         self.attributes.get(key).map_or("", String::as_str)
     }
 
     /// Whether `other` is the span above it.
-    #[must_use]
     pub fn is_below(&self, other: &Self) -> bool {
         (&self.trace_id, &self.parent_id) == (&other.trace_id, &other.id)
     }
 
     /// Whether it points to `other`.
-    #[must_use]
     pub fn points_to(&self, other: &Self) -> bool {
         let to = (other.trace_id.clone(), other.id.clone());
         self.links.contains(&to)
@@ -88,13 +85,11 @@ impl Collector {
     }
 
     /// What makes a service send its spans here, after `delay_ms` at the latest.
-    #[must_use]
     pub fn env(&self, delay_ms: u32) -> BTreeMap<String, String> {
         env(self.port, delay_ms)
     }
 
     /// What has arrived of a trace.
-    #[must_use]
     pub fn trace(&self, trace_id: &str) -> Vec<CollectedSpan> {
         let mut spans = self.all();
         spans.retain(|span| span.trace_id == trace_id);
@@ -102,7 +97,6 @@ impl Collector {
     }
 
     /// All that has arrived.
-    #[must_use]
     pub fn all(&self) -> Vec<CollectedSpan> {
         self.spans.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -120,7 +114,6 @@ impl Collector {
 }
 
 /// What makes a service send its spans to a port of this machine.
-#[must_use]
 pub fn env(port: u16, delay_ms: u32) -> BTreeMap<String, String> {
     [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{port}")),

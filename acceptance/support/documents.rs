@@ -96,7 +96,6 @@ fn find(root: &Path, below: &str, paths: &mut Vec<String>) -> Result<()> {
 
 impl Page {
     /// Its blocks, in order.
-    #[must_use]
     pub fn blocks(&self) -> Vec<Block> {
         let mut blocks = Vec::new();
         let mut section = String::new();
@@ -147,7 +146,6 @@ impl Page {
     }
 
     /// What stands in backquotes outside of blocks, also where that begins a new line.
-    #[must_use]
     pub fn code_spans(&self) -> Vec<String> {
         let mut inside = false;
         let prose: Vec<&str> = self
@@ -195,7 +193,6 @@ impl Block {
     }
 
     /// Its commands, each with what is shown of its answer.
-    #[must_use]
     pub fn commands(&self) -> Vec<Command> {
         let mut commands: Vec<Command> = Vec::new();
         for line in &self.lines {

@@ -34,7 +34,6 @@ impl<'a> Load<'a> {
     }
 
     /// Through another replica.
-    #[must_use]
     pub fn through(name: &str, system: &'a System, client: Client) -> Self {
         let chaos = SeededRng::new(name);
         Self {
@@ -123,7 +122,6 @@ impl<'a> Load<'a> {
     }
 
     /// How many invoices were asked to be paid.
-    #[must_use]
     pub fn asked(&self) -> u64 {
         self.asked
     }

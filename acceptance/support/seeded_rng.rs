@@ -10,7 +10,6 @@ pub struct SeededRng(StdRng);
 
 impl SeededRng {
     /// From `ACCEPTANCE_SEED`, to repeat a failed run, or from a fresh seed. Prints it.
-    #[must_use]
     pub fn new(test: &str) -> Self {
         let given = std::env::var("ACCEPTANCE_SEED")
             .ok()
@@ -21,19 +20,16 @@ impl SeededRng {
     }
 
     /// From this seed.
-    #[must_use]
     pub fn seeded(seed: u64) -> Self {
         Self(StdRng::seed_from_u64(seed))
     }
 
     /// A number below `end`, which is above zero.
-    #[must_use]
     pub fn below(&mut self, end: u64) -> u64 {
         self.0.random_range(0..end.max(1))
     }
 
     /// A moment, to strike at any point of a step and not only after one.
-    #[must_use]
     pub fn moment(&mut self, longest: Duration) -> Duration {
         longest.mul_f64(self.0.random_range(0.0..1.0))
     }

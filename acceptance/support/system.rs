@@ -50,7 +50,6 @@ impl System {
     }
 
     /// Its processes.
-    #[must_use]
     pub fn stack(&self) -> &Stack {
         &self.stack
     }

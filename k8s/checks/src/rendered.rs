@@ -35,14 +35,12 @@ impl std::error::Error for Error {}
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// The repository's top directory.
-#[must_use]
 pub fn workspace_root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.ancestors().nth(2).unwrap_or(here).to_owned()
 }
 
 /// The pinned kubectl, or `KUBECTL`.
-#[must_use]
 pub fn kubectl() -> PathBuf {
     std::env::var_os("KUBECTL").map_or_else(|| workspace_root().join(".tools/bin/kubectl"), PathBuf::from)
 }
@@ -79,7 +77,6 @@ impl Rendered {
     }
 
     /// The documents as they are.
-    #[must_use]
     pub fn documents(&self) -> &[Value] {
         &self.documents
     }
@@ -204,7 +201,6 @@ impl Workload {
     }
 
     /// Whether a selector, of labels or of several values for one, means its pods.
-    #[must_use]
     pub fn matches(&self, selector: &LabelSelector) -> bool {
         let expressions = selector.match_expressions.as_deref().unwrap_or_default();
         let labels = selector.match_labels.clone().unwrap_or_default();
@@ -217,7 +213,6 @@ impl Workload {
     }
 
     /// Whether these labels, all of them, are on its pods.
-    #[must_use]
     pub fn is_selected_by(&self, selector: &BTreeMap<String, String>) -> bool {
         selector
             .iter()

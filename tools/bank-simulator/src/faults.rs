@@ -70,7 +70,6 @@ impl Fault {
     ];
 
     /// As it is written in a mix.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Decline => "decline",

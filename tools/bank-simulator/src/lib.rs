@@ -55,7 +55,6 @@ pub struct Options {
 
 impl Options {
     /// A bank without faults that keeps its promises.
-    #[must_use]
     pub fn new(journal: PathBuf) -> Self {
         Self {
             journal,

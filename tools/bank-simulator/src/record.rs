@@ -40,13 +40,11 @@ impl Record {
     }
 
     /// Everything in it.
-    #[must_use]
     pub fn events(&self) -> &[Event] {
         &self.0
     }
 
     /// Every time two calls were in flight under one key.
-    #[must_use]
     pub fn overlaps(&self) -> Vec<Overlap> {
         let overlaps = self.0.iter().filter_map(|event| match event {
             Event::Overlap {
@@ -67,7 +65,6 @@ impl Record {
     }
 
     /// How callers broke the protocol.
-    #[must_use]
     pub fn misuses(&self) -> Vec<&str> {
         let misuses = self.0.iter().filter_map(|event| match event {
             Event::Misuse { what, .. } => Some(what.as_str()),
@@ -77,7 +74,6 @@ impl Record {
     }
 
     /// How many calls to pay there were for this invoice.
-    #[must_use]
     pub fn calls_to_pay(&self, of: &str) -> usize {
         let calls = self.0.iter().filter(
             |event| matches!(event, Event::Call { call: CallKind::Pay, invoice, .. } if invoice == of),
@@ -86,7 +82,6 @@ impl Record {
     }
 
     /// Calls by kind and by what went wrong with them.
-    #[must_use]
     pub fn calls(&self) -> BTreeMap<(CallKind, Option<Fault>), usize> {
         let mut calls = BTreeMap::new();
         for event in &self.0 {

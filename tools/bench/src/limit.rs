@@ -5,7 +5,6 @@ pub mod nats;
 pub mod postgres;
 
 /// The rate of doing both: the times of an invoice add up.
-#[must_use]
 pub fn combined(postgres: f64, nats: f64) -> f64 {
     1.0 / (1.0 / postgres + 1.0 / nats)
 }

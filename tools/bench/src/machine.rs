@@ -27,7 +27,6 @@ const POSTGRES: &[&str] = &[
 const IN_MEMORY: [&str; 2] = ["tmpfs", "ramfs"];
 
 /// Which machine and which commit.
-#[must_use]
 pub fn facts() -> BTreeMap<&'static str, Value> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let line = |text: &str, name: &str| {

@@ -3,13 +3,11 @@
 use super::statistics::number;
 
 /// Bytes in MiB.
-#[must_use]
 pub fn mebibytes(bytes: u64) -> f64 {
     number(bytes) / 1024.0 / 1024.0
 }
 
 /// Three significant digits, or whole numbers with their thousands apart.
-#[must_use]
 pub fn rounded(value: f64) -> String {
     match value.abs() {
         size if size >= 999.5 => thousands(value),

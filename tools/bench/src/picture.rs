@@ -18,7 +18,6 @@ const GAP: f64 = 30.0;
 type Panel = fn(&mut Picture, &Value, f64) -> Option<f64>;
 
 /// Draws what `bench.json` tells.
-#[must_use]
 pub fn draw(told: &Value) -> String {
     let mut picture = Picture::new(
         WIDTH,

@@ -93,7 +93,6 @@ impl Results {
     }
 
     /// The median of a figure; `None` when it was not measured.
-    #[must_use]
     pub fn median(&self, name: &str) -> Option<f64> {
         median(self.values(name))
     }

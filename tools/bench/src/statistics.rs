@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 /// The median; of an even number of values the mean of the middle two. `None` of nothing.
-#[must_use]
 pub fn median(values: &[f64]) -> Option<f64> {
     let sorted = sorted(values);
     let upper = sorted.get(sorted.len() / 2)?;
@@ -12,34 +11,29 @@ pub fn median(values: &[f64]) -> Option<f64> {
 }
 
 /// The least and the greatest. `None` of nothing.
-#[must_use]
 pub fn spread(values: &[f64]) -> Option<(f64, f64)> {
     let sorted = sorted(values);
     Some((*sorted.first()?, *sorted.last()?))
 }
 
 /// The nearest-rank percentile, `per_mille` of a thousand: the least latency that at least so many do not exceed.
-#[must_use]
 pub fn percentile(sorted: &[Duration], per_mille: usize) -> Option<Duration> {
     let rank = (sorted.len() * per_mille).div_ceil(1000).max(1);
     sorted.get(rank - 1).copied()
 }
 
 /// A count as a number to calculate with. Exact up to 2^53, which nothing here comes near.
-#[must_use]
 #[expect(clippy::cast_precision_loss, reason = "no count here comes near 2^53")]
 pub const fn number(count: u64) -> f64 {
     count as f64
 }
 
 /// How many a second.
-#[must_use]
 pub fn rate(count: u64, elapsed: Duration) -> f64 {
     number(count) / elapsed.as_secs_f64()
 }
 
 /// Milliseconds.
-#[must_use]
 pub fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1000.0
 }

@@ -165,7 +165,6 @@ const ROWS: &[Row] = &[
 ];
 
 /// Judges what was measured, given each figure's median; targets about other figures are left out.
-#[must_use]
 pub fn judge(median: impl Fn(&str) -> Option<f64>) -> Vec<Target> {
     let judged = ROWS.iter().filter_map(|(what, figure, base, side, bound)| {
         let value = median(figure)?;
@@ -179,7 +178,6 @@ pub fn judge(median: impl Fn(&str) -> Option<f64>) -> Vec<Target> {
 }
 
 /// What a figure ought to be that is judged by itself.
-#[must_use]
 pub fn bound(figure: &str) -> Option<f64> {
     let row = ROWS
         .iter()

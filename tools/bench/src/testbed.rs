@@ -69,7 +69,6 @@ impl Testbed {
     }
 
     /// Its processes.
-    #[must_use]
     pub const fn stack(&self) -> &Stack {
         &self.stack
     }
@@ -80,7 +79,6 @@ impl Testbed {
     }
 
     /// Connections to it that cost the cores little.
-    #[must_use]
     pub fn wires(&self) -> Arc<Wires> {
         let port = self.stack.invoice_app().options().http_port;
         Arc::new(Wires::new(SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
@@ -120,7 +118,6 @@ impl Testbed {
     }
 
     /// Its processes, for a meter. Those that do not run cost nothing and are left out.
-    #[must_use]
     pub fn watched(&self) -> Vec<Watched> {
         let mut programs = vec![
             ("invoice-app", self.stack.invoice_app().program()),
@@ -262,7 +259,6 @@ pub async fn execute(url: &str, statements: &str) -> Result<()> {
 }
 
 /// Different ones, none of which brings trouble at the simulated bank.
-#[must_use]
 pub fn amount(n: u32) -> String {
     format!("{}.{:02}", 1 + n % 997, n % 100)
 }

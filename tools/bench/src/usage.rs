@@ -99,7 +99,6 @@ impl Meter {
     }
 
     /// Since the start.
-    #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
     }

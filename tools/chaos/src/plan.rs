@@ -122,7 +122,6 @@ pub enum Fault {
 
 impl Fault {
     /// Its name, whatever it strikes.
-    #[must_use]
     pub const fn kind(self) -> &'static str {
         match self {
             Self::Kill(Replica::App(_)) => "kill invoice-app",
@@ -206,7 +205,6 @@ const PAUSE: Duration = Duration::from_secs(4);
 
 impl Plan {
     /// From a seed, for a run of this length.
-    #[must_use]
     pub fn new(seed: u64, length: Duration) -> Self {
         let lane = |number: u64, deck: fn(&mut SeededRng) -> Vec<Fault>| {
             lane(

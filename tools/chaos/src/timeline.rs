@@ -116,13 +116,11 @@ impl Timeline {
     }
 
     /// How many there were.
-    #[must_use]
     pub fn payments(&self) -> usize {
         self.payments.len()
     }
 
     /// Draws it under these lines.
-    #[must_use]
     pub fn draw(&self, lines: &[String]) -> String {
         let mut picture = Picture::new(
             WIDTH,

@@ -75,7 +75,6 @@ impl Verdict {
     }
 
     /// Whether nothing is wrong.
-    #[must_use]
     pub fn is_clean(&self) -> bool {
         self.complaints.is_empty()
     }

@@ -60,7 +60,6 @@ pub struct Picture {
 
 impl Picture {
     /// An empty one. Its title and description are for those who hear it.
-    #[must_use]
     pub fn new(width: f64, title: &str, description: &str) -> Self {
         Self {
             width,
@@ -71,7 +70,6 @@ impl Picture {
     }
 
     /// From the left edge to the right one.
-    #[must_use]
     pub const fn width(&self) -> f64 {
         self.width
     }
@@ -120,7 +118,6 @@ impl Picture {
     }
 
     /// The file, of this height.
-    #[must_use]
     pub fn finish(self, height: f64) -> String {
         let Self {
             width,

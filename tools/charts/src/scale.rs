@@ -17,7 +17,6 @@ const FEW_DECADES: f64 = 2.2;
 
 impl Scale {
     /// From zero to `most`: twice the value, twice as far.
-    #[must_use]
     pub const fn linear(most: f64, (begin, end): (f64, f64)) -> Self {
         Self {
             least: 0.0,
@@ -29,7 +28,6 @@ impl Scale {
     }
 
     /// Between two values above zero: twice the value, always the same step.
-    #[must_use]
     pub const fn logarithmic((least, most): (f64, f64), (begin, end): (f64, f64)) -> Self {
         Self {
             least,
@@ -41,7 +39,6 @@ impl Scale {
     }
 
     /// Where a value stands. What is out of range stands at its edge.
-    #[must_use]
     pub fn place(&self, value: f64) -> f64 {
         let share = if self.logarithmic {
             (value / self.least).ln() / (self.most / self.least).ln()
@@ -52,7 +49,6 @@ impl Scale {
     }
 
     /// Round values to be written along it.
-    #[must_use]
     pub fn ticks(&self) -> Vec<f64> {
         if self.logarithmic {
             self.logarithmic_ticks()

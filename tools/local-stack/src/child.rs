@@ -25,7 +25,6 @@ pub struct ChildArgs {
 
 /// Becomes the command. Returns only when that fails. Must be called while the process has one thread: user and death
 /// signal belong to a thread, and `exec` keeps those of the calling one.
-#[must_use]
 pub fn run_child(args: &ChildArgs) -> io::Error {
     let Err(error) = try_run_child(args);
     error

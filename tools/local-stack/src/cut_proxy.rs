@@ -71,7 +71,6 @@ impl CutProxy {
     }
 
     /// Where it listens.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }

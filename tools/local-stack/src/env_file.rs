@@ -49,7 +49,6 @@ fn quoted(text: &str) -> String {
 }
 
 /// The same for a path, left as it is where the shell takes it so.
-#[must_use]
 pub fn quoted_path(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);

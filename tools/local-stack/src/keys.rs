@@ -30,7 +30,6 @@ impl User {
     pub const ALL: [Self; 4] = [Self::InvoiceApp, Self::PaymentProvider, Self::Debug, Self::Sys];
 
     /// The name its files carry.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InvoiceApp => "invoice-app",
@@ -41,7 +40,6 @@ impl User {
     }
 
     /// The variable by which nats-server.conf takes its public key.
-    #[must_use]
     pub const fn public_key_variable(self) -> &'static str {
         match self {
             Self::InvoiceApp => "NATS_PUBLIC_KEY_INVOICE_APP",
@@ -96,37 +94,31 @@ impl Keys {
     }
 
     /// The seed (`SU…`) a user logs in with.
-    #[must_use]
     pub fn seed_file(&self, user: User) -> PathBuf {
         self.directory.join(format!("{}.seed", user.as_str()))
     }
 
     /// The public keys, as lines `VARIABLE=U…` for the server's environment.
-    #[must_use]
     pub fn public_keys_file(&self) -> PathBuf {
         self.directory.join("public-keys.env")
     }
 
     /// What clients trust.
-    #[must_use]
     pub fn ca_file(&self) -> PathBuf {
         self.directory.join("ca.crt")
     }
 
     /// What signs further server certificates.
-    #[must_use]
     pub fn ca_key_file(&self) -> PathBuf {
         self.directory.join("ca.key")
     }
 
     /// What the server shows.
-    #[must_use]
     pub fn server_certificate_file(&self) -> PathBuf {
         self.directory.join("server.crt")
     }
 
     /// The server's private key.
-    #[must_use]
     pub fn server_key_file(&self) -> PathBuf {
         self.directory.join("server.key")
     }

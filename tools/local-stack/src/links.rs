@@ -31,13 +31,11 @@ impl Links {
     }
 
     /// Those to NATS: one for each server.
-    #[must_use]
     pub fn to_nats(&self) -> &[CutProxy] {
         &self.nats
     }
 
     /// The one to its database.
-    #[must_use]
     pub fn to_postgres(&self) -> &[CutProxy] {
         std::slice::from_ref(&self.postgres)
     }

@@ -31,7 +31,6 @@ pub struct NatsOptions {
 
 impl NatsOptions {
     /// For a test: on free ports, with everything in `directory`.
-    #[must_use]
     pub fn for_tests(directory: &Path, keys: Keys) -> Self {
         Self {
             directory: directory.to_owned(),
@@ -44,7 +43,6 @@ impl NatsOptions {
 }
 
 /// The one configuration of laptops, tests and clusters.
-#[must_use]
 pub fn nats_configuration() -> PathBuf {
     tools::workspace_root().join("nats/nats-server.conf")
 }
@@ -117,49 +115,41 @@ impl NatsServer {
     }
 
     /// `tls://127.0.0.1:<port>`
-    #[must_use]
     pub fn url(&self) -> String {
         Self::url_at_port(self.options.port)
     }
 
     /// The same through another port, for a proxy.
-    #[must_use]
     pub fn url_at_port(port: u16) -> String {
         format!("tls://127.0.0.1:{port}")
     }
 
     /// Where clients connect.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.options.port
     }
 
     /// `http://127.0.0.1:<port>`
-    #[must_use]
     pub fn monitor_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.options.monitor_port)
     }
 
     /// How it is run.
-    #[must_use]
     pub fn options(&self) -> &NatsOptions {
         &self.options
     }
 
     /// Seeds, CA and certificate.
-    #[must_use]
     pub fn keys(&self) -> &Keys {
         &self.options.keys
     }
 
     /// The running process.
-    #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
     }
 
     /// Everything JetStream remembers.
-    #[must_use]
     pub fn store_dir(&self) -> PathBuf {
         self.options.directory.join("store")
     }

@@ -48,7 +48,6 @@ impl NatsAdmin {
     }
 
     /// The running server.
-    #[must_use]
     pub fn server(&self) -> &NatsServer {
         &self.server
     }

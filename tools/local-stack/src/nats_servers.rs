@@ -29,7 +29,6 @@ impl NatsNodes {
     }
 
     /// The number; also of a stream's copies.
-    #[must_use]
     pub const fn count(self) -> usize {
         match self {
             Self::One => 1,
@@ -86,7 +85,6 @@ impl NatsServers {
     }
 
     /// The only one, or the first of the cluster.
-    #[must_use]
     pub fn first(&self) -> &NatsServer {
         &self.first
     }
@@ -97,7 +95,6 @@ impl NatsServers {
     }
 
     /// What clients are given: every address, with commas between.
-    #[must_use]
     pub fn url(&self) -> String {
         self.listed(NatsServer::url)
     }

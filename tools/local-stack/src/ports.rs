@@ -62,7 +62,6 @@ impl Default for Ports {
 
 impl Ports {
     /// Six ports in a row, the control room's at 9, and seven more for a cluster of NATS.
-    #[must_use]
     pub const fn from_base(base: u16) -> Self {
         const fn nats(base: u16, client: u16, route: u16) -> NatsPorts {
             NatsPorts {
@@ -95,7 +94,6 @@ impl Ports {
     }
 
     /// Ports nobody uses now and nobody else in this process is given.
-    #[must_use]
     pub fn free() -> Self {
         loop {
             let ports = Self::from_base(BLOCKS.next() * 20);
@@ -173,7 +171,6 @@ impl Turn {
 }
 
 /// A port nobody uses now and nobody else in this process is given.
-#[must_use]
 pub fn free_port() -> u16 {
     loop {
         let port = SINGLE.next();

@@ -140,13 +140,11 @@ impl Postgres {
     }
 
     /// A URL for a database of this server.
-    #[must_use]
     pub fn url(&self, database: &str) -> String {
         self.url_at_port(database, self.port)
     }
 
     /// The same through another port, for a test's proxy.
-    #[must_use]
     pub fn url_at_port(&self, database: &str, port: u16) -> String {
         format!(
             "postgres://{SUPERUSER}:{}@127.0.0.1:{port}/{database}",
@@ -155,13 +153,11 @@ impl Postgres {
     }
 
     /// Where it listens.
-    #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
     /// The running process.
-    #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
     }
@@ -257,7 +253,6 @@ impl Postgres {
     }
 
     /// Its data directory.
-    #[must_use]
     pub fn data(&self) -> &Path {
         &self.data
     }

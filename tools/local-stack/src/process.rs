@@ -43,7 +43,6 @@ pub struct Spec {
 
 impl Spec {
     /// A program that ends on SIGTERM and inherits everything.
-    #[must_use]
     pub fn new(name: &str, program: PathBuf, log: PathBuf) -> Self {
         Self {
             name: name.to_owned(),
@@ -130,13 +129,11 @@ impl Process {
     }
 
     /// Its process id, which is the program's own.
-    #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
     /// How it ended, if it has.
-    #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
         *self.exit.borrow()
     }
@@ -223,7 +220,6 @@ pub struct Program {
 
 impl Program {
     /// Nothing runs yet.
-    #[must_use]
     pub fn new(spec: Spec) -> Self {
         Self {
             spec,
@@ -233,7 +229,6 @@ impl Program {
     }
 
     /// How it is started.
-    #[must_use]
     pub fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -257,13 +252,11 @@ impl Program {
     }
 
     /// The process started last.
-    #[must_use]
     pub fn process(&self) -> Option<Arc<Process>> {
         self.current.borrow().clone()
     }
 
     /// The pid of the process started last, 0 when there was none.
-    #[must_use]
     pub fn pid(&self) -> u32 {
         self.process().map_or(0, |process| process.pid())
     }

@@ -15,7 +15,6 @@ pub enum ServiceKind {
 
 impl ServiceKind {
     /// The binary's name.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InvoiceApp => "invoice-app",
@@ -24,7 +23,6 @@ impl ServiceKind {
     }
 
     /// Its user in NATS.
-    #[must_use]
     pub const fn user(self) -> User {
         match self {
             Self::InvoiceApp => User::InvoiceApp,
@@ -42,7 +40,6 @@ impl ServiceKind {
     }
 
     /// What its configuration variables start with.
-    #[must_use]
     pub const fn env_prefix(self) -> &'static str {
         match self {
             Self::InvoiceApp => "INVOICE_APP__",
@@ -70,7 +67,6 @@ pub struct ServiceOptions {
 
 impl ServiceOptions {
     /// A replica that connects there.
-    #[must_use]
     pub fn new(
         kind: ServiceKind,
         log: PathBuf,
@@ -172,25 +168,21 @@ impl Service {
     }
 
     /// `http://127.0.0.1:<port>` of the API.
-    #[must_use]
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.options.http_port)
     }
 
     /// `http://127.0.0.1:<port>` of health and metrics.
-    #[must_use]
     pub fn admin_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.options.admin_port)
     }
 
     /// How it was configured; the start for another replica's options.
-    #[must_use]
     pub fn options(&self) -> &ServiceOptions {
         &self.options
     }
 
     /// The running process.
-    #[must_use]
     pub fn program(&self) -> &Program {
         &self.program
     }

@@ -89,7 +89,6 @@ impl StackOptions {
     }
 
     /// `STACK_DIR`, or `.stack` in the checkout.
-    #[must_use]
     pub fn directory_from_env() -> PathBuf {
         std::env::var_os("STACK_DIR").map_or_else(|| tools::workspace_root().join(".stack"), PathBuf::from)
     }
@@ -163,19 +162,16 @@ impl Stack {
     }
 
     /// The invoice-app replica.
-    #[must_use]
     pub fn invoice_app(&self) -> &Service {
         &self.invoice_app
     }
 
     /// The payment-provider replica.
-    #[must_use]
     pub fn payment_provider(&self) -> &Service {
         &self.payment_provider
     }
 
     /// How a service reaches NATS and Postgres, where that can be cut.
-    #[must_use]
     pub fn links(&self, kind: ServiceKind) -> Option<&Links> {
         let [of_app, of_provider] = self.links.as_ref()?;
         Some(match kind {
@@ -185,37 +181,31 @@ impl Stack {
     }
 
     /// The NATS server; of a cluster, the first.
-    #[must_use]
     pub fn nats(&self) -> &NatsServer {
         self.nats.first()
     }
 
     /// All NATS servers.
-    #[must_use]
     pub fn nats_servers(&self) -> &NatsServers {
         &self.nats
     }
 
     /// The Postgres server.
-    #[must_use]
     pub fn postgres(&self) -> &Postgres {
         &self.postgres
     }
 
     /// Where it keeps its state.
-    #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// invoice-app's database.
-    #[must_use]
     pub fn invoice_database_url(&self) -> String {
         self.postgres.url(INVOICES)
     }
 
     /// payment-provider's database.
-    #[must_use]
     pub fn payment_database_url(&self) -> String {
         self.postgres.url(PAYMENTS)
     }
@@ -234,7 +224,6 @@ impl Stack {
     }
 
     /// What `env` says now.
-    #[must_use]
     pub fn env(&self) -> Vec<(&'static str, String)> {
         let (first, keys) = (self.nats(), self.nats().keys());
         let store_dir = |nats: &NatsServer| nats.store_dir().display().to_string();
@@ -270,7 +259,6 @@ impl Stack {
     }
 
     /// All programs, in the order in which they are stopped.
-    #[must_use]
     pub fn programs(&self) -> Vec<&Program> {
         let mut programs = vec![self.invoice_app.program(), self.payment_provider.program()];
         programs.extend(self.nats.iter().map(NatsServer::program));

@@ -20,7 +20,6 @@ pub struct Supervisor {
 
 impl Supervisor {
     /// Starts watching. Must run inside a tokio runtime.
-    #[must_use]
     pub fn new(stack: Arc<Stack>) -> Self {
         let mut watches = JoinSet::new();
         for index in 0..stack.programs().len() {

@@ -82,7 +82,6 @@ impl TestPostgres {
     }
 
     /// The server itself.
-    #[must_use]
     pub fn postgres(&self) -> &Postgres {
         &self.postgres
     }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use crate::{Error, Result};
 
 /// The checkout: found upwards from the running binary, then from the working directory, then where this was built.
-#[must_use]
 pub fn workspace_root() -> PathBuf {
     let built_at = Path::new(env!("CARGO_MANIFEST_DIR"));
     [

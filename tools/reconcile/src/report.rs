@@ -22,7 +22,6 @@ pub enum Kind {
 
 impl Kind {
     /// In lower case.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mismatch => "mismatch",
@@ -108,19 +107,16 @@ impl Report {
     }
 
     /// How many findings there are of a kind.
-    #[must_use]
     pub fn count(&self, kind: Kind) -> usize {
         self.findings.get(&kind).map_or(0, |found| found.count)
     }
 
     /// Whether nothing is wrong.
-    #[must_use]
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }
 
     /// The counts and sums, without the findings.
-    #[must_use]
     pub fn summary(&self) -> String {
         let counted = format!(
             "{} invoices; {} payments match ({} succeeded), {} in flight",

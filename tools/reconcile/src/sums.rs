@@ -43,7 +43,6 @@ impl SumsByCurrency {
     }
 
     /// The currencies in which the books disagree.
-    #[must_use]
     pub fn differences(&self) -> Vec<String> {
         let differs = |sums: &Sums| {
             sums.invoices != sums.payments

@@ -114,7 +114,7 @@ pub(crate) async fn bank_that_forgot(watched: &Watched, configured: &Configured)
     eventually("the bank was asked, a day ago", || async {
         let mut ledger = PgConnection::connect(&ledger).await?;
         let changed = ledger.execute(AssertSqlSafe(older.as_str())).await?;
-        Ok((changed.rows_affected() == 1).then_some(()))
+        Ok(changed.rows_affected() == 1)
     })
     .await
     .unwrap();

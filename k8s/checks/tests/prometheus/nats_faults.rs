@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use acceptance::{NatsAdmin, client::NO_WAIT, eventually, nats_admin::existing_stream, nats_cluster};
-use local_stack::{ServiceKind, Signal, User};
+use acceptance::{client::NO_WAIT, eventually, nats_cluster, streams::existing_stream};
+use local_stack::{NatsAdmin, ServiceKind, Signal, User};
 use serde_json::json;
 
 use crate::Watched;
@@ -35,7 +35,7 @@ pub(crate) async fn messages_aged_out(watched: &Watched) {
         client.pay(&id, NO_WAIT).await.unwrap();
     }
     eventually("they wait in the stream", || async {
-        Ok((existing_stream(nats, "PAY_REQUESTS").await?.pending == 3).then_some(()))
+        Ok(existing_stream(nats, "PAY_REQUESTS").await?.pending == 3)
     })
     .await
     .unwrap();
@@ -46,14 +46,14 @@ pub(crate) async fn messages_aged_out(watched: &Watched) {
         let mut short = stream.cached_info().config.clone();
         (short.max_age, short.duplicate_window) = (Duration::from_secs(1), Duration::from_secs(1));
         jetstream.update_stream(short).await.unwrap();
-        Ok((existing_stream(nats, "PAY_REQUESTS").await?.messages == 0).then_some(()))
+        Ok(existing_stream(nats, "PAY_REQUESTS").await?.messages == 0)
     })
     .await
     .unwrap();
     watched.fire(&["NatsMessagesAgedOut"]).await;
     service.start_again().await.unwrap();
     watched.clear(&["NatsMessagesAgedOut"]).await;
-    admin.program().stop(STOP).await;
+    admin.server().stop().await;
     nats.start_again().await.unwrap();
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn client_that_does_not_read(watched: &Watched) {
     let subscriptions = format!("{}/connz?subs=true", system.stack().nats().monitor_url());
     eventually("both replicas listen", || async {
         let listed = http.get(&subscriptions).send().await?.text().await?;
-        Ok((listed.matches(r#""invoice.v1.changed""#).count() == 2).then_some(()))
+        Ok(listed.matches(r#""invoice.v1.changed""#).count() == 2)
     })
     .await
     .unwrap();
@@ -88,7 +88,7 @@ pub(crate) async fn client_that_does_not_read(watched: &Watched) {
     process.signal(Signal::CONT);
     eventually("it is connected anew", || async {
         let connects = acceptance::metric(&replica, "nats_client_connects_total", &[]).await?;
-        Ok((connects > 1.0).then_some(()))
+        Ok(connects > 1.0)
     })
     .await
     .unwrap();

@@ -85,7 +85,7 @@ impl Prometheus {
                 .get(format!("{}/-/ready", prometheus.url))
                 .send()
                 .await?;
-            Ok(answer.status().is_success().then_some(()))
+            Ok(answer.status().is_success())
         })
         .await
         .unwrap();

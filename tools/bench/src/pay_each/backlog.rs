@@ -12,7 +12,6 @@ const TOLERATED_DELAY: Duration = Duration::from_millis(50);
 
 /// Judges by the last third against the second: the first is warming up. A rate that is too high by half a percent adds more
 /// than is tolerated in half a minute.
-#[must_use]
 pub fn is_flat(samples: &Samples, rate: f64) -> bool {
     let third = samples.len() / 3;
     let mut thirds = samples.rchunks(third.max(1));

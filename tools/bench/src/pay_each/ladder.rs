@@ -25,7 +25,6 @@ pub struct Trial {
 
 impl Ladder {
     /// Begins with `first` requests a second.
-    #[must_use]
     pub const fn new(first: f64) -> Self {
         Self {
             first,
@@ -36,7 +35,6 @@ impl Ladder {
     }
 
     /// The next trial; `None` when the highest rate is known.
-    #[must_use]
     pub fn next(&self) -> Option<Trial> {
         let (rate, whole) = match (self.passed, self.failed) {
             (None, None) => (self.first, false),
@@ -68,7 +66,6 @@ impl Ladder {
     }
 
     /// The highest rate that was kept up for the whole time.
-    #[must_use]
     pub const fn highest(&self) -> Option<f64> {
         self.confirmed
     }

@@ -44,7 +44,6 @@ pub struct WireAnswer {
 
 impl Wires {
     /// To the server that listens there. Connects when needed.
-    #[must_use]
     pub const fn new(address: SocketAddr) -> Self {
         Self {
             address,
