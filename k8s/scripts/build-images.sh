@@ -86,7 +86,11 @@ if [ -n "${BINARIES:-}" ]; then
   fi
   {
     printf 'FROM %s AS builder\n' "$builder"
-    sed -n '/^FROM scratch AS runtime/,$p' Dockerfile | sed "s|^FROM scratch AS runtime|FROM $base AS runtime|"
+    # The stages of these images and no others: docker without buildx makes all that stand before the one it is asked for.
+    awk -v base="$base" -v images=" ${images[*]} " '
+      /^FROM scratch AS runtime/ { $2 = base; wanted = 1 }
+      /^FROM runtime AS / { wanted = index(images, " " $4 " ") }
+      wanted' Dockerfile
   } >"$work/stages"
   dockerfile=$work/stages context=$work/base
 else

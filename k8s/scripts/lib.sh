@@ -118,8 +118,9 @@ guess_url() {
     "kind-$our_cluster" | "k3d-$our_cluster") printf 'http://localhost:8080' ;;
     docker-desktop | docker-for-desktop | rancher-desktop | orbstack | colima*) printf 'http://localhost:%s' "$port" ;;
     *)
-      address=$(kube get nodes -o 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
-      [ -z "$port" ] || printf 'http://%s:%s' "${address%% *}" "$port"
+      # Teams may not look at nodes.
+      address=$(kube get nodes -o 'jsonpath={.items[*].status.addresses[?(@.type=="InternalIP")].address}' 2>/dev/null) || address=
+      [ -z "$port" ] || [ -z "$address" ] || printf 'http://%s:%s' "${address%% *}" "$port"
       ;;
   esac
 }
@@ -226,8 +227,9 @@ forward() {
 
 # call METHOD PATH [CURL ARGUMENTS]: the API's answer, with the recipes' token, which no list of processes shows.
 call() {
-  local method=$1 path=$2
+  local method=$1 path=$2 token
   shift 2
+  token=$(api_token) || return
   curl --noproxy '*' --silent --show-error --max-time 60 --request "$method" "$url$path" \
-    --header @<(printf 'authorization: Bearer %s' "$(api_token)") "$@"
+    --header @<(printf 'authorization: Bearer %s' "$token") "$@"
 }

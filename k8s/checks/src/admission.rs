@@ -2,7 +2,8 @@
 //! no Role goes around them.
 
 use k8s_openapi::api::{
-    admissionregistration::v1::ValidatingAdmissionPolicyBinding, core::v1::Namespace, rbac::v1::Role,
+    admissionregistration::v1::ValidatingAdmissionPolicyBinding, batch::v1::CronJob, core::v1::Namespace,
+    rbac::v1::Role,
 };
 use serde_json::Value;
 
@@ -61,11 +62,59 @@ pub(crate) fn teams_run_what_is_theirs(rendered: &Rendered) -> Result<Findings> 
             "the policy {name} lets more through than who may read secrets"
         ));
     }
-    let covered = list("/spec/matchConstraints/namespaceSelector/matchExpressions/0/values");
+    let covered = namespaces_of(policy);
     for namespace in rendered.all::<Namespace>()? {
         let namespace = namespace.metadata.name.unwrap_or_default();
-        if !covered.iter().any(|it| *it == namespace) {
+        if !covered.contains(&namespace) {
             findings.push(format!("the policy {name} says nothing about {namespace}"));
+        }
+    }
+    Ok(findings)
+}
+
+/// The namespaces that a policy names.
+fn namespaces_of(policy: &Value) -> Vec<String> {
+    policy
+        .pointer("/spec/matchConstraints/namespaceSelector/matchExpressions/0/values")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.as_str().map(ToOwned::to_owned))
+        .collect()
+}
+
+/// Teams make Jobs of a template, so the policy covers where they may make any. Where it covers a namespace without a template, the
+/// API server refuses all Jobs before it asks whose they are: those of schedules and of whoever deploys, too.
+pub(crate) fn jobs_have_a_template(rendered: &Rendered) -> Result<Findings> {
+    let name = "operators-run-commands";
+    let Some(policy) = policy(rendered, name) else {
+        return Ok(vec![format!("the policy {name} is not there")]);
+    };
+    let covered = namespaces_of(policy);
+    let mut findings = Findings::new();
+    let templates: Vec<String> = rendered
+        .all::<CronJob>()?
+        .into_iter()
+        .filter(|template| {
+            let labels = template.metadata.labels.as_ref();
+            labels
+                .and_then(|labels| labels.get("app.kubernetes.io/component"))
+                .is_some_and(|it| ["operator", "reconciliation"].contains(&it.as_str()))
+        })
+        .filter_map(|template| template.metadata.namespace)
+        .collect();
+    for namespace in covered.iter().filter(|it| !templates.contains(it)) {
+        findings.push(format!("the policy {name} leaves nobody a Job in {namespace}"));
+    }
+    for role in rendered.all::<Role>()? {
+        let namespace = role.metadata.namespace.unwrap_or_default();
+        let makes_jobs = role.rules.into_iter().flatten().any(|rule| {
+            let has = |list: &[String], what: &str| list.iter().any(|it| it == what || it == "*");
+            has(&rule.resources.unwrap_or_default(), "jobs") && has(&rule.verbs, "create")
+        });
+        if makes_jobs && !covered.contains(&namespace) {
+            let role = role.metadata.name.unwrap_or_default();
+            findings.push(format!("role {role} may make any Job in {namespace}"));
         }
     }
     Ok(findings)

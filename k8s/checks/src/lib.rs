@@ -30,7 +30,7 @@ pub struct Check {
 }
 
 /// Every check.
-pub const CHECKS: [Check; 30] = [
+pub const CHECKS: [Check; 31] = [
     Check {
         name: "nothing-selects-payment-provider",
         find: reachability::nothing_selects_payment_provider,
@@ -50,6 +50,10 @@ pub const CHECKS: [Check; 30] = [
     Check {
         name: "teams-run-what-is-theirs",
         find: admission::teams_run_what_is_theirs,
+    },
+    Check {
+        name: "jobs-have-a-template",
+        find: admission::jobs_have_a_template,
     },
     Check {
         name: "teams-write-no-grants",

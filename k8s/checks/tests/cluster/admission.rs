@@ -71,6 +71,26 @@ fn services_elsewhere_are_nothing_special() {
 }
 
 #[test]
+fn whoever_deploys_makes_any_job_everywhere() {
+    let cluster = crate::cluster!();
+    for namespace in ["invoices", "payments", "reconciliation", "messaging", "data"] {
+        let job = json!({
+            "apiVersion": "batch/v1", "kind": "Job",
+            "metadata": {"name": "elsewhere", "namespace": namespace},
+            "spec": {"template": {"spec": {
+                "restartPolicy": "Never", "containers": [{"name": "main", "image": "elsewhere:1"}]
+            }}}
+        });
+        let output = cluster.offer(&["create", "--dry-run=server"], &job);
+        assert!(
+            output.status.success(),
+            "{namespace}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
+
+#[test]
 fn pods_that_violate_restricted_are_refused_everywhere() {
     let cluster = crate::cluster!();
     for namespace in ["invoices", "payments", "reconciliation", "messaging", "data"] {

@@ -110,6 +110,30 @@ fn what_can_be_known_in_a_second_is_said_before_anything_is_built() {
     }
 }
 
+/// docker without buildx makes every stage before the one it is asked for.
+#[test]
+fn images_of_binaries_take_no_binary_of_another_image() {
+    let binaries = tempfile::tempdir().unwrap();
+    std::fs::write(binaries.path().join("probe"), "").unwrap();
+    let settings = [("BINARIES", binaries.path().to_str().unwrap())];
+    let ran = harness::run_with("build-images.sh", &["probe"], &settings);
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+    let stages: Vec<&str> = ran
+        .asked
+        .lines()
+        .filter(|line| line.contains("FROM runtime AS"))
+        .collect();
+    assert_eq!(stages, ["docker FROM runtime AS probe"], "{}", ran.asked);
+}
+
+#[test]
+fn what_is_undeployed_can_be_deployed_again() {
+    let ran = run("undeploy.sh", &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.said);
+    let kept = "--field-selector metadata.name!=operators-run-commands";
+    assert!(ran.asked.contains(kept), "{}", ran.asked);
+}
+
 #[test]
 fn a_deployment_is_rolled_out_and_pays_an_invoice() {
     let api = paid_invoices();

@@ -49,6 +49,22 @@ fn recipes_for_a_stack_say_that_none_runs_before_they_build_anything() {
     }
 }
 
+#[test]
+fn call_without_a_token_is_not_made() {
+    let settings = [
+        ("FAKE_TEAM_OF", "invoices"),
+        ("FAKE_NO_SECRET", "api-token-recipes"),
+    ];
+    let ran = run_with("call.sh", &["GET", "/invoices"], &settings);
+    assert_eq!(ran.code, Some(1), "{}", ran.said);
+    assert!(ran.said.contains("There is no token for the API"), "{}", ran.said);
+    assert!(
+        !ran.said.contains("Forbidden"),
+        "teams see no nodes: {}",
+        ran.said
+    );
+}
+
 /// Each with the rights of its Role, which end at its namespace.
 #[test]
 fn recipes_ask_for_nothing_that_their_team_may_not_read() {
