@@ -79,7 +79,7 @@ async fn try_create(
 ) -> Result<Created, sqlx::Error> {
     let id = InvoiceId::generate();
     if let Some(number) = &new.number {
-        let created = create_in_tx(tx, id, number.as_str(), new.amount, created_by).await?;
+        let created = create_in_tx(tx, id, number.as_str(), new, created_by).await?;
         return Ok(match created {
             Some(invoice) => Created::Invoice(Box::new(invoice)),
             None => Created::NumberTaken(number.as_str().to_owned()),
@@ -87,7 +87,7 @@ async fn try_create(
     }
     let mut number = numbers::next_in_tx(tx).await?;
     for _ in 0..NUMBER_TRIES {
-        if let Some(invoice) = create_in_tx(tx, id, &number, new.amount, created_by).await? {
+        if let Some(invoice) = create_in_tx(tx, id, &number, new, created_by).await? {
             return Ok(Created::Invoice(Box::new(invoice)));
         }
         numbers::skip_taken_in_tx(tx).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_contract::{Money, PaymentId};
+use payment_contract::{Money, PaymentId, messages::PayRequestV1};
 
 /// Under this key the bank charges at most once, however often it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,6 +32,16 @@ pub struct Order {
     pub amount: Money,
     /// What the bank statement shows.
     pub invoice_number: String,
+}
+
+impl Order {
+    /// What this request asks for.
+    pub fn of(request: &PayRequestV1) -> Self {
+        Self {
+            amount: request.amount,
+            invoice_number: request.invoice_number.clone(),
+        }
+    }
 }
 
 /// What a bank says about a payment.

@@ -207,19 +207,12 @@ impl Row {
             payment_id: self.request.payment_id,
             invoice_id: self.request.invoice_id,
             request_hash: RequestHash::of(&self.request),
-            order: order(&self.request),
+            order: Order::of(&self.request),
             tries: self.tries,
             age: self.age(now),
             trace: None,
             state,
         }
-    }
-}
-
-pub(crate) fn order(request: &PayRequestV1) -> Order {
-    Order {
-        amount: request.amount,
-        invoice_number: request.invoice_number.clone(),
     }
 }
 

@@ -7,9 +7,12 @@ use payment_contract::{
     PaymentId,
     messages::{PayRequestV1, PaymentOutcomeV1},
 };
-use payment_provider::ledger::{
-    Age, Ending, Entry, LookedUp, NextStep, RequestHash, Settlement, contradicts, looked_up, may_call,
-    may_have_been_called_before, next_step, outlasts, paid,
+use payment_provider::{
+    ledger::{
+        Age, Ending, Entry, LookedUp, NextStep, RequestHash, Settlement, contradicts, looked_up, may_call,
+        may_have_been_called_before, next_step, outlasts, paid,
+    },
+    order::Order,
 };
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -17,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     bank::Bank,
-    ledger::{KEY_RETENTION, Lease, Ledger, order, requested_at},
+    ledger::{KEY_RETENTION, Lease, Ledger, requested_at},
     transition::Luck,
 };
 
@@ -175,7 +178,7 @@ impl PaymentProvider {
             At::ToPay(lease, age) => match self.outlast_a_call(id, lease, now) {
                 Some(lease) if !may_call(age.at(self.instant(now)), KEY_RETENTION) => At::ToRelease(lease),
                 Some(lease) => {
-                    bank.call(key(id), &order(&request), luck, now + TIMEOUT);
+                    bank.call(key(id), &Order::of(&request), luck, now + TIMEOUT);
                     At::Paying(lease)
                 }
                 None => At::PutOff,

@@ -1,6 +1,6 @@
 //! Statements about invoices: create, get, list, void.
 
-use payment_contract::{Currency, InvoiceId, Money};
+use payment_contract::{Currency, InvoiceId};
 use service::{database::unless_held, fail_point};
 use sqlx::{Executor, PgConnection, Postgres};
 use time::OffsetDateTime;
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Store, money};
 use crate::{
-    invoice::{IfMatch, Invoice, LastPayment, Status},
+    invoice::{IfMatch, Invoice, LastPayment, New, Status},
     payment,
 };
 
@@ -288,7 +288,7 @@ pub async fn create_in_tx(
     connection: &mut PgConnection,
     id: InvoiceId,
     number: &str,
-    amount: Money,
+    new: &New,
     created_by: Option<&str>,
 ) -> Result<Option<Invoice>, sqlx::Error> {
     let created_at = sqlx::query_scalar!(
@@ -301,8 +301,8 @@ pub async fn create_in_tx(
          select created_at from created",
         id.as_uuid(),
         number,
-        amount.minor_units(),
-        amount.currency().code(),
+        new.amount.minor_units(),
+        new.amount.currency().code(),
         created_by
     )
     .fetch_optional(connection)
@@ -310,7 +310,7 @@ pub async fn create_in_tx(
     Ok(created_at.map(|created_at| Invoice {
         id,
         number: number.to_owned(),
-        amount,
+        amount: new.amount,
         status: Status::Unpaid,
         created_at,
         updated_at: created_at,

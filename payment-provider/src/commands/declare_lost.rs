@@ -17,7 +17,7 @@ use super::{
 use crate::{
     app::Parts,
     ledger::{Ending, RequestHash, Settlement},
-    order::Answer,
+    order::{Answer, Order},
     store::{Intent, Resolution},
 };
 
@@ -156,8 +156,7 @@ async fn intent(parts: &Parts, lost: &Lost) -> Result<(Intent, bool), Refusal> {
         payment_id,
         invoice_id,
         request_hash: RequestHash::of(&request),
-        amount: request.amount,
-        invoice_number: request.invoice_number,
+        order: Order::of(&request),
         attempt: request.attempt,
         requested_at: request.requested_at,
         trace: None,

@@ -38,10 +38,7 @@ fn entry(state: State) -> Entry {
         payment_id: request.payment_id,
         invoice_id: request.invoice_id,
         request_hash: RequestHash::of(&request),
-        order: Order {
-            amount: request.amount,
-            invoice_number: request.invoice_number,
-        },
+        order: Order::of(&request),
         tries: 0,
         age: Duration::ZERO,
         trace: None,

@@ -115,8 +115,7 @@ impl PayRequests {
                 payment_id: message.payment_id,
                 invoice_id: message.invoice_id,
                 request_hash: RequestHash::of(message),
-                amount: message.amount,
-                invoice_number: message.invoice_number.clone(),
+                order: Order::of(message),
                 attempt: message.attempt,
                 requested_at: message.requested_at,
                 trace: trace.clone(),
@@ -266,10 +265,7 @@ fn first_admission(
         return hold(message.payment_id, message.invoice_id, Held::NewPayments);
     }
     Admitted::Call(Box::new(BankCall {
-        order: Order {
-            amount: message.amount,
-            invoice_number: message.invoice_number.clone(),
-        },
+        order: Order::of(message),
         lease,
         invoice_id: message.invoice_id,
         trace: trace.clone(),

@@ -51,7 +51,7 @@ impl Store {
         .fetch_all(&self.database)
         .await?;
         let mut held: Vec<Intent> = intents.to_vec();
-        held.retain(|intent| taken.contains(&intent.invoice_number));
+        held.retain(|intent| taken.contains(&intent.order.invoice_number));
         for intent in &mut held {
             intent.held = Some(Held::NumberPaid);
         }
@@ -155,6 +155,6 @@ impl Store {
 fn numbers(intents: &[Intent]) -> Vec<String> {
     intents
         .iter()
-        .map(|intent| intent.invoice_number.clone())
+        .map(|intent| intent.order.invoice_number.clone())
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payment_contract::{InvoiceId, Money, PaymentId, messages::REJECTED_REQUEST, trace::TraceParent};
+use payment_contract::{InvoiceId, PaymentId, messages::REJECTED_REQUEST, trace::TraceParent};
 use service::{
     database::{SHORT, retry_conflicts},
     telemetry::chain,
@@ -12,7 +12,10 @@ use tracing::error;
 use uuid::Uuid;
 
 use super::{EntryRow, Error, Store};
-use crate::ledger::{Entry, Held, RequestHash};
+use crate::{
+    ledger::{Entry, Held, RequestHash},
+    order::Order,
+};
 
 /// A row to be written.
 #[derive(Clone, Debug)]
@@ -21,9 +24,7 @@ pub struct Intent {
     pub invoice_id: InvoiceId,
     /// What must not differ when the request comes again.
     pub request_hash: RequestHash,
-    pub amount: Money,
-    /// What the bank statement shows.
-    pub invoice_number: String,
+    pub order: Order,
     pub attempt: u32,
     /// When the sender first asked, by its clock.
     pub requested_at: OffsetDateTime,
@@ -67,11 +68,11 @@ impl Columns {
             columns.payment_ids.push(intent.payment_id.as_uuid());
             columns.invoice_ids.push(intent.invoice_id.as_uuid());
             columns.hashes.push(intent.request_hash.as_bytes().to_vec());
-            columns.amounts.push(intent.amount.minor_units());
+            columns.amounts.push(intent.order.amount.minor_units());
             columns
                 .currencies
-                .push(intent.amount.currency().code().to_owned());
-            columns.numbers.push(intent.invoice_number.clone());
+                .push(intent.order.amount.currency().code().to_owned());
+            columns.numbers.push(intent.order.invoice_number.clone());
             columns.attempts.push(i64::from(intent.attempt));
             columns.requested_at.push(intent.requested_at);
             columns

@@ -63,10 +63,7 @@ impl DooredBank {
 
     /// Charges without a provider knowing: a call whose answer was lost.
     pub(crate) async fn charge_unheard(&self, request: &PayRequestV1) -> Answer {
-        let order = Order {
-            amount: request.amount,
-            invoice_number: request.invoice_number.clone(),
-        };
+        let order = Order::of(request);
         self.bank.pay(request.payment_id.into(), &order).await.unwrap()
     }
 }

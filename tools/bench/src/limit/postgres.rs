@@ -182,10 +182,7 @@ impl Stores {
             return Err(Error::new("an intent was there before"));
         }
         let orders = requests.iter().map(|request| {
-            let order = Order {
-                amount: request.amount,
-                invoice_number: request.invoice_number.clone(),
-            };
+            let order = Order::of(request);
             async move { self.bank.pay(request.payment_id.into(), &order).await }
         });
         let mut results = Vec::with_capacity(requests.len());
@@ -233,8 +230,7 @@ fn intent(request: &PayRequestV1) -> Intent {
         payment_id: request.payment_id,
         invoice_id: request.invoice_id,
         request_hash: RequestHash::of(request),
-        amount: request.amount,
-        invoice_number: request.invoice_number.clone(),
+        order: Order::of(request),
         attempt: request.attempt,
         requested_at: request.requested_at,
         trace: Some(TraceParent::generate()),
