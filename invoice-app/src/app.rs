@@ -146,7 +146,7 @@ async fn take_calls(
     stop: CancellationToken,
 ) -> Result<(), BoxError> {
     // Before the wait: a port in use is told at once.
-    let listener = admin::bind(config.http.listen, "http.listen").await?;
+    let listener = admin::bind(config.http.listen, "http.listen")?;
     let limits = config.http.limits.clone();
     let allowed = http::server::Connections {
         most: limits.max_connections,

@@ -14,13 +14,16 @@ use axum::{
     routing::{get, put},
 };
 use metrics_exporter_prometheus::PrometheusHandle;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio_util::sync::CancellationToken;
 
 use crate::{log_filter, log_writer};
 
 /// Histograms collect samples until they are read; without a scraper this keeps them small.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// Connections that may wait to be accepted. When thousands come at once, those for which there is no room are reset. The kernel has a
+/// limit of its own, which is 4,096 as well (`net.core.somaxconn`).
+const BACKLOG: u32 = 4096;
 
 /// Readiness: not ready until migrations are done, and not ready any more while stopping.
 #[derive(Clone, Debug)]
@@ -54,21 +57,33 @@ pub async fn serve(
     metrics: PrometheusHandle,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    let listener = bind(listen, "admin.listen").await?;
+    let listener = bind(listen, "admin.listen")?;
     serve_on(listener, readiness, metrics, stop).await
 }
 
 /// Binds a listener; the error names the key that says where. `[::]` takes IPv4 as well, and only that on a kernel without IPv6.
-pub async fn bind(listen: SocketAddr, key: &str) -> io::Result<TcpListener> {
+pub fn bind(listen: SocketAddr, key: &str) -> io::Result<TcpListener> {
     let both_families = listen.is_ipv6() && listen.ip().is_unspecified();
-    let listener = match TcpListener::bind(listen).await {
+    let listener = match listen_on(listen) {
         Err(error) if both_families && error.kind() != io::ErrorKind::AddrInUse => {
-            TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.port())).await
+            listen_on((Ipv4Addr::UNSPECIFIED, listen.port()).into())
         }
         bound => bound,
     };
     listener
         .map_err(|error| io::Error::new(error.kind(), format!("{key}: cannot listen on {listen}: {error}")))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() {
+        TcpSocket::new_v6()
+    } else {
+        TcpSocket::new_v4()
+    }?;
+    // As what binds by itself does: a port of a process that has just ended can be had.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// [`serve`] on a listener that is bound already.

@@ -19,9 +19,7 @@ async fn get(url: &str) -> (u16, String) {
 
 #[tokio::test]
 async fn health_readiness_and_metrics_are_told() {
-    let listener = bind("127.0.0.1:0".parse().unwrap(), "admin.listen")
-        .await
-        .unwrap();
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "admin.listen").unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let (readiness, stop) = (Readiness::new(), CancellationToken::new());
     let serving = serve_on(
@@ -60,9 +58,7 @@ async fn health_readiness_and_metrics_are_told() {
 
 #[tokio::test]
 async fn a_port_in_use_is_an_error_that_names_the_key() {
-    let taken = bind("127.0.0.1:0".parse().unwrap(), "admin.listen")
-        .await
-        .unwrap();
+    let taken = bind("127.0.0.1:0".parse().unwrap(), "admin.listen").unwrap();
     let address = taken.local_addr().unwrap();
     let handle = metrics_exporter_prometheus::PrometheusBuilder::new()
         .build_recorder()
@@ -76,12 +72,26 @@ async fn a_port_in_use_is_an_error_that_names_the_key() {
 
 #[tokio::test]
 async fn both_families_are_heard_where_none_is_chosen() {
-    let listener = bind("[::]:0".parse().unwrap(), "admin.listen").await.unwrap();
+    let listener = bind("[::]:0".parse().unwrap(), "admin.listen").unwrap();
     let port = listener.local_addr().unwrap().port();
     for address in ["127.0.0.1", "::1"] {
         let (heard, connected) =
             tokio::join!(listener.accept(), tokio::net::TcpStream::connect((address, port)));
         heard.unwrap();
         connected.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn thousands_of_connections_wait_for_their_turn() {
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "admin.listen").unwrap();
+    let address = listener.local_addr().unwrap();
+    for number in 1..=2000 {
+        // A place in the queue outlasts its caller.
+        let connecting = tokio::net::TcpStream::connect(address);
+        let connected = tokio::time::timeout(Duration::from_secs(30), connecting).await;
+        connected
+            .unwrap_or_else(|_| panic!("number {number} has no place"))
+            .unwrap();
     }
 }

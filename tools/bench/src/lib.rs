@@ -92,52 +92,13 @@ impl Options {
     }
 }
 
-/// Measures, repetition by repetition, so that what disturbs the machine for a while disturbs all parts alike.
-pub async fn run(options: &Options) -> Result<Results> {
+/// Measures, and tells what was measured: until the first part that fails, and what that said.
+pub async fn run(options: &Options) -> Result<(Results, Result<()>)> {
     let mut results = Results {
         machine: machine::facts(),
         ..Results::default()
     };
-    let large = if options.has(Part::Growth) {
-        Some(large_table(options, &mut results).await?)
-    } else {
-        None
-    };
-    for repetition in 1..=options.repetitions {
-        say(&format!("repetition {repetition} of {}", options.repetitions));
-        compared(options, &mut results).await?;
-        if options.has(Part::Replicas) {
-            replicas(options, &mut results).await?;
-        }
-        if let Some(large) = &large {
-            growth(options, large, repetition, &mut results).await?;
-        }
-    }
-    if let Some(large) = large {
-        large.close().await;
-    }
-    if options.has(Part::PayEach) {
-        pay_each(options, &mut results).await?;
-    }
-    if options.has(Part::PayEachBank) {
-        pay_each_bank(options, &mut results).await?;
-    }
-    if options.has(Part::Mixed) {
-        mixed(options, &mut results).await?;
-    }
-    if options.has(Part::Crowd) {
-        say("crowd");
-        // Nobody listens there.
-        let testbed = Testbed::open_at_bank(&format!("http://127.0.0.1:{}", free_port())).await?;
-        crowd::measure(&testbed, options.tables.1, &mut results).await?;
-        testbed.close().await;
-    }
-    if options.has(Part::Backlog) {
-        say("backlog");
-        let testbed = open(&mut results).await?;
-        backlog::measure(&testbed, options.tables.1, &mut results).await?;
-        testbed.close().await;
-    }
+    let measured = measure(options, &mut results).await;
     for (process, figure) in [
         ("invoice-app", "peak.invoice-app"),
         ("payment-provider", "peak.payment-provider"),
@@ -150,7 +111,52 @@ pub async fn run(options: &Options) -> Result<Results> {
     results.targets = targets::judge(|figure| results.median(figure));
     results.write(&options.json)?;
     draw(&options.json, &options.svg)?;
-    Ok(results)
+    Ok((results, measured))
+}
+
+/// Repetition by repetition, so that what disturbs the machine for a while disturbs all parts alike.
+async fn measure(options: &Options, results: &mut Results) -> Result<()> {
+    let large = if options.has(Part::Growth) {
+        Some(large_table(options, results).await?)
+    } else {
+        None
+    };
+    for repetition in 1..=options.repetitions {
+        say(&format!("repetition {repetition} of {}", options.repetitions));
+        compared(options, results).await?;
+        if options.has(Part::Replicas) {
+            replicas(options, results).await?;
+        }
+        if let Some(large) = &large {
+            growth(options, large, repetition, results).await?;
+        }
+    }
+    if let Some(large) = large {
+        large.close().await;
+    }
+    if options.has(Part::PayEach) {
+        pay_each(options, results).await?;
+    }
+    if options.has(Part::PayEachBank) {
+        pay_each_bank(options, results).await?;
+    }
+    if options.has(Part::Mixed) {
+        mixed(options, results).await?;
+    }
+    if options.has(Part::Crowd) {
+        say("crowd");
+        // Nobody listens there.
+        let testbed = Testbed::open_at_bank(&format!("http://127.0.0.1:{}", free_port())).await?;
+        crowd::measure(&testbed, options.tables.1, results).await?;
+        testbed.close().await;
+    }
+    if options.has(Part::Backlog) {
+        say("backlog");
+        let testbed = open(results).await?;
+        backlog::measure(&testbed, options.tables.1, results).await?;
+        testbed.close().await;
+    }
+    Ok(())
 }
 
 /// Draws the figures of this run or an earlier one.

@@ -130,7 +130,7 @@ async fn measure(cli: Cli) -> Result<()> {
         json: cli.json,
         svg: cli.svg,
     };
-    let results = Box::pin(bench::run(&options)).await?;
+    let (results, measured) = Box::pin(bench::run(&options)).await?;
     print!("{results}");
-    Ok(())
+    measured
 }
