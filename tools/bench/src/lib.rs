@@ -98,7 +98,7 @@ pub async fn run(options: &Options) -> Result<(Results, Result<()>)> {
         machine: machine::facts(),
         ..Results::default()
     };
-    let measured = measure(options, &mut results).await;
+    let measured = Box::pin(measure(options, &mut results)).await;
     for (process, figure) in [
         ("invoice-app", "peak.invoice-app"),
         ("payment-provider", "peak.payment-provider"),
