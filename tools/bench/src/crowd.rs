@@ -24,8 +24,8 @@ const LINE_BYTES: usize = 256;
 const FILE_BYTES: usize = 256 << 20;
 /// As long as a caller may wait. The bank is away, so that all of them do.
 const PATIENT: &str = "prefer: wait=30\r\n";
-/// They come one after the other.
-const BETWEEN_CALLS: Duration = Duration::from_millis(1);
+/// As the answer 429 says.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Before the rest begins: all calls wait by then.
 const GATHERING: Duration = Duration::from_secs(10);
 /// Everything together takes no longer, or something is stuck.
@@ -98,15 +98,22 @@ async fn hear(events: Response) -> Result<()> {
     Ok(())
 }
 
-/// Each call to its end: that nobody knows yet what became of the payment. All wait at once, though not all come at the same moment:
-/// more than have a turn and a place to wait for one are answered 429.
+/// All calls at once, each to its end: that nobody knows yet what became of the payment. Those that get no turn are answered 429,
+/// and come again.
 async fn wait(testbed: &Testbed, ids: Vec<String>) -> Result<()> {
     let wires = testbed.wires();
     let mut calls: JoinSet<Result<u16>> = JoinSet::new();
     for id in ids {
-        tokio::time::sleep(BETWEEN_CALLS).await;
         let wires = wires.clone();
-        calls.spawn(async move { Ok(wires.post(&format!("/invoices/{id}/pay"), PATIENT).await?.status) });
+        calls.spawn(async move {
+            loop {
+                let status = wires.post(&format!("/invoices/{id}/pay"), PATIENT).await?.status;
+                if status != 429 {
+                    return Ok(status);
+                }
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+        });
     }
     while let Some(status) = calls.join_next().await {
         let status = status??;
