@@ -4,6 +4,7 @@
 pub mod app;
 pub mod batch_id;
 pub mod change_events;
+pub mod command_line;
 pub mod commands;
 pub mod config;
 pub mod creating;

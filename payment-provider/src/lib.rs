@@ -5,6 +5,7 @@
 //! through it, file by file.
 
 pub mod app;
+pub mod command_line;
 pub mod commands;
 pub mod config;
 #[cfg(debug_assertions)]

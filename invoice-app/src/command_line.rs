@@ -1,0 +1,97 @@
+//! The command line: reads it and the configuration, and hands over.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+use service::{cli, config, log_writer, telemetry};
+
+use crate::{
+    app::{self, NAME},
+    commands::{dead_letters, payments, token},
+    config::Config,
+    store::MIGRATOR,
+};
+
+/// Owns invoices: HTTP in, pay requests out, outcomes settled.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// Settings over the compiled-in defaults, in TOML; the environment wins over both.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serves the API until SIGTERM.
+    Serve,
+    /// Brings the database's schema up to date.
+    Migrate,
+    /// Checks the configuration and shows the values in effect.
+    CheckConfig,
+    /// Looks at payments: which have no outcome, and how often each was sent.
+    #[command(subcommand, after_help = payments::EXAMPLES)]
+    Payments(payments::Command),
+    /// Looks at outcomes that could not be applied, and replays or discards them.
+    #[command(subcommand, after_help = dead_letters::EXAMPLES)]
+    DeadLetters(service::dead_letters::Command),
+    /// Makes a token: prints it once, and the entry that lets it in. Needs no configuration.
+    Token(token::Args),
+    /// Prints completions for a shell: `source <(invoice-app completions bash)`. Needs no configuration.
+    Completions(cli::Completions),
+}
+
+/// The whole program; its exit code. One thread: it waits for others most of the time, and threads that wake each other cost
+/// more than they do. More replicas use more cores.
+#[tokio::main(flavor = "current_thread")]
+pub async fn main() -> ExitCode {
+    let cli: Cli = match cli::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    if let Command::Token(args) = &cli.command {
+        return token::run(args);
+    }
+    if let Command::Completions(completions) = &cli.command {
+        return completions.run::<Cli>();
+    }
+    let loaded = Config::load(cli.config.as_deref());
+    let settings = match (loaded, &cli.command) {
+        (Ok(settings), Command::CheckConfig) => return config::report(&settings.effective),
+        (Ok(settings), _) => settings,
+        (Err(mistakes), _) => return config::refuse(&mistakes),
+    };
+    telemetry::install_crypto();
+    Box::pin(run(settings, cli.command)).await
+}
+
+async fn run(settings: Config, command: Command) -> ExitCode {
+    let common = settings.common.clone();
+    let ended = match command {
+        Command::Serve => cli::for_machines(NAME, &common, Box::pin(app::serve(settings))).await,
+        Command::Migrate => {
+            let migrating = cli::migrate(&settings.database, NAME, &MIGRATOR);
+            cli::for_machines(NAME, &common, migrating).await
+        }
+        Command::CheckConfig | Command::Token(_) | Command::Completions(_) => Ok(ExitCode::SUCCESS),
+        Command::Payments(command) => cli::for_people(Box::pin(payments::run(&settings, command))).await,
+        Command::DeadLetters(command) => {
+            cli::for_people(Box::pin(dead_letters::run(&settings, command))).await
+        }
+    };
+    log_writer::flush();
+    ended.unwrap_or(ExitCode::FAILURE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_in_help_can_be_typed() {
+        let examples = cli::try_examples::<Cli>().unwrap();
+        assert!(examples > 5, "{examples}");
+    }
+}
