@@ -25,8 +25,6 @@ use crate::{
 const QUEUE: usize = 1024;
 /// Requests published together, at most.
 const GROUP: usize = 1000;
-/// Requests of a large call read back and published together. A single payment may wait behind one, so it is small.
-const PAGE: usize = 512;
 /// What the database is given to recover before a batch is read on.
 const AFTER_AN_ERROR: Duration = Duration::from_millis(250);
 /// A call that made more payments than this hands over its batch, not its rows.
@@ -180,12 +178,15 @@ impl Sender {
         };
         let left = if progress.given_up {
             self.release_page(progress).await
-        } else if self.window.has_room().await {
-            self.send_page(progress).await
         } else {
-            self.batches.push_front(progress);
-            self.not_before = Instant::now() + LOOK_AGAIN;
-            return;
+            match self.window.room().await {
+                0 => {
+                    self.batches.push_front(progress);
+                    self.not_before = Instant::now() + LOOK_AGAIN;
+                    return;
+                }
+                room => self.send_page(progress, room).await,
+            }
         };
         match left {
             // To the back: several large calls share the way out.
@@ -200,8 +201,8 @@ impl Sender {
     }
 
     /// Sends the next page; what is left to be done.
-    async fn send_page(&self, progress: Progress) -> Result<Option<Progress>, sqlx::Error> {
-        let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
+    async fn send_page(&self, progress: Progress, size: usize) -> Result<Option<Progress>, sqlx::Error> {
+        let limit = i64::try_from(size).unwrap_or(i64::MAX);
         let page = self
             .store
             .batch_page(progress.batch, progress.after, limit)
@@ -210,7 +211,7 @@ impl Sender {
         let Some(last) = page.last().map(|request| request.payment_id) else {
             return Ok(None);
         };
-        let whole = page.len() == PAGE;
+        let whole = page.len() == size;
         if !send(&self.publisher, page).await {
             return Ok(Some(Progress {
                 given_up: true,

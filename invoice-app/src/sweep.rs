@@ -19,8 +19,6 @@ use crate::{
 
 /// Looks for due rows at least this often.
 const EVERY: Duration = Duration::from_secs(1);
-/// Rows claimed and published together.
-const PAGE: usize = 1000;
 
 pub struct Sweep {
     store: Store,
@@ -67,9 +65,9 @@ impl Sweep {
         let mut link = self.connection.link();
         while !stop.is_cancelled() {
             let pause = match self.step().await {
-                Ok(Swept::Due(PAGE)) => continue,
+                Ok(Swept::Due(0) | Swept::Disconnected) => EVERY,
+                Ok(Swept::Due(_)) => continue,
                 Ok(Swept::Full) => LOOK_AGAIN,
-                Ok(_) => EVERY,
                 Err(error) => {
                     warn!(error = %service::telemetry::chain(&error), "could not look for requests to send again");
                     EVERY
@@ -90,13 +88,14 @@ impl Sweep {
         if !self.follow_link().await? {
             return Ok(Swept::Disconnected);
         }
-        if !self.window.has_room().await {
+        let room = self.window.room().await;
+        if room == 0 {
             return Ok(Swept::Full);
         }
         fail_point!(SweepClaiming);
         let claimed = self
             .store
-            .claim_due(PAGE.try_into().unwrap_or(i64::MAX), self.resend_after)
+            .claim_due(room.try_into().unwrap_or(i64::MAX), self.resend_after)
             .await?;
         if !claimed.requests.is_empty() {
             fail_point!(SweepClaimed);

@@ -198,6 +198,8 @@ pub struct Backlog {
     pub pending: u64,
     /// Those it was given and has not acknowledged: being worked on, or put off.
     pub unacked: u64,
+    /// How many it was given since it was made, those that came again included.
+    pub delivered: u64,
 }
 
 /// How far the consumer is. `None` while it does not exist.
@@ -211,6 +213,7 @@ pub async fn consumer_backlog(
         Backlog {
             pending: info.num_pending,
             unacked: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
+            delivered: info.delivered.consumer_sequence,
         }
     }))
 }
