@@ -114,6 +114,7 @@ bench *ARGS: _tools
         elif ! [ "$peers/node_modules/.package-lock.json" -nt "$peers/package-lock.json" ]; then
           npm ci --prefix "$peers" --ignore-scripts --no-audit --no-fund >&2
         fi
+        cargo build --release --locked --manifest-path "$peers/graphile_worker/Cargo.toml" --target-dir target/peers
         ;;
     esac
     exec target/release/bench "$@"
@@ -191,6 +192,7 @@ _operate SERVICE *ARGS:
 # Check formatting, code, licences and sources of dependencies, manifests, shell and YAML files
 lint: (_tools "kubernetes" "lint") (_cargo-tool "cargo-deny" cargo_deny) && lint-manifests
     cargo fmt --all --check
+    cargo fmt --check --manifest-path tools/bench/peers/graphile_worker/Cargo.toml
     cargo clippy --workspace --all-targets -- -D warnings
     cargo deny --all-features --log-level error check licenses bans sources
     nats/check-config

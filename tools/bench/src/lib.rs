@@ -30,10 +30,13 @@ pub mod usage;
 
 use numbers::mebibytes;
 use results::Results;
+use statistics::{milliseconds, percentile};
 use testbed::Testbed;
 
 /// A call beside which single payments are made pays as many as so many calls otherwise.
 const LARGE_CALL: u32 = 3;
+/// This part of a usual call is paid one by one.
+const ALONE: u32 = 100;
 /// One that the bank is slow for pays this part of a usual call: at 256 a second it takes half a minute nevertheless.
 const SLOW_CALL: u32 = 20;
 
@@ -45,7 +48,7 @@ pub enum Part {
     Original,
     /// What Postgres and NATS alone allow.
     Limit,
-    /// What a team would pick instead: jobs in a table of Postgres, of Node's graphile-worker among others.
+    /// What a team would pick instead: jobs in a table of Postgres, graphile-worker for Node and for Rust among others.
     Peers,
     /// One call that pays everything.
     PayAll,
@@ -222,6 +225,18 @@ async fn limit(testbed: &Testbed, invoices: u32, results: &mut Results) -> Resul
     results.note("limit", "invoices/s", limit::combined(postgres.rate, nats.rate));
     results.note_usage("limit.postgres", u64::from(invoices), postgres.usage);
     results.note_usage("limit.nats", u64::from(invoices), nats.usage);
+    say("limit.single");
+    let invoices = invoices.div_ceil(ALONE);
+    let postgres = limit::postgres::one_by_one(testbed, invoices).await?;
+    let nats = limit::nats::one_by_one(testbed, invoices).await?;
+    let mut floor = 0.0;
+    for (name, mut took) in [("limit.postgres.single", postgres), ("limit.nats.single", nats)] {
+        took.sort_unstable();
+        let median = percentile(&took, 500).map_or(f64::NAN, milliseconds);
+        results.note(name, "ms", median);
+        floor += median;
+    }
+    results.note("limit.single", "ms", floor);
     Ok(())
 }
 

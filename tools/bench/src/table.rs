@@ -96,6 +96,13 @@ fn write_costs(f: &mut fmt::Formatter<'_>, costs: &Costs) -> fmt::Result {
         "kernel and strangers",
         each(&|usage| usage.elsewhere_cpu_seconds * 1000.0)
     )?;
+    let busy: Vec<f64> = costs
+        .runs
+        .iter()
+        .map(|usage| (all(usage) + usage.elsewhere_cpu_seconds) / usage.seconds)
+        .collect();
+    let busy = rounded(median(&busy).unwrap_or(f64::NAN));
+    writeln!(f, "  {:<26} {busy:>12}", "cores busy")?;
     if costs.runs.iter().any(|usage| usage.wal_bytes > 0) {
         let kibibytes = each(&|usage| mebibytes(usage.wal_bytes) * 1024.0);
         writeln!(f, "  {:<26} {kibibytes:>12} KiB", "write-ahead log")?;
@@ -137,6 +144,7 @@ mod tests {
             let mut usage = Usage {
                 wal_bytes: 2_048_000,
                 elsewhere_cpu_seconds: 0.5,
+                seconds: 2.0,
                 ..Usage::default()
             };
             let cost = |cpu_seconds| Cost {
@@ -151,6 +159,7 @@ mod tests {
         assert_eq!(words(&table, "postgres"), ["postgres", "200", "5.00"]);
         assert_eq!(words(&table, "all of these").last().unwrap(), "300");
         assert_eq!(words(&table, "kernel").last().unwrap(), "50.0");
+        assert_eq!(words(&table, "cores busy"), ["cores", "busy", "1.75"]);
         assert_eq!(words(&table, "write-ahead"), ["write-ahead", "log", "200", "KiB"]);
     }
 }

@@ -2,11 +2,8 @@
 //! the services' own code for that: no Postgres, no HTTP, no services.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use jetstream::{
@@ -22,7 +19,7 @@ use payment_contract::{
     trace::TraceParent,
 };
 use time::OffsetDateTime;
-use tokio::sync::Notify;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{statistics::rate, testbed::Testbed, usage::Run};
@@ -52,69 +49,116 @@ struct Answering {
 }
 
 /// Takes outcomes, and counts them.
+#[derive(Default)]
 struct Counting {
-    taken: AtomicU64,
-    wanted: u64,
-    all: Notify,
+    taken: watch::Sender<u64>,
+}
+
+/// Both ends of the way, connected as the services are.
+struct Way {
+    app: Connection,
+    provider: Connection,
+    publisher: Publisher,
+    counting: Arc<Counting>,
+    stop: CancellationToken,
+    taking: [JoinHandle<()>; 2],
 }
 
 /// Sends the messages of `invoices` through. The services must be stopped.
 pub async fn measure(testbed: &Testbed, invoices: u32) -> Result<Run> {
-    let nats = testbed.stack().nats();
-    let (app, provider) = (
-        connect(nats, User::InvoiceApp).await?,
-        connect(nats, User::PaymentProvider).await?,
-    );
-    invoice_app::streams::provisioner(app.clone(), 1, &[])
-        .ensure()
-        .await?;
-    payment_provider::streams::provisioner(provider.clone(), 1, &[])
-        .ensure()
-        .await?;
     let mut requests: Vec<Outgoing> = (1..=invoices).map(request).collect::<Result<_>>()?;
-    let counting = Arc::new(Counting {
-        taken: AtomicU64::new(0),
-        wanted: u64::from(invoices),
-        all: Notify::new(),
-    });
-    let answering = Arc::new(Answering {
-        publisher: Publisher::new(provider.clone()),
-    });
-    let publisher = Publisher::new(app.clone());
-    let stop = CancellationToken::new();
-
+    let way = Way::open(testbed).await?;
     let meter = testbed.meter().await?;
-    let answers = tokio::spawn(delivery::run(
-        provider.clone(),
-        payment_provider::streams::REQUESTS,
-        PROVIDER,
-        answering,
-        stop.clone(),
-    ));
-    let counts = tokio::spawn(delivery::run(
-        app.clone(),
-        invoice_app::streams::OUTCOMES,
-        APP,
-        Arc::clone(&counting),
-        stop.clone(),
-    ));
     while !requests.is_empty() {
         let rest = requests.split_off(requests.len().min(GROUP));
-        publisher.send(std::mem::replace(&mut requests, rest)).await?;
+        way.publisher.send(std::mem::replace(&mut requests, rest)).await?;
     }
-    let all = tokio::time::timeout(LIMIT, counting.all.notified()).await;
+    let all = way.taken(u64::from(invoices)).await;
     let elapsed = meter.elapsed();
     let usage = meter.stop(elapsed).await?;
-    stop.cancel();
-    tokio::try_join!(answers, counts)?;
-    all.map_err(|_| Error::new("not every message came through"))?;
-    for connection in [app, provider] {
-        connection.close(Duration::from_secs(5)).await;
-    }
+    way.close().await?;
+    all?;
     Ok(Run {
         rate: rate(u64::from(invoices), elapsed),
         usage,
     })
+}
+
+/// The same, one after another: how long each takes.
+pub async fn one_by_one(testbed: &Testbed, invoices: u32) -> Result<Vec<Duration>> {
+    let way = Way::open(testbed).await?;
+    let mut took = Vec::new();
+    for n in 1..=invoices {
+        let request = request(n)?;
+        let began = Instant::now();
+        way.publisher.send(vec![request]).await?;
+        way.taken(u64::from(n)).await?;
+        took.push(began.elapsed());
+    }
+    way.close().await?;
+    Ok(took)
+}
+
+impl Way {
+    async fn open(testbed: &Testbed) -> Result<Self> {
+        let nats = testbed.stack().nats();
+        let (app, provider) = (
+            connect(nats, User::InvoiceApp).await?,
+            connect(nats, User::PaymentProvider).await?,
+        );
+        invoice_app::streams::provisioner(app.clone(), 1, &[])
+            .ensure()
+            .await?;
+        payment_provider::streams::provisioner(provider.clone(), 1, &[])
+            .ensure()
+            .await?;
+        let counting = Arc::new(Counting::default());
+        let answering = Arc::new(Answering {
+            publisher: Publisher::new(provider.clone()),
+        });
+        let stop = CancellationToken::new();
+        let answers = tokio::spawn(delivery::run(
+            provider.clone(),
+            payment_provider::streams::REQUESTS,
+            PROVIDER,
+            answering,
+            stop.clone(),
+        ));
+        let counts = tokio::spawn(delivery::run(
+            app.clone(),
+            invoice_app::streams::OUTCOMES,
+            APP,
+            Arc::clone(&counting),
+            stop.clone(),
+        ));
+        Ok(Self {
+            publisher: Publisher::new(app.clone()),
+            app,
+            provider,
+            counting,
+            stop,
+            taking: [answers, counts],
+        })
+    }
+
+    /// Waits until so many outcomes have come.
+    async fn taken(&self, wanted: u64) -> Result<()> {
+        let mut taken = self.counting.taken.subscribe();
+        let all = tokio::time::timeout(LIMIT, taken.wait_for(|taken| *taken >= wanted)).await;
+        all.map_err(|_| Error::new("not every message came through"))??;
+        Ok(())
+    }
+
+    async fn close(self) -> Result<()> {
+        self.stop.cancel();
+        for taking in self.taking {
+            taking.await?;
+        }
+        for connection in [self.app, self.provider] {
+            connection.close(Duration::from_secs(5)).await;
+        }
+        Ok(())
+    }
 }
 
 async fn connect(nats: &NatsServer, user: User) -> Result<Connection> {
@@ -216,9 +260,7 @@ impl Handler for Counting {
             taken += u64::from(received.delivered == 1);
             decisions.decide(received.token, Decision::Done);
         }
-        if self.taken.fetch_add(taken, Ordering::Relaxed) + taken >= self.wanted {
-            self.all.notify_one();
-        }
+        self.taken.send_modify(|all| *all += taken);
     }
 
     async fn dead_letter(

@@ -1,13 +1,19 @@
 //! `limit.postgres`: the rows of paying, written by the services' own statements in their own batches, straight from here:
 //! no NATS, no HTTP, no services.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future::{join_all, try_join_all};
 use invoice_app::batch_id::BatchId;
-use invoice_app::store::paying::{PaymentParams, Selection, insert_batch_in_tx, pay_in_tx};
+use invoice_app::store::paying::{
+    PaymentParams, Selection, Single, insert_batch_in_tx, pay_free_in_tx, pay_in_tx,
+};
 use payment_contract::{
-    Currency, Money, PaymentId,
+    Currency, InvoiceId, Money, PaymentId,
     messages::{OutcomeStatus, PayRequestV1, PaymentOutcomeV1},
     trace::TraceParent,
 };
@@ -39,6 +45,8 @@ const PAGE: i64 = 1000;
 const BATCH: usize = 512;
 /// Batches under way: enough to keep every core of a small machine busy, whoever waits for a commit.
 const WORKERS: usize = 4;
+/// Databases of their own.
+const DATABASES: [&str; 2] = ["limit_invoices", "limit_payments"];
 /// As the services' own.
 const LEASE: Duration = Duration::from_secs(15);
 
@@ -52,54 +60,32 @@ struct Stores {
 
 /// Writes everything that paying `invoices` writes. The services must be stopped.
 pub async fn measure(testbed: &Testbed, invoices: u32) -> Result<Run> {
-    let postgres = testbed.stack().postgres();
-    let names = ["limit_invoices", "limit_payments"];
-    for name in names {
-        postgres.create_database(name).await?;
-    }
-    let urls = names.map(|name| postgres.url(name));
-    let [invoice_url, ledger_url] = &urls;
-    let (invoice_pool, ledger_pool) = (pool(invoice_url)?, pool(ledger_url)?);
-    invoice_app::store::MIGRATOR.run(&invoice_pool).await?;
-    payment_provider::store::MIGRATOR.run(&ledger_pool).await?;
-    let insert = format!(
-        "insert into invoices (id, number, amount_minor, currency)
-         select uuidv7(), 'L' || n, 100 + n % 99900, (array['EUR', 'GBP', 'DKK'])[1 + n % 3]
-         from generate_series(1, {invoices}) n"
-    );
-    testbed::execute(invoice_url, &insert).await?;
-    for url in &urls {
-        testbed::settle_database(url).await?;
-    }
-    let ledger = payment_provider::store::Store::new(ledger_pool.clone(), LEASE);
-    let stores = Stores {
-        invoices: invoice_app::store::Store::new(invoice_pool.clone()),
-        bank: Arc::new(Simulated::new(ledger.warm().clone())),
-        ledger,
-    };
-
+    let stores = Stores::open(testbed, invoices).await?;
     let meter = testbed.meter().await?;
     stores.pay_all().await?;
     let elapsed = meter.elapsed();
     let usage = meter.stop(elapsed).await?;
-
-    let report = reconcile::check_at_rest(invoice_url, ledger_url, BankBooks::Simulated).await?;
-    report.expect_succeeded(usize::try_from(invoices)?)?;
-    // They keep connections, and closing waits for all.
-    drop(stores);
-    invoice_pool.close().await;
-    ledger_pool.close().await;
-    let drop = format!(
-        "drop database {0}; drop database {1}",
-        "limit_invoices", "limit_payments"
-    );
-    for statement in drop.split("; ") {
-        testbed::execute(&postgres.url("postgres"), statement).await?;
-    }
+    stores.close(testbed, invoices).await?;
     Ok(Run {
         rate: rate(u64::from(invoices), elapsed),
         usage,
     })
+}
+
+/// The same, one invoice after another as single calls pay them: how long each takes.
+pub async fn one_by_one(testbed: &Testbed, invoices: u32) -> Result<Vec<Duration>> {
+    let stores = Stores::open(testbed, invoices).await?;
+    let unpaid: Vec<Uuid> = sqlx::query_scalar("select id from invoices order by id")
+        .fetch_all(stores.invoices.pool())
+        .await?;
+    let mut took = Vec::new();
+    for invoice in unpaid {
+        let began = Instant::now();
+        stores.pay_one(invoice.into()).await?;
+        took.push(began.elapsed());
+    }
+    stores.close(testbed, invoices).await?;
+    Ok(took)
 }
 
 /// As the services connect.
@@ -112,6 +98,51 @@ fn pool(url: &str) -> Result<PgPool> {
 }
 
 impl Stores {
+    async fn open(testbed: &Testbed, invoices: u32) -> Result<Self> {
+        let postgres = testbed.stack().postgres();
+        for name in DATABASES {
+            postgres.create_database(name).await?;
+        }
+        let urls = DATABASES.map(|name| postgres.url(name));
+        let [invoice_url, ledger_url] = &urls;
+        let (invoice_pool, ledger_pool) = (pool(invoice_url)?, pool(ledger_url)?);
+        invoice_app::store::MIGRATOR.run(&invoice_pool).await?;
+        payment_provider::store::MIGRATOR.run(&ledger_pool).await?;
+        let insert = format!(
+            "insert into invoices (id, number, amount_minor, currency)
+             select uuidv7(), 'L' || n, 100 + n % 99900, (array['EUR', 'GBP', 'DKK'])[1 + n % 3]
+             from generate_series(1, {invoices}) n"
+        );
+        testbed::execute(invoice_url, &insert).await?;
+        for url in &urls {
+            testbed::settle_database(url).await?;
+        }
+        let ledger = payment_provider::store::Store::new(ledger_pool, LEASE);
+        Ok(Self {
+            invoices: invoice_app::store::Store::new(invoice_pool),
+            bank: Arc::new(Simulated::new(ledger.warm().clone())),
+            ledger,
+        })
+    }
+
+    /// Checks that everything was paid, and removes the databases.
+    async fn close(self, testbed: &Testbed, invoices: u32) -> Result<()> {
+        let postgres = testbed.stack().postgres();
+        let [invoice_url, ledger_url] = DATABASES.map(|name| postgres.url(name));
+        let report = reconcile::check_at_rest(&invoice_url, &ledger_url, BankBooks::Simulated).await?;
+        report.expect_succeeded(usize::try_from(invoices)?)?;
+        let pools = [self.invoices.pool().clone(), self.ledger.pool().clone()];
+        // They keep connections, and closing waits for all.
+        drop(self);
+        for pool in pools {
+            pool.close().await;
+        }
+        for name in DATABASES {
+            testbed::execute(&postgres.url("postgres"), &format!("drop database {name}")).await?;
+        }
+        Ok(())
+    }
+
     async fn pay_all(&self) -> Result<()> {
         let batch = self.ask().await?;
         let (pages, inbox) = mpsc::channel::<Vec<PayRequestV1>>(WORKERS);
@@ -155,6 +186,24 @@ impl Stores {
             return Err(Error::new("nothing was unpaid"));
         }
         Ok(batch)
+    }
+
+    /// `POST /invoices/{id}/pay`, and the four commits that follow.
+    async fn pay_one(&self, id: InvoiceId) -> Result<()> {
+        let trace = TraceParent::generate();
+        let single = Single {
+            id,
+            trace: &trace,
+            requested_by: None,
+        };
+        let mut connection = self.invoices.warm().acquire().await?;
+        let asked = pay_free_in_tx(&mut connection, &[single], LEASE).await?;
+        connection.release();
+        let requests = asked.iter().map(message).collect::<Result<Vec<_>>>()?;
+        if requests.is_empty() {
+            return Err(Error::new(format!("{id} was not unpaid")));
+        }
+        self.pay(&requests).await
     }
 
     /// What the sender reads to publish it.

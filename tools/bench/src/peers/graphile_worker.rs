@@ -1,7 +1,8 @@
-//! `peer.graphile_worker`: the job queue of the Node world that lives in Postgres, in a process of its own, set up as its
-//! documentation does for throughput: 24 jobs at a time, 500 taken at once, completed in batches.
+//! `peer.graphile_worker` and `peer.graphile_worker.rust`: a job queue that lives in Postgres, and its port to Rust, each in a
+//! process of its own, set up as its documentation does for throughput: 24 jobs at a time, 500 taken at once, completed in
+//! batches.
 
-use std::time::Duration;
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use local_stack::{Process, Spec, free_port, wait_for_ok, workspace_root};
 use tempfile::TempDir;
@@ -13,7 +14,13 @@ use crate::{
 };
 use acceptance::{Client, Result, client::count, eventually_within};
 
-const DIRECTORY: &str = "tools/bench/peers";
+/// One of the two. `just bench --peers` builds or installs both, where that can be done.
+#[derive(Clone, Copy)]
+pub(super) enum Worker {
+    Node,
+    Rust,
+}
+
 const ENQUEUE: &str = "select graphile_worker.add_jobs(array(
     select json_populate_record(
         null::graphile_worker.job_spec,
@@ -28,16 +35,43 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// As for `pay_all`.
 const LIMIT: Duration = Duration::from_mins(10);
 
-/// Whether `bin/just bench --peers` found npm to install it with.
-pub(super) fn is_installed() -> bool {
-    workspace_root().join(DIRECTORY).join("node_modules").is_dir()
+impl Worker {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Node => "peer.graphile_worker",
+            Self::Rust => "peer.graphile_worker.rust",
+        }
+    }
+
+    /// What `just bench --peers` has made of it.
+    fn installed(self) -> PathBuf {
+        workspace_root().join(match self {
+            Self::Node => "tools/bench/peers/node_modules/graphile-worker",
+            Self::Rust => "target/peers/release/peer-graphile-worker",
+        })
+    }
+
+    pub(super) fn is_installed(self) -> bool {
+        self.installed().exists()
+    }
+
+    fn command(self) -> (PathBuf, Vec<OsString>) {
+        match self {
+            Self::Node => {
+                let script = workspace_root().join("tools/bench/peers/graphile-worker.js");
+                ("node".into(), vec![script.into()])
+            }
+            Self::Rust => (self.installed(), Vec::new()),
+        }
+    }
 }
 
 /// Starts it, adds a job for every invoice by one call, and waits until it has paid all.
-pub(super) async fn measure(books: &Books<'_>) -> Result<Run> {
+pub(super) async fn measure(books: &Books<'_>, worker: Worker) -> Result<Run> {
     let (log, port) = (TempDir::new()?, free_port());
-    let mut spec = Spec::new("graphile-worker", "node".into(), log.path().join("log"));
-    spec.args = vec![workspace_root().join(DIRECTORY).join("graphile-worker.js").into()];
+    let (program, args) = worker.command();
+    let mut spec = Spec::new("graphile-worker", program, log.path().join("log"));
+    spec.args = args;
     spec.env = [("DATABASE_URL", books.url.clone()), ("PORT", port.to_string())]
         .map(|(name, value)| (name.to_owned(), value))
         .into();

@@ -53,7 +53,8 @@ const GROUPS: &[Group] = &[
             ("peer.skip_locked", "skip locked, one a time"),
             ("peer.skip_locked.100", "skip locked, 100 a time"),
             ("peer.pgmq", "pgmq's statements"),
-            ("peer.graphile_worker", "graphile-worker"),
+            ("peer.graphile_worker", "graphile-worker (Node)"),
+            ("peer.graphile_worker.rust", "graphile_worker (Rust)"),
         ],
     ),
 ];
