@@ -39,8 +39,8 @@ pub enum Swept {
     Disconnected,
     /// Enough requests wait in NATS: nothing was claimed.
     Full,
-    /// This many rows were due.
-    Due(usize),
+    /// This many rows were due: all, or as many as there was room for.
+    Due { rows: usize, all: bool },
 }
 
 impl Sweep {
@@ -65,9 +65,9 @@ impl Sweep {
         let mut link = self.connection.link();
         while !stop.is_cancelled() {
             let pause = match self.step().await {
-                Ok(Swept::Due(0) | Swept::Disconnected) => EVERY,
-                Ok(Swept::Due(_)) => continue,
+                Ok(Swept::Due { all: false, .. }) => continue,
                 Ok(Swept::Full) => LOOK_AGAIN,
+                Ok(_) => EVERY,
                 Err(error) => {
                     warn!(error = %service::telemetry::chain(&error), "could not look for requests to send again");
                     EVERY
@@ -110,7 +110,10 @@ impl Sweep {
                 return Ok(Swept::Disconnected);
             }
         }
-        Ok(Swept::Due(claimed.due))
+        Ok(Swept::Due {
+            rows: claimed.due,
+            all: claimed.due < room,
+        })
     }
 
     /// Notices that the connection went away and came back; true while it is there. Messages handed to a connection that

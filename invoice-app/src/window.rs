@@ -12,15 +12,11 @@ use tracing::debug;
 
 use crate::streams::PAYMENT_PROVIDER;
 
-/// Requests sent together. The largest lasts a quick payment-provider for longer than [`LOOK_AGAIN`], so that it never finds
-/// nothing to do; for a slow one, whose single payments would wait behind them, pages are smaller. They begin small, and double
-/// while they are taken at once.
-const LARGEST_PAGE: usize = 512;
-const SMALLEST_PAGE: usize = 16;
-/// After so long without a page nobody knows how quickly they are taken.
-const FORGOTTEN_AFTER: Duration = Duration::from_millis(500);
-/// Half a page is to be taken in this time, or pages become smaller.
-const HALF_TAKEN_WITHIN: Duration = Duration::from_millis(100);
+/// Requests sent together: as many as payment-provider took in [`PAGE_LASTS`] lately. The largest page lasts a quick one for longer
+/// than [`LOOK_AGAIN`], so that it never finds nothing to do; behind a slow one, little waits in front of single payments.
+const LARGEST_PAGE: u64 = 512;
+const SMALLEST_PAGE: u64 = 16;
+const PAGE_LASTS: Duration = Duration::from_millis(100);
 /// Requests taken and not finished, from which on no more pages are sent: more than ten replicas work on at a time. While the
 /// bank is away they are put off, and would otherwise all be taken one after the other, to come back in front of everybody.
 const MOST_TAKEN: u64 = 12_000;
@@ -38,39 +34,32 @@ pub struct Window {
     pace: Pace,
 }
 
-/// How large pages are at the moment.
+/// How large pages are. Of the server's numbers alone, so that it is the same for whoever sends.
 #[derive(Clone, Debug)]
 struct Pace {
-    page: usize,
-    asked: Instant,
-    full: Option<Full>,
-}
-
-/// Half a page or more waits.
-#[derive(Clone, Copy, Debug)]
-struct Full {
-    since: Instant,
-    /// When the pace was looked at last, and how many had been taken until then.
-    looked_at: Instant,
-    taken: u64,
+    page: u64,
+    /// How many had been taken when.
+    taken: Option<(u64, Instant)>,
+    full_since: Option<Instant>,
 }
 
 impl Window {
     /// The window of this connection's server.
-    pub fn new(connection: Connection) -> Self {
+    pub const fn new(connection: Connection) -> Self {
         Self {
             connection,
-            pace: Pace::begin(Instant::now()),
+            pace: Pace::unknown(),
         }
     }
 
     /// How many may be sent now: none while enough wait. The window is for fairness alone: what the server cannot tell keeps
     /// nothing back.
     pub async fn room(&mut self) -> usize {
-        match self.look().await {
+        let room = match self.look().await {
             Some(backlog) => self.pace.room(backlog, Instant::now()),
-            None => self.pace.page,
-        }
+            None => LARGEST_PAGE,
+        };
+        usize::try_from(room).unwrap_or(usize::MAX)
     }
 
     async fn look(&self) -> Option<Backlog> {
@@ -90,41 +79,33 @@ impl Window {
 }
 
 impl Pace {
-    const fn begin(now: Instant) -> Self {
+    const fn unknown() -> Self {
         Self {
             page: SMALLEST_PAGE,
-            asked: now,
-            full: None,
+            taken: None,
+            full_since: None,
         }
     }
 
-    fn room(&mut self, backlog: Backlog, now: Instant) -> usize {
-        if now - self.asked > FORGOTTEN_AFTER {
-            *self = Self::begin(now);
+    fn room(&mut self, backlog: Backlog, now: Instant) -> u64 {
+        let (taken, at) = *self.taken.get_or_insert((backlog.delivered, now));
+        let elapsed = now - at;
+        if elapsed >= PAGE_LASTS {
+            // A durable that was made again counts anew.
+            let taken = backlog.delivered.saturating_sub(taken);
+            let page = u128::from(taken) * PAGE_LASTS.as_millis() / elapsed.as_millis();
+            self.page = u64::try_from(page)
+                .unwrap_or(u64::MAX)
+                .clamp(SMALLEST_PAGE, LARGEST_PAGE);
+            self.taken = Some((backlog.delivered, now));
         }
-        self.asked = now;
-        let half = self.page as u64 / 2;
-        if backlog.pending < half && backlog.unacked < MOST_TAKEN {
-            self.full = None;
-            if backlog.pending < half / 2 {
-                self.page = (self.page * 2).min(LARGEST_PAGE);
-            }
+        if backlog.pending < self.page / 2 && backlog.unacked < MOST_TAKEN {
+            self.full_since = None;
             return self.page;
         }
-        let full = self.full.get_or_insert(Full {
-            since: now,
-            looked_at: now,
-            taken: backlog.delivered,
-        });
-        if now - full.since > LONGEST_FULL {
-            (self.page, self.full) = (LARGEST_PAGE, None);
-            return self.page;
-        }
-        if now - full.looked_at > HALF_TAKEN_WITHIN {
-            if backlog.delivered.saturating_sub(full.taken) < half {
-                self.page = (self.page / 2).max(SMALLEST_PAGE);
-            }
-            (full.looked_at, full.taken) = (now, backlog.delivered);
+        if now - *self.full_since.get_or_insert(now) > LONGEST_FULL {
+            self.full_since = None;
+            return LARGEST_PAGE;
         }
         0
     }
@@ -134,45 +115,108 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Looks for a minute every 20 ms, sends what there is room for, and takes `a_second` of it; with `others` always waiting
-    /// besides. What was sent, and how many waited at most, both in the last half of it.
-    fn minute(a_second: u64, others: u64) -> (u64, u64) {
-        let began = Instant::now();
-        let mut pace = Pace::begin(began);
-        let (mut sent, mut most, mut pending, mut delivered) = (0, 0, 0, 0);
-        for look in 1..=3000_u32 {
-            let taken = (u64::from(look) * a_second / 50) - (u64::from(look - 1) * a_second / 50);
-            delivered += taken;
-            pending -= taken.min(pending);
-            let backlog = Backlog {
-                pending: pending + others,
-                unacked: 0,
-                delivered,
-            };
-            let room = pace.room(backlog, began + LOOK_AGAIN * look) as u64;
-            pending += room;
-            if look > 1500 {
-                sent += room;
-                most = most.max(pending);
-            }
-        }
-        (sent, most)
+    /// A payment-provider that takes so many a second, and what waits for it.
+    struct Provider {
+        a_second: u64,
+        now: Instant,
+        pending: u64,
+        delivered: u64,
     }
 
+    impl Provider {
+        fn begin(a_second: u64) -> Self {
+            Self {
+                a_second,
+                now: Instant::now(),
+                pending: 0,
+                delivered: 0,
+            }
+        }
+
+        /// Until somebody looks again.
+        fn go_on(&mut self) {
+            self.now += LOOK_AGAIN;
+            let taken = (self.a_second * LOOK_AGAIN.as_millis() as u64 / 1000).min(self.pending);
+            (self.pending, self.delivered) = (self.pending - taken, self.delivered + taken);
+        }
+
+        /// Sends what there is room for, at most `wanted`, page after page as the sender does; how many those were.
+        fn send(&mut self, pace: &mut Pace, wanted: u64) -> u64 {
+            let mut sent = 0;
+            while sent < wanted {
+                let backlog = Backlog {
+                    pending: self.pending,
+                    unacked: 0,
+                    delivered: self.delivered,
+                };
+                let room = pace.room(backlog, self.now).min(wanted - sent);
+                if room == 0 {
+                    break;
+                }
+                self.pending += room;
+                sent += room;
+            }
+            sent
+        }
+    }
+
+    const LOOKS_A_SECOND: u32 = 50;
+
     #[test]
-    fn a_quick_provider_has_always_something_to_do_and_a_slow_one_never_much() {
-        for (a_second, at_most) in [(10_000, 800), (3_000, 800), (250, 64), (20, 24)] {
-            let (sent, most) = minute(a_second, 0);
-            assert!(sent >= a_second * 29, "{a_second}: {sent}");
+    fn a_quick_provider_always_has_something_to_do_and_a_slow_one_never_much() {
+        for (a_second, at_most) in [(10_000, 800), (3_000, 500), (250, 60), (50, 24)] {
+            let (mut provider, mut pace) = (Provider::begin(a_second), Pace::unknown());
+            let mut most = 0;
+            for look in 0..10 * LOOKS_A_SECOND {
+                provider.send(&mut pace, u64::MAX);
+                if look > LOOKS_A_SECOND {
+                    most = most.max(provider.pending);
+                }
+                provider.go_on();
+            }
+            assert!(
+                provider.delivered >= a_second * 9,
+                "{a_second}: {}",
+                provider.delivered
+            );
             assert!(most <= at_most, "{a_second}: {most}");
         }
     }
 
     #[test]
+    fn whoever_comes_later_gets_through_beside_a_large_call() {
+        for a_second in [10_000, 3_000, 1_000, 250] {
+            let mut provider = Provider::begin(a_second);
+            let (mut first, mut later) = (Pace::unknown(), Pace::unknown());
+            let mut sent = 0;
+            for look in 0..10 * LOOKS_A_SECOND {
+                // In turn, as two replicas come to ask.
+                if look % 2 == 0 {
+                    provider.send(&mut first, u64::MAX);
+                }
+                if look > 3 * LOOKS_A_SECOND {
+                    sent += provider.send(&mut later, 1000);
+                }
+                provider.go_on();
+            }
+            assert!(sent > 100, "{a_second}: {sent}");
+        }
+    }
+
+    #[test]
     fn single_payments_that_never_end_do_not_keep_others_back() {
-        let (sent, _) = minute(5_000, 200);
-        assert!(sent > 100_000, "{sent}");
-        let (sent, _) = minute(100, 1_000);
-        assert!(sent >= LARGEST_PAGE as u64, "{sent}");
+        let flood = |seconds, a_second: u64, waiting| {
+            let (mut provider, mut pace) = (Provider::begin(a_second), Pace::unknown());
+            let mut sent = 0;
+            for _ in 0..seconds * LOOKS_A_SECOND {
+                provider.pending = provider.pending.max(waiting);
+                sent += provider.send(&mut pace, 512);
+                provider.go_on();
+            }
+            sent
+        };
+        assert!(flood(1, 10_000, 200) > 1_000);
+        assert_eq!(flood(29, 250, 1_000), 0);
+        assert_eq!(flood(31, 250, 1_000), LARGEST_PAGE);
     }
 }
