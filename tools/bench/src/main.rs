@@ -36,7 +36,7 @@ struct Cli {
     /// Also the part that takes minutes: `backlog`.
     #[arg(long)]
     long: bool,
-    /// Also what a team would pick instead; graphile-worker among it where there is npm.
+    /// Also what a team would pick instead; graphile-worker among it, for Node where there is npm.
     #[arg(long)]
     peers: bool,
     /// Where the figures go.

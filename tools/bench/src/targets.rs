@@ -65,6 +65,13 @@ const ROWS: &[Row] = &[
         8.0,
     ),
     (
+        "pay_each: p50 at a tenth / its parts alone",
+        "pay_each.tenth.p50",
+        Some("limit.single"),
+        Side::AtMost,
+        1.5,
+    ),
+    (
         "a single beside a large call: p95, ms",
         "mixed.call.p95",
         None,

@@ -20,8 +20,13 @@ const RATES: [&str; 9] = [
     "pay_all",
     "pay_all / pgmq",
 ];
-/// Of single payments, alone and beside calls.
-const WAITS: [&str; 3] = ["mixed.alone.p50", "mixed.call.p95", "mixed.slow_bank.p99"];
+/// Of single payments: in an idle system's parts, alone and beside calls.
+const WAITS: [&str; 4] = [
+    "limit.single",
+    "mixed.alone.p50",
+    "mixed.call.p95",
+    "mixed.slow_bank.p99",
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bench_measures_and_compares_what_it_is_asked_for() -> Result<()> {

@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{statistics::rate, testbed::Testbed, usage::Run};
 use acceptance::{Error, Result};
 
-/// Requests published together, as invoice-app's sender does.
-const GROUP: usize = 1000;
+/// Requests published together, as invoice-app's sender does at most.
+const GROUP: usize = 512;
 /// As payment-provider by default.
-const PROVIDER: delivery::Settings = settings(2048, 512);
+const PROVIDER: delivery::Settings = settings(640, 512);
 /// As invoice-app.
 const APP: delivery::Settings = settings(2000, 500);
 /// Connecting to a server on this machine takes milliseconds, and so does each message.

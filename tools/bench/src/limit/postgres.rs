@@ -39,8 +39,8 @@ use crate::{
 use acceptance::{Error, Result};
 use reconcile::BankBooks;
 
-/// Rows read back together, as invoice-app's sender does.
-const PAGE: i64 = 1000;
+/// Rows read back together, as invoice-app's sender does at most.
+const PAGE: i64 = 512;
 /// Rows written together, as payment-provider does by default.
 const BATCH: usize = 512;
 /// Batches under way: enough to keep every core of a small machine busy, whoever waits for a commit.

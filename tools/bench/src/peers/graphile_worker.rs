@@ -1,6 +1,6 @@
 //! `peer.graphile_worker` and `peer.graphile_worker.rust`: a job queue that lives in Postgres, and its port to Rust, each in a
-//! process of its own, set up as its documentation does for throughput: 24 jobs at a time, 500 taken at once, completed in
-//! batches.
+//! process of its own, set up as the documentation of the first does for throughput: 24 jobs at a time, 500 taken at once,
+//! completed in batches.
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 

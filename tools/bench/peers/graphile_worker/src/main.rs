@@ -1,4 +1,4 @@
-//! graphile_worker, the Rust port, set up as graphile-worker.js beside it: works off whatever is in the queue of
+//! graphile_worker, the port to Rust, set up as graphile-worker.js beside it: works off whatever is in the queue of
 //! `DATABASE_URL`, and tells at `PORT` how many invoices it has paid.
 
 use std::{
@@ -21,7 +21,7 @@ use tokio::{
 use uuid::Uuid;
 
 const PAY: &str = include_str!("../../pay.sql");
-/// As its documentation recommends.
+/// What its documentation recommends.
 const BATCH_DELAY: Duration = Duration::from_millis(5);
 
 #[derive(Deserialize, Serialize)]
@@ -54,6 +54,7 @@ impl TaskHandler for Pay {
 async fn main() -> Result<(), Box<dyn Error>> {
     let pool = PgPoolOptions::new()
         .max_connections(25)
+        .test_before_acquire(false)
         .connect(&env::var("DATABASE_URL")?)
         .await?;
     let listener = TcpListener::bind(("127.0.0.1", env::var("PORT")?.parse()?)).await?;
