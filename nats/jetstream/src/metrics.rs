@@ -7,30 +7,30 @@ use metrics::{counter, gauge, histogram};
 use crate::declare_metrics;
 
 declare_metrics! {
-    /// 1 while connected to NATS
+    /// 1 while connected to NATS.
     CONNECTED: Gauge = "nats_client_connected";
-    /// Connections made to NATS
+    /// Connections made to NATS.
     CONNECTS: Counter = "nats_client_connects_total";
-    /// Errors reported by NATS, by kind: permission, connect, server, slow_consumer
+    /// Errors reported by NATS, by kind: permission, connect, server, slow_consumer.
     ERRORS: Counter = "nats_client_errors_total";
-    /// Messages published, by result: sent, confirmed, failed
+    /// Messages published, by result: sent, confirmed, failed.
     SENT: Counter = "messaging_client_sent_messages_total";
-    /// Messages consumed, by stream
+    /// Messages consumed, by stream.
     CONSUMED: Counter = "messaging_client_consumed_messages_total";
     /// Seconds from taking a message to its ack, by stream and decision: done, retry, undecided, rejected, stale (not acknowledged, since
-    /// the connection or the durable it came from is gone), not_stored (kept back, since the dead letter could not be stored)
+    /// the connection or the durable it came from is gone), not_stored (kept back, since the dead letter could not be stored).
     PROCESS_SECONDS: Histogram = "messaging_process_duration_seconds";
-    /// Messages consumed that had been delivered before, by stream
+    /// Messages consumed that had been delivered before, by stream.
     REDELIVERED: Counter = "nats_client_redelivered_messages_total";
-    /// Messages taken and not yet decided, by stream
+    /// Messages taken and not yet decided, by stream.
     IN_FLIGHT: Gauge = "nats_client_in_flight_messages";
-    /// Messages handed over together, by stream
+    /// Messages handed over together, by stream.
     BATCH: Histogram = "nats_client_batch_messages";
-    /// 1 while messages of the stream can be taken, by stream
+    /// 1 while messages of the stream can be taken, by stream.
     CONSUMING: Gauge = "nats_client_consuming";
-    /// Messages that wait in the stream to be taken, by stream; absent when the server has not said so lately
+    /// Messages that wait in the stream to be taken, by stream; absent when the server has not said so lately.
     PENDING: Gauge = "nats_client_pending_messages";
-    /// Seconds messages spent in the stream before they were taken the first time, by stream
+    /// Seconds messages spent in the stream before they were taken the first time, by stream.
     STREAM_SECONDS: Histogram = "nats_client_stream_seconds";
 }
 

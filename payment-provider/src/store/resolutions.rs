@@ -2,7 +2,7 @@
 
 use payment_contract::PaymentId;
 use service::database::{SHORT, in_time};
-use sqlx::PgConnection;
+use sqlx::{Postgres, Transaction};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -58,11 +58,7 @@ impl Store {
             )
             .fetch_optional(&mut *tx)
             .await?;
-            if settled_at.is_some() {
-                record_in_tx(&mut tx, resolution).await?;
-                tx.commit().await?;
-            }
-            Ok(settled_at)
+            Ok(record(tx, resolution, settled_at).await?)
         })
         .await
     }
@@ -96,11 +92,7 @@ impl Store {
             )
             .fetch_optional(&mut *tx)
             .await?;
-            if settled_at.is_some() {
-                record_in_tx(&mut tx, resolution).await?;
-                tx.commit().await?;
-            }
-            Ok(settled_at)
+            Ok(record(tx, resolution, settled_at).await?)
         })
         .await
     }
@@ -119,7 +111,15 @@ impl Store {
     }
 }
 
-async fn record_in_tx(connection: &mut PgConnection, resolution: &Resolution) -> Result<(), sqlx::Error> {
+/// Records the decision, if it finished a row: when that was. Commits.
+async fn record(
+    mut tx: Transaction<'_, Postgres>,
+    resolution: &Resolution,
+    settled_at: Option<OffsetDateTime>,
+) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    if settled_at.is_none() {
+        return Ok(None);
+    }
     sqlx::query!(
         "insert into ledger_resolutions (payment_id, status, reason, resolved_by, bank_said)
          values ($1, $2, $3, coalesce($4, session_user::text), $5)",
@@ -129,7 +129,8 @@ async fn record_in_tx(connection: &mut PgConnection, resolution: &Resolution) ->
         resolution.resolved_by.as_deref(),
         resolution.bank_said,
     )
-    .execute(connection)
+    .execute(&mut *tx)
     .await?;
-    Ok(())
+    tx.commit().await?;
+    Ok(settled_at)
 }
