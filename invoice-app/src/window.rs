@@ -136,7 +136,7 @@ mod tests {
         /// Until somebody looks again.
         fn go_on(&mut self) {
             self.now += LOOK_AGAIN;
-            let taken = (self.a_second * LOOK_AGAIN.as_millis() as u64 / 1000).min(self.pending);
+            let taken = (self.a_second / u64::from(LOOKS_A_SECOND)).min(self.pending);
             (self.pending, self.delivered) = (self.pending - taken, self.delivered + taken);
         }
 

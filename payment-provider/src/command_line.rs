@@ -43,6 +43,10 @@ enum Command {
 
 /// The whole program; its exit code. One thread: it waits for others most of the time, and threads that wake each other cost
 /// more than they do. More replicas use more cores.
+///
+/// # Panics
+///
+/// Where the system allows no runtime.
 #[tokio::main(flavor = "current_thread")]
 pub async fn main() -> ExitCode {
     let cli: Cli = match cli::parse() {

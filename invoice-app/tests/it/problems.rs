@@ -55,7 +55,7 @@ async fn every_problem_type_is_produced_with_its_status_and_headers() {
     let mut seen = BTreeSet::new();
     Box::pin(plain(&mut seen)).await;
     changed(&mut seen).await;
-    limited(&mut seen).await;
+    Box::pin(limited(&mut seen)).await;
     starting(&mut seen).await;
     stopping(&mut seen).await;
     Box::pin(guarded(&mut seen)).await;

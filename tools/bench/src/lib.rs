@@ -360,8 +360,9 @@ fn note_search(name: &str, search: pay_each::Search, results: &mut Results) -> R
     if name == "pay_each" {
         results.note("commit", "ms", search.commit);
     }
-    let (invoices, usage) = search.usage;
-    results.note_usage(name, invoices, usage);
+    let [highest, tenth] = search.usage;
+    results.note_usage(name, highest.0, highest.1);
+    results.note_usage(&format!("{name}.tenth"), tenth.0, tenth.1);
     results
         .details
         .insert(name.to_owned(), serde_json::to_value(search.steps)?);

@@ -69,8 +69,8 @@ pub struct Search {
     pub highest: Step,
     /// Median of one commit in Postgres, at rest, in milliseconds.
     pub commit: f64,
-    /// What the highest rate cost, and for how many invoices.
-    pub usage: (u64, Usage),
+    /// What the highest rate cost, and a tenth of it, and for how many invoices.
+    pub usage: [(u64, Usage); 2],
 }
 
 /// The load of one testbed.
@@ -104,20 +104,20 @@ pub async fn measure(testbed: &Testbed, seconds: u32) -> Result<(Search, u64)> {
         }
         steps.push(step);
     }
-    let (highest, usage) = best.ok_or_else(|| Error::new("no rate at all was kept up"))?;
+    let (highest, highest_usage) = best.ok_or_else(|| Error::new("no rate at all was kept up"))?;
     let commit = commit(&testbed.stack().invoice_database_url()).await?;
     let tenth = Trial {
         rate: highest.rate / 10.0,
         whole: true,
     };
-    let (tenth, _) = loader.step(tenth).await?;
+    let (tenth, tenth_usage) = loader.step(tenth).await?;
     steps.push(tenth.clone());
     let search = Search {
         steps,
         tenth,
         highest,
         commit,
-        usage,
+        usage: [highest_usage, tenth_usage],
     };
     Ok((search, loader.succeeded))
 }
