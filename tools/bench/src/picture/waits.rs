@@ -7,7 +7,7 @@ use super::panel::{MARGIN, heading, tick, value};
 use crate::{numbers::rounded, targets};
 
 /// Of the plot; words stand to its left and numbers to its right.
-const PLOT: (f64, f64) = (150.0, 334.0);
+const PLOT: (f64, f64) = (150.0, 310.0);
 const ROW: f64 = 26.0;
 
 const ROWS: [(&str, &str); 3] = [
